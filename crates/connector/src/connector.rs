@@ -1,0 +1,351 @@
+//! The trait a connector implements, and its object-safe twin.
+//!
+//! A connector author writes [`Connector`] over two Rust types that `typify` makes from the connector's JSON schemas;
+//! everyone else talks to [`ErasedConnector`], in which both are JSON values. The blanket implementation at the end of
+//! this file is the only bridge.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use futures::future::BoxFuture;
+use headwater_format::FormatConfig;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::{self, ConfigError, Options};
+use crate::operator::{Operator, OperatorConfig, TaskContext};
+use crate::progress::Progress;
+use crate::table::TableSchema;
+
+/// Whether a table is read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionType {
+    /// Rows come from it.
+    Source,
+    /// Rows go to it.
+    Sink,
+}
+
+/// What a connector says of itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectorMetadata {
+    /// The name in `connector = '…'`.
+    pub id: &'static str,
+    /// The name for people.
+    pub name: &'static str,
+    /// One sentence.
+    pub description: &'static str,
+    /// Whether tables of it can be read.
+    pub source: bool,
+    /// Whether tables of it can be written.
+    pub sink: bool,
+    /// Whether `test_profile` and `test` do anything.
+    pub testing: bool,
+    /// Whether payloads have a format, so that `format` must be given.
+    pub format: bool,
+    /// The JSON schema of the profile, if the connector has connections worth sharing.
+    pub profile_schema: Option<&'static str>,
+    /// The JSON schema of the table.
+    pub table_schema: &'static str,
+}
+
+/// A metadata column that a source offers to `METADATA FROM '…'`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetadataDef {
+    /// The name; one that ends in `*` stands for all names with that prefix.
+    pub name: &'static str,
+    /// The Arrow type of its values.
+    pub data_type: DataType,
+    /// What it holds.
+    pub description: &'static str,
+}
+
+/// A connection profile under a name: what several tables share.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConnectionProfile {
+    /// The name in `connection_profile = '…'`.
+    pub name: String,
+    /// The connector it is for.
+    pub connector: String,
+    /// The profile, by the connector's schema.
+    pub config: Value,
+}
+
+/// A table that is configured and checked: all that is needed to run or test it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The connector's name.
+    pub connector: String,
+    /// The table's name.
+    pub name: String,
+    /// Whether it is read or written.
+    pub connection_type: ConnectionType,
+    /// The profile, by the connector's schema. May hold secrets: print it only through [`config::redact`].
+    pub profile: Value,
+    /// The table, by the connector's schema.
+    pub table: Value,
+    /// Columns and format.
+    pub config: OperatorConfig,
+    /// One line for people, without secrets (`MqttSource<sensors/#>`).
+    pub description: String,
+}
+
+/// A kind of table. Implementations are stateless; the state lives in the operators they make.
+pub trait Connector: Send + Sync + 'static {
+    /// The connection that tables may share, from `schemas/<connector>/profile.json`.
+    type ProfileT: DeserializeOwned + Serialize + Send;
+    /// The table, from `schemas/<connector>/table.json`.
+    type TableT: DeserializeOwned + Serialize + Send;
+
+    /// The name in `connector = '…'`.
+    fn name(&self) -> &'static str;
+
+    /// What the connector is, and its schemas.
+    fn metadata(&self) -> ConnectorMetadata;
+
+    /// The metadata columns that its sources offer.
+    fn metadata_defs(&self) -> Vec<MetadataDef> {
+        Vec::new()
+    }
+
+    /// Whether this table is read or written.
+    fn table_type(&self, profile: &Self::ProfileT, table: &Self::TableT) -> ConnectionType;
+
+    /// Makes a table from the options of `CREATE TABLE … WITH (…)`, by the schemas.
+    ///
+    /// # Errors
+    /// Unknown, misspelt, missing and ill-typed options, each with the name, what was given and what is allowed.
+    fn from_options(
+        &self,
+        name: &str,
+        options: &Options,
+        schema: TableSchema,
+        profile: Option<&ConnectionProfile>,
+    ) -> Result<Connection, ConfigError> {
+        let parsed = config::parse_table(&self.metadata(), options, profile)?;
+        let profile = config::typed(&parsed.profile, "profile")?;
+        let table = config::typed(&parsed.table, "table")?;
+        self.from_config(name, profile, table, schema, parsed.format)
+    }
+
+    /// Makes a table from values that already have their types.
+    ///
+    /// # Errors
+    /// What the schemas cannot say (an illegal topic filter, a metadata column that does not exist).
+    fn from_config(
+        &self,
+        name: &str,
+        profile: Self::ProfileT,
+        table: Self::TableT,
+        schema: TableSchema,
+        format: FormatConfig,
+    ) -> Result<Connection, ConfigError>;
+
+    /// Proves that the other side can be reached and logged into. Every step is reported as it happens; the answer is
+    /// whether all of them succeeded. `None` if there is nothing to test.
+    fn test_profile(
+        &self,
+        profile: Self::ProfileT,
+        progress: Progress,
+    ) -> Option<BoxFuture<'static, bool>>;
+
+    /// Proves that the table can be read or written, likewise.
+    fn test(
+        &self,
+        name: &str,
+        profile: Self::ProfileT,
+        table: Self::TableT,
+        config: &OperatorConfig,
+        progress: Progress,
+    ) -> Option<BoxFuture<'static, bool>>;
+
+    /// In how many shares the table can be read or written at once. One unless the connector can divide the work
+    /// without doubling or reordering it.
+    fn max_parallelism(&self, _profile: &Self::ProfileT, _table: &Self::TableT) -> usize {
+        1
+    }
+
+    /// Makes the operator of one subtask. Called within a tokio runtime; connects in the background or at first use,
+    /// never here.
+    ///
+    /// # Errors
+    /// What can be known without the other side: files that cannot be read, environment variables that are not set.
+    fn make_operator(
+        &self,
+        profile: Self::ProfileT,
+        table: Self::TableT,
+        config: OperatorConfig,
+        context: TaskContext,
+    ) -> anyhow::Result<Operator>;
+}
+
+/// [`Connector`] with JSON for its types, so that different connectors fit into one registry.
+pub trait ErasedConnector: Send + Sync + 'static {
+    /// See [`Connector::name`].
+    fn name(&self) -> &'static str;
+    /// See [`Connector::metadata`].
+    fn metadata(&self) -> ConnectorMetadata;
+    /// See [`Connector::metadata_defs`].
+    fn metadata_defs(&self) -> Vec<MetadataDef>;
+    /// See [`Connector::from_options`].
+    fn from_options(
+        &self,
+        name: &str,
+        options: &Options,
+        schema: TableSchema,
+        profile: Option<&ConnectionProfile>,
+    ) -> Result<Connection, ConfigError>;
+    /// See [`Connector::from_config`]; the values are checked against the schemas first.
+    fn from_config(
+        &self,
+        name: &str,
+        profile: &Value,
+        table: &Value,
+        schema: TableSchema,
+        format: FormatConfig,
+    ) -> Result<Connection, ConfigError>;
+    /// See [`Connector::test_profile`].
+    fn test_profile(
+        &self,
+        profile: &Value,
+        progress: Progress,
+    ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError>;
+    /// See [`Connector::test`].
+    fn test(
+        &self,
+        connection: &Connection,
+        progress: Progress,
+    ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError>;
+    /// See [`Connector::max_parallelism`].
+    fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError>;
+    /// See [`Connector::make_operator`].
+    fn make_operator(
+        &self,
+        connection: &Connection,
+        context: TaskContext,
+    ) -> anyhow::Result<Operator>;
+}
+
+impl<C: Connector> ErasedConnector for C {
+    fn name(&self) -> &'static str {
+        Connector::name(self)
+    }
+
+    fn metadata(&self) -> ConnectorMetadata {
+        Connector::metadata(self)
+    }
+
+    fn metadata_defs(&self) -> Vec<MetadataDef> {
+        Connector::metadata_defs(self)
+    }
+
+    fn from_options(
+        &self,
+        name: &str,
+        options: &Options,
+        schema: TableSchema,
+        profile: Option<&ConnectionProfile>,
+    ) -> Result<Connection, ConfigError> {
+        Connector::from_options(self, name, options, schema, profile)
+    }
+
+    fn from_config(
+        &self,
+        name: &str,
+        profile: &Value,
+        table: &Value,
+        schema: TableSchema,
+        format: FormatConfig,
+    ) -> Result<Connection, ConfigError> {
+        let metadata = Connector::metadata(self);
+        config::validate(&metadata, profile, table)?;
+        let profile = config::typed(profile, "profile")?;
+        let table = config::typed(table, "table")?;
+        Connector::from_config(self, name, profile, table, schema, format)
+    }
+
+    fn test_profile(
+        &self,
+        profile: &Value,
+        progress: Progress,
+    ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError> {
+        Ok(Connector::test_profile(
+            self,
+            config::typed(profile, "profile")?,
+            progress,
+        ))
+    }
+
+    fn test(
+        &self,
+        connection: &Connection,
+        progress: Progress,
+    ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError> {
+        let profile = config::typed(&connection.profile, "profile")?;
+        let table = config::typed(&connection.table, "table")?;
+        Ok(Connector::test(
+            self,
+            &connection.name,
+            profile,
+            table,
+            &connection.config,
+            progress,
+        ))
+    }
+
+    fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError> {
+        let profile = config::typed(&connection.profile, "profile")?;
+        let table = config::typed(&connection.table, "table")?;
+        Ok(Connector::max_parallelism(self, &profile, &table))
+    }
+
+    fn make_operator(
+        &self,
+        connection: &Connection,
+        context: TaskContext,
+    ) -> anyhow::Result<Operator> {
+        let profile = config::typed(&connection.profile, "profile")?;
+        let table = config::typed(&connection.table, "table")?;
+        Connector::make_operator(self, profile, table, connection.config.clone(), context)
+    }
+}
+
+/// The connectors an engine knows, by name. The planner and the runtime reach connectors through it alone.
+#[derive(Clone, Default)]
+pub struct Registry {
+    connectors: Vec<Arc<dyn ErasedConnector>>,
+}
+
+impl Registry {
+    /// Adds a connector; the last one added under a name wins.
+    #[must_use]
+    pub fn with(mut self, connector: impl ErasedConnector) -> Self {
+        self.connectors
+            .retain(|known| known.name() != connector.name());
+        self.connectors.push(Arc::new(connector));
+        self
+    }
+
+    /// The connector of this name.
+    ///
+    /// # Errors
+    /// Names the connectors there are, and the nearest one.
+    pub fn get(&self, name: &str) -> Result<&Arc<dyn ErasedConnector>, ConfigError> {
+        self.connectors
+            .iter()
+            .find(|connector| connector.name() == name)
+            .ok_or_else(|| ConfigError::unknown_connector(name, self.names()))
+    }
+
+    /// All names, in the order of registration.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.connectors.iter().map(|connector| connector.name())
+    }
+
+    /// All connectors, in the order of registration.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn ErasedConnector>> {
+        self.connectors.iter()
+    }
+}

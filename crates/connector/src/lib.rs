@@ -1,0 +1,28 @@
+//! What a connector is.
+//!
+//! A connector makes tables out of the world: it says by two JSON schemas how it is configured, and makes source and
+//! sink operators over Arrow `RecordBatch`es. This crate holds the traits and the one piece of code that turns
+//! configuration into JSON by those schemas; it knows no connector by name.
+//!
+//! In the order of a table's life: [`config`] reads the `WITH` options by the schemas, [`connector`] makes a
+//! [`Connection`] of them, [`progress`] reports its test, and [`operator`] moves the data.
+
+pub mod config;
+pub mod connector;
+pub mod metrics;
+pub mod operator;
+pub mod progress;
+pub mod table;
+
+pub use config::{ConfigError, Location, Options, SqlOption};
+pub use connector::{
+    Connection, ConnectionProfile, ConnectionType, Connector, ConnectorMetadata, ErasedConnector,
+    MetadataDef, Registry,
+};
+pub use metrics::{Metrics, MetricsSnapshot};
+pub use operator::{
+    Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,
+    SourceOperator, TaskContext,
+};
+pub use progress::{Progress, StepStatus, TestStep};
+pub use table::{Column, ColumnOrigin, TableSchema};

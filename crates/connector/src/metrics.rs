@@ -1,0 +1,71 @@
+//! What an operator counts. Read by the status line and, later, by the server.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The counters of one operator; all only grow, save `in_flight`.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    rows: AtomicU64,
+    bad_data: AtomicU64,
+    reconnects: AtomicU64,
+    in_flight: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MetricsSnapshot {
+    /// Messages received (source) or accepted for sending (sink).
+    pub messages: u64,
+    /// Their payloads' bytes.
+    pub bytes: u64,
+    /// Rows decoded or encoded.
+    pub rows: u64,
+    /// Messages or rows that were dropped as bad data.
+    pub bad_data: u64,
+    /// Connections that were lost and made again.
+    pub reconnects: u64,
+    /// Messages not yet acknowledged: to the broker (source), by the broker (sink).
+    pub in_flight: u64,
+}
+
+impl Metrics {
+    /// Counts messages with their payload bytes.
+    pub fn add_messages(&self, messages: u64, bytes: u64) {
+        self.messages.fetch_add(messages, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Counts rows.
+    pub fn add_rows(&self, rows: u64) {
+        self.rows.fetch_add(rows, Relaxed);
+    }
+
+    /// Counts messages or rows dropped as bad data.
+    pub fn add_bad_data(&self, count: u64) {
+        self.bad_data.fetch_add(count, Relaxed);
+    }
+
+    /// Counts a connection made again.
+    pub fn add_reconnect(&self) {
+        self.reconnects.fetch_add(1, Relaxed);
+    }
+
+    /// States how many messages are unacknowledged now.
+    pub fn set_in_flight(&self, count: u64) {
+        self.in_flight.store(count, Relaxed);
+    }
+
+    /// The counters now. Each is exact; together they need not be of one instant.
+    pub fn snapshot(&self) -> MetricsSnapshot {
+        MetricsSnapshot {
+            messages: self.messages.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            rows: self.rows.load(Relaxed),
+            bad_data: self.bad_data.load(Relaxed),
+            reconnects: self.reconnects.load(Relaxed),
+            in_flight: self.in_flight.load(Relaxed),
+        }
+    }
+}
