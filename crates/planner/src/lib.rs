@@ -1,1 +1,2 @@
-//! Headwater planner.
+//! SQL → a dataflow plan.
+pub mod plan;

@@ -1,0 +1,72 @@
+//! The dataflow that a SQL text becomes: a DAG of few kinds of operators, in an order in which inputs come first.
+//!
+//! It is data: it opens no connection and runs nothing. The runtime builds one timely computation of it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::unnest::UnnestExec;
+use headwater_connector::Connection;
+
+/// The dataflow of one job.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The operators; the inputs of each come before it.
+    pub nodes: Vec<Node>,
+}
+
+/// The index of a node in [`Plan::nodes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub usize);
+
+/// One operator of a dataflow.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// A name that is unique in the plan and the same whenever the same SQL is planned: the id of the operator.
+    pub id: String,
+    /// What it does.
+    pub operator: PlanOperator,
+    /// Where its rows come from: none for a source, one or more for a union, else one.
+    pub inputs: Vec<NodeId>,
+    /// The rows it puts out (for a sink: the rows it takes).
+    pub schema: SchemaRef,
+}
+
+/// What an operator does.
+#[derive(Debug, Clone)]
+pub enum PlanOperator {
+    /// Reads a table. A table that is read several times is one source with several outputs.
+    Source(Arc<Connection>),
+    /// Steps that look at one batch at a time and keep nothing.
+    Chain(Vec<Step>),
+    /// The rows of all inputs, those of one input in their order.
+    Union,
+    /// Writes a table.
+    Sink(Arc<Connection>),
+    /// Shows the rows of a bare `SELECT` to whoever started the job.
+    Preview,
+}
+
+/// One step of a [`PlanOperator::Chain`].
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Keeps the rows for which the predicate is true (`WHERE`), then only the columns named, if any are.
+    Filter {
+        /// A boolean expression over the step's input.
+        predicate: Arc<dyn PhysicalExpr>,
+        /// Indices of the columns to keep.
+        projection: Option<Vec<usize>>,
+    },
+    /// Computes new columns (`SELECT`).
+    Project {
+        /// One expression over the step's input per column.
+        exprs: Vec<Arc<dyn PhysicalExpr>>,
+        /// The new columns.
+        schema: SchemaRef,
+    },
+    /// Keeps some columns, in this order.
+    Columns(Vec<usize>),
+    /// One row for every element of a list (`unnest`). Its input is replaced batch by batch.
+    Unnest(Arc<UnnestExec>),
+}
