@@ -1,0 +1,101 @@
+//! Why a SQL text cannot be planned, and where in it the reason stands.
+
+use std::fmt::Write as _;
+
+use headwater_connector::{ConfigError, Location};
+
+/// Why a SQL text cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PlanError {
+    /// What is wrong; names what the user named.
+    pub message: String,
+    /// Where it stands in the text that was planned, if it can be known.
+    pub location: Option<Location>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl PlanError {
+    /// An error that has no place yet; see [`PlanError::at`] and [`PlanError::or_at`].
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            location: None,
+            hint: None,
+        }
+    }
+
+    /// The same error with a place.
+    #[must_use]
+    pub fn at(mut self, location: impl Into<Option<Location>>) -> Self {
+        self.location = location.into();
+        self
+    }
+
+    /// The same error with a place, unless it has a better one already.
+    #[must_use]
+    pub fn or_at(mut self, location: Option<Location>) -> Self {
+        self.location = self.location.or(location);
+        self
+    }
+
+    /// The same error with a remedy.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The error as people read it: the place (`file:line:column`), the offending line with a caret, the hint.
+    ///
+    /// `sql` must be the text that was planned.
+    ///
+    /// ```text
+    /// error: column 'temprature' not found
+    ///  --> job.sql:3:8
+    ///   |
+    /// 3 | SELECT temprature FROM readings
+    ///   |        ^
+    ///   = hint: did you mean 'temperature'?
+    /// ```
+    pub fn render(&self, file: &str, sql: &str) -> String {
+        let mut text = format!("error: {}\n", self.message);
+        if let Some(location) = self.location {
+            render_place(&mut text, file, sql, location);
+        } else {
+            // Writing to a string cannot fail.
+            writeln!(text, " --> {file}").ok();
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(text, "  = hint: {hint}").ok();
+        }
+        text
+    }
+}
+
+/// Appends the place and the line it stands on, with a caret under the column.
+fn render_place(text: &mut String, file: &str, sql: &str, location: Location) {
+    let Location { line, column } = location;
+    writeln!(text, " --> {file}:{line}:{column}").ok();
+    let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+    let Some(source) = sql.lines().nth(index) else {
+        return;
+    };
+    let number = line.to_string();
+    let gutter = " ".repeat(number.len());
+    let before = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX);
+    // Tabs stay tabs, so that the caret stands under its character whatever their width.
+    let indent: String = source
+        .chars()
+        .take(before)
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
+    writeln!(text, "{gutter} |\n{number} | {source}\n{gutter} | {indent}^").ok();
+}
+
+impl From<ConfigError> for PlanError {
+    fn from(error: ConfigError) -> Self {
+        Self::new(error.message).at(error.location)
+    }
+}
