@@ -78,6 +78,12 @@ impl OperatorError {
 /// called again afterwards, so it must be cancel-safe: no message may be lost with a dropped future.
 #[async_trait]
 pub trait SourceOperator: Send {
+    /// Resolves when the other side has been reached and every message from now on will be read (connected, subscribed).
+    /// Faults that pass are retried for as long as it takes; cancel-safe.
+    async fn open(&mut self) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
     /// Waits for the next rows. `None` means that there will never be more (a file has ended).
     ///
     /// The runtime stops calling it for back-pressure; the operator must then stop reading from the world (in bounded
@@ -99,6 +105,11 @@ pub type Flushed = BoxFuture<'static, Result<(), OperatorError>>;
 /// Writes one table, or one subtask's share of it.
 #[async_trait]
 pub trait SinkOperator: Send {
+    /// Resolves when the other side has been reached. Faults that pass are retried for as long as it takes; cancel-safe.
+    async fn open(&mut self) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
     /// Takes a batch in the table's schema. Waits while the operator's bound of unaccepted rows is reached.
     /// Rows leave in the order in which they were given.
     async fn write(&mut self, rows: RecordBatch) -> Result<(), OperatorError>;
