@@ -1,1 +1,31 @@
-//! Headwater runtime.
+//! A dataflow plan, running.
+//!
+//! ```text
+//!  tokio                     │ timely workers                              │ tokio
+//!  source task ─ batches ──► │ source ─► chain ─► union ─► … ─► sink ──────┼─► sink task ─► the world
+//!       ▲                    │   ▲  epochs                      │          │      │
+//!       └── durable position ┼── acks ◄── frontier at the sinks ◄──────────┼──────┘ flushed
+//! ```
+//!
+//! The modules in the order of the data's way: [`job`] makes the operators and starts threads and tasks; `tasks` are
+//! the loops around sources and sinks; `bridge` joins tokio and timely; `epoch` cuts time; `worker` builds and runs one
+//! thread's share; `operators` are the timely operators; `acks` is the way back; `state` is how everything ends.
+//!
+//! **Promises.** A position is handed back to its source only after every row derived from it, in every sink, has been
+//! accepted by the other side. What is between a source and its sinks is bounded in rows and bytes. A panic or an error
+//! anywhere in a job ends that job, with the first cause reported, and no other.
+
+mod acks;
+mod bridge;
+mod epoch;
+mod error;
+pub mod job;
+mod operators;
+mod rows;
+mod state;
+mod tasks;
+mod worker;
+
+pub use acks::AckGauge;
+pub use error::JobError;
+pub use job::{Job, JobOptions, OperatorStatus, Outcome, PreviewFactory};

@@ -1,0 +1,126 @@
+//! What a source has put into the dataflow and not yet seen acknowledged: its credit, and its way back.
+//!
+//! Each batch belongs to an epoch. When the frontier at all sinks downstream has passed the epoch, everything derived
+//! from the batch has been accepted there, and its position is durable. The queue lives outside the operator, because
+//! timely drops the operators of a finished dataflow before their last progress can be seen.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use headwater_connector::{Position, SourceBatch};
+use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use tokio::sync::watch;
+
+/// How many rows a source may have in the dataflow before it must wait for acknowledgements.
+const CREDIT_ROWS: u64 = 262_144;
+
+/// How many bytes of Arrow memory a source may have in the dataflow, likewise. One batch may exceed it.
+const CREDIT_BYTES: u64 = 256 << 20;
+
+/// How far acknowledgements lag behind reading; shared with whoever shows it.
+#[derive(Debug)]
+pub struct AckGauge {
+    started: Instant,
+    rows: AtomicU64,
+    // microseconds since `started`; 0 for none
+    oldest_us: AtomicU64,
+    last_lag_us: AtomicU64,
+}
+
+impl Default for AckGauge {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            rows: AtomicU64::new(0),
+            oldest_us: AtomicU64::new(0),
+            last_lag_us: AtomicU64::new(0),
+        }
+    }
+}
+
+impl AckGauge {
+    /// Rows in the dataflow now.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Relaxed)
+    }
+
+    /// How old the oldest unacknowledged batch is; with none, how long the last one took; in microseconds.
+    pub fn lag_us(&self) -> u64 {
+        match self.oldest_us.load(Relaxed) {
+            0 => self.last_lag_us.load(Relaxed),
+            oldest => self.micros(Instant::now()).saturating_sub(oldest),
+        }
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        // saturates after 584,000 years
+        u64::try_from(at.duration_since(self.started).as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+struct Pending {
+    epoch: u64,
+    position: Position,
+    rows: u64,
+    bytes: u64,
+    since: Instant,
+}
+
+/// The unacknowledged batches of one source subtask, oldest first.
+pub(crate) struct Acks {
+    pending: VecDeque<Pending>,
+    rows: u64,
+    bytes: u64,
+    durable: watch::Sender<Position>,
+    gauge: Arc<AckGauge>,
+}
+
+impl Acks {
+    pub(crate) fn new(durable: watch::Sender<Position>, gauge: Arc<AckGauge>) -> Self {
+        Self { pending: VecDeque::new(), rows: 0, bytes: 0, durable, gauge }
+    }
+
+    /// Whether another batch may enter the dataflow.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.rows < CREDIT_ROWS && self.bytes < CREDIT_BYTES
+    }
+
+    /// Notes a batch that enters the dataflow in an epoch, never earlier than that of the batch before.
+    pub(crate) fn push(&mut self, epoch: u64, batch: &SourceBatch) {
+        let rows = batch.rows.num_rows() as u64;
+        let bytes = batch.rows.get_array_memory_size() as u64;
+        let since = Instant::now();
+        self.rows += rows;
+        self.bytes += bytes;
+        self.pending.push_back(Pending { epoch, position: batch.position, rows, bytes, since });
+        self.show();
+    }
+
+    /// Hands back every position whose epoch the frontier has passed; true if there was one.
+    pub(crate) fn release(&mut self, frontier: &ProbeHandle<u64>) -> bool {
+        let mut durable = None;
+        while let Some(first) = self.pending.front()
+            && !frontier.less_equal(&first.epoch)
+        {
+            self.rows -= first.rows;
+            self.bytes -= first.bytes;
+            durable = Some((first.position, first.since));
+            self.pending.pop_front();
+        }
+        let Some((position, since)) = durable else { return false };
+        let lag_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.gauge.last_lag_us.store(lag_us, Relaxed);
+        self.show();
+        // the task has gone only if it failed, and then the job is failing
+        self.durable.send(position).ok();
+        true
+    }
+
+    fn show(&self) {
+        let oldest = self.pending.front().map_or(0, |first| self.gauge.micros(first.since));
+        self.gauge.oldest_us.store(oldest, Relaxed);
+        self.gauge.rows.store(self.rows, Relaxed);
+    }
+}

@@ -1,0 +1,117 @@
+//! Where tokio and timely meet, and the only place where they do.
+//!
+//! ```text
+//!  tokio task                                     timely worker thread
+//!  SourceEnd  ── batches, at most 4 waiting ────► SourceInlet    (wakes the operator)
+//!             ◄── the durable position, latest ──                (wakes the task)
+//!  SinkEnd    ◄── batches, bounded by credit ──── SinkOutlet     (wakes the task)
+//!             ── epochs accepted ───────────────►                (wakes the operator)
+//! ```
+//!
+//! A tokio task wakes an operator by its [`Waker`]; the operator wakes a task by sending. Neither ever blocks on the
+//! other. When a worker goes away its ends are dropped, and the task sees its channel closed.
+
+use std::sync::{Arc, OnceLock, mpsc as sync_mpsc};
+
+use arrow::record_batch::RecordBatch;
+use headwater_connector::{Position, SourceBatch};
+use timely::scheduling::SyncActivator;
+use tokio::sync::{mpsc, watch};
+
+/// How many batches may wait between a source's task and its operator.
+const SOURCE_QUEUE_BATCHES: usize = 4;
+
+/// Wakes one operator from any thread. Before the operator exists it does nothing: a new operator looks at its queues
+/// once without being woken.
+#[derive(Clone, Default)]
+pub(crate) struct Waker(Arc<OnceLock<SyncActivator>>);
+
+impl Waker {
+    /// Ties the waker to its operator.
+    pub(crate) fn bind(&self, activator: SyncActivator) {
+        // bound once, by the one worker that builds the operator; a second call would carry the same address
+        self.0.set(activator).ok();
+    }
+
+    /// Schedules the operator and unparks its worker.
+    pub(crate) fn wake(&self) {
+        if let Some(activator) = self.0.get() {
+            // an error means that the worker has ended, and then nobody needs waking
+            activator.activate().ok();
+        }
+    }
+}
+
+/// The task's end of a source.
+pub(crate) struct SourceEnd {
+    pub(crate) batches: mpsc::Sender<SourceBatch>,
+    pub(crate) durable: watch::Receiver<Position>,
+    pub(crate) waker: Waker,
+}
+
+/// The worker's end of a source.
+pub(crate) struct SourceInlet {
+    pub(crate) batches: mpsc::Receiver<SourceBatch>,
+    pub(crate) durable: watch::Sender<Position>,
+    pub(crate) waker: Waker,
+}
+
+/// Joins a source's task to its operator.
+pub(crate) fn source() -> (SourceEnd, SourceInlet) {
+    let (batch_sender, batches) = mpsc::channel(SOURCE_QUEUE_BATCHES);
+    let (durable_sender, durable) = watch::channel(Position::default());
+    let waker = Waker::default();
+    let end = SourceEnd { batches: batch_sender, durable, waker: waker.clone() };
+    (end, SourceInlet { batches, durable: durable_sender, waker })
+}
+
+/// A batch for a sink, with the worker that waits for its acceptance.
+pub(crate) struct SinkBatch {
+    pub(crate) worker: usize,
+    pub(crate) epoch: u64,
+    pub(crate) rows: RecordBatch,
+}
+
+/// The task's end of a sink, joined to one operator on every worker.
+pub(crate) struct SinkEnd {
+    pub(crate) batches: mpsc::UnboundedReceiver<SinkBatch>,
+    workers: Vec<(sync_mpsc::Sender<u64>, Waker)>,
+}
+
+impl SinkEnd {
+    /// Tells a worker that one of its batches of this epoch has been accepted.
+    pub(crate) fn accept(&self, worker: usize, epoch: u64) {
+        // a worker that has ended no longer waits
+        self.workers[worker].0.send(epoch).ok();
+    }
+
+    /// Wakes the workers to what they were told.
+    pub(crate) fn wake(&self) {
+        for (_, waker) in &self.workers {
+            waker.wake();
+        }
+    }
+}
+
+/// One worker's end of a sink. The queue to the task has no bound of its own: what the sources' credit admits is all
+/// that can be in it.
+pub(crate) struct SinkOutlet {
+    pub(crate) worker: usize,
+    pub(crate) batches: mpsc::UnboundedSender<SinkBatch>,
+    pub(crate) accepted: sync_mpsc::Receiver<u64>,
+    pub(crate) waker: Waker,
+}
+
+/// Joins a sink's task to its operators on `workers` workers.
+pub(crate) fn sink(workers: usize) -> (SinkEnd, Vec<SinkOutlet>) {
+    let (sender, batches) = mpsc::unbounded_channel();
+    let mut ends = Vec::with_capacity(workers);
+    let mut outlets = Vec::with_capacity(workers);
+    for worker in 0..workers {
+        let (accept, accepted) = sync_mpsc::channel();
+        let waker = Waker::default();
+        ends.push((accept, waker.clone()));
+        outlets.push(SinkOutlet { worker, batches: sender.clone(), accepted, waker });
+    }
+    (SinkEnd { batches, workers: ends }, outlets)
+}

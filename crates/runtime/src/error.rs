@@ -1,0 +1,53 @@
+//! Why a job failed.
+
+use datafusion::error::DataFusionError;
+use headwater_connector::OperatorError;
+
+/// What ended a job. Only the first cause is kept; what follows from it is noise.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// An operator of a connector gave up.
+    #[error("'{operator}' failed: {source}")]
+    Operator {
+        /// The operator's id in the plan.
+        operator: String,
+        /// Why.
+        source: OperatorError,
+    },
+    /// An expression failed on a row, and the table does not say `bad_data = 'drop'`.
+    #[error("'{operator}' failed on a row: {source}; with bad_data = 'drop' in the source such rows are left out")]
+    Evaluate {
+        /// The operator's id in the plan.
+        operator: String,
+        /// Why.
+        source: DataFusionError,
+    },
+    /// An operator could not be made.
+    #[error("'{operator}' cannot start: {source:#}")]
+    Start {
+        /// The operator's id in the plan.
+        operator: String,
+        /// Why.
+        source: anyhow::Error,
+    },
+    /// A bug: a worker or a task panicked. Nothing that was unacknowledged has been acknowledged.
+    #[error("{place} panicked: {message}; this is a bug of Headwater's, please report it")]
+    Panicked {
+        /// Which thread or task.
+        place: String,
+        /// The panic's message.
+        message: String,
+    },
+    /// The machine would not give what the job needs.
+    #[error("the job's threads could not be started: {0}")]
+    Threads(String),
+}
+
+/// The message that a panic carried.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,378 @@
+//! A job: one plan, running.
+//!
+//! A job has its own timely computation with its own worker threads, and its own tasks; jobs share nothing but the
+//! tokio runtime, so one that fails takes no other with it. It ends when all its sources have ended and everything read
+//! has been accepted by the sinks and acknowledged; or when [`Job::stop`] makes the sources stop reading, likewise; or
+//! when something fails, and then what was unacknowledged stays so.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+
+use arrow::datatypes::SchemaRef;
+use futures::FutureExt;
+use headwater_connector::{
+    Connection, Metrics, Operator, OperatorError, Registry, SinkOperator, TaskContext,
+};
+use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+use tokio::sync::{oneshot, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::acks::AckGauge;
+use crate::bridge;
+use crate::epoch::EpochClock;
+use crate::error::{JobError, panic_message};
+use crate::state::Fate;
+use crate::tasks::{run_sink, run_source};
+use crate::worker::{self, Blueprint, Ends};
+
+/// Makes the sink for the rows of a bare `SELECT`.
+pub type PreviewFactory = Arc<dyn Fn(SchemaRef) -> Box<dyn SinkOperator> + Send + Sync>;
+
+/// How a plan is run.
+#[derive(Clone)]
+pub struct JobOptions {
+    /// The job's id: part of the client ids, so the same for every run of the same pipeline.
+    pub job_id: String,
+    /// Worker threads, at least one.
+    pub parallelism: usize,
+    /// Where the rows of a bare `SELECT` go.
+    pub preview: PreviewFactory,
+}
+
+/// What one operator counts.
+#[derive(Debug, Clone)]
+pub struct OperatorStatus {
+    /// The operator's id in the plan.
+    pub id: String,
+    /// Whether it reads.
+    pub is_source: bool,
+    /// Its counters.
+    pub metrics: Arc<Metrics>,
+    /// For a source: how far its acknowledgements lag, one gauge a subtask.
+    pub acks: Vec<Arc<AckGauge>>,
+}
+
+/// How a job ended.
+pub type Outcome = Result<(), Arc<JobError>>;
+
+/// A running job. Dropping it does not end it.
+pub struct Job {
+    id: String,
+    fate: Arc<Fate>,
+    operators: Vec<OperatorStatus>,
+    unopened: watch::Receiver<usize>,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+impl Job {
+    /// Starts a plan. Must be called within a tokio runtime, on which the sources and sinks will run.
+    ///
+    /// # Errors
+    /// An operator that cannot be made, before anything has been started.
+    pub fn start(plan: Plan, registry: &Registry, options: JobOptions) -> Result<Self, JobError> {
+        let workers = options.parallelism.max(1);
+        let mut assembly = Assembly::new(workers, options);
+        for (index, node) in plan.nodes.iter().enumerate() {
+            match &node.operator {
+                PlanOperator::Source(table) => {
+                    assembly.source(NodeId(index), &node.id, table, registry)?;
+                }
+                PlanOperator::Sink(table) => {
+                    assembly.sink(NodeId(index), &node.id, table, registry)?;
+                }
+                PlanOperator::Preview => {
+                    let sink = (assembly.options.preview)(Arc::clone(&node.schema));
+                    assembly.add_sink(NodeId(index), &node.id, sink, Arc::default());
+                }
+                PlanOperator::Chain(_) | PlanOperator::Union => {}
+            }
+        }
+        Ok(assembly.start(plan))
+    }
+
+    /// The id it was started with.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What its sources and sinks count, in the plan's order.
+    pub fn operators(&self) -> &[OperatorStatus] {
+        &self.operators
+    }
+
+    /// Resolves when every source and sink has reached its other side, or the job has ended.
+    pub async fn opened(&self) {
+        let mut unopened = self.unopened.clone();
+        // an error means that all tasks have ended
+        unopened.wait_for(|count| *count == 0).await.ok();
+    }
+
+    /// Whether every source and sink has reached its other side.
+    pub fn is_open(&self) -> bool {
+        *self.unopened.borrow() == 0
+    }
+
+    /// Stops reading and lets the job drain: what was read is processed, written, and acknowledged; then it ends.
+    pub fn stop(&self) {
+        self.fate.drain.cancel();
+    }
+
+    /// Ends the job where it stands. What is unacknowledged stays so.
+    pub fn abort(&self) {
+        self.fate.end();
+    }
+
+    /// How it ended, if it has.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome.borrow().clone()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub async fn wait(&self) -> Outcome {
+        let mut outcome = self.outcome.clone();
+        match outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
+            Ok(Some(outcome)) => outcome,
+            // the supervisor is gone without a word only when the tokio runtime was shut down
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A job in the making: the tasks and the ends of the channels that the workers will take.
+struct Assembly {
+    options: JobOptions,
+    workers: usize,
+    ends: Vec<Ends>,
+    metrics: BTreeMap<NodeId, Arc<Metrics>>,
+    operators: Vec<OperatorStatus>,
+    tasks: Vec<Task>,
+    sources: usize,
+}
+
+/// Something to be spawned once everything has been made.
+type Task = Box<dyn FnOnce(&TaskTracker, &Arc<Fate>, &watch::Sender<usize>) + Send>;
+
+impl Assembly {
+    fn new(workers: usize, options: JobOptions) -> Self {
+        Self {
+            options,
+            workers,
+            ends: std::iter::repeat_with(Ends::default).take(workers).collect(),
+            metrics: BTreeMap::new(),
+            operators: Vec::new(),
+            tasks: Vec::new(),
+            sources: 0,
+        }
+    }
+
+    fn make(
+        &self,
+        name: &str,
+        table: &Connection,
+        registry: &Registry,
+        context: TaskContext,
+    ) -> Result<Operator, JobError> {
+        registry
+            .get(&table.connector)
+            .map_err(anyhow::Error::from)
+            .and_then(|connector| connector.make_operator(table, context))
+            .map_err(|source| JobError::Start { operator: name.to_owned(), source })
+    }
+
+    fn context(&self, name: &str, subtask: usize, parallelism: usize, metrics: &Arc<Metrics>) -> TaskContext {
+        TaskContext {
+            job_id: self.options.job_id.clone(),
+            operator_id: name.to_owned(),
+            subtask,
+            parallelism,
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// One operator on each of as many workers as the source can be divided among; several sources begin at different
+    /// workers.
+    fn source(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        table: &Connection,
+        registry: &Registry,
+    ) -> Result<(), JobError> {
+        let divisible = registry
+            .get(&table.connector)
+            .and_then(|connector| connector.max_parallelism(table))
+            .map_err(|error| JobError::Start { operator: name.to_owned(), source: error.into() })?;
+        let parallelism = divisible.clamp(1, self.workers);
+        let metrics = Arc::<Metrics>::default();
+        let mut acks = Vec::with_capacity(parallelism);
+        for subtask in 0..parallelism {
+            let context = self.context(name, subtask, parallelism, &metrics);
+            let Operator::Source(source) = self.make(name, table, registry, context)? else {
+                return Err(wrong_kind(name, "a source"));
+            };
+            let gauge = Arc::<AckGauge>::default();
+            acks.push(Arc::clone(&gauge));
+            let (end, inlet) = bridge::source();
+            let worker = (self.sources + subtask) % self.workers;
+            self.ends[worker].sources.insert(id, (inlet, gauge));
+            let name = name.to_owned();
+            self.tasks.push(Box::new(move |tracker, fate, unopened| {
+                let opened = open_signal(unopened);
+                let drain = fate.drain.clone();
+                spawn(tracker, fate, name, run_source(source, end, drain, opened));
+            }));
+        }
+        self.sources += 1;
+        self.metrics.insert(id, Arc::clone(&metrics));
+        self.operators.push(OperatorStatus { id: name.to_owned(), is_source: true, metrics, acks });
+        Ok(())
+    }
+
+    fn sink(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        table: &Connection,
+        registry: &Registry,
+    ) -> Result<(), JobError> {
+        let metrics = Arc::<Metrics>::default();
+        let context = self.context(name, 0, 1, &metrics);
+        let Operator::Sink(sink) = self.make(name, table, registry, context)? else {
+            return Err(wrong_kind(name, "a sink"));
+        };
+        self.add_sink(id, name, sink, metrics);
+        Ok(())
+    }
+
+    /// One task for all workers: one connection a sink, and one order.
+    fn add_sink(&mut self, id: NodeId, name: &str, sink: Box<dyn SinkOperator>, metrics: Arc<Metrics>) {
+        let (end, outlets) = bridge::sink(self.workers);
+        for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
+            ends.sinks.insert(id, outlet);
+        }
+        let task_name = name.to_owned();
+        self.tasks.push(Box::new(move |tracker, fate, unopened| {
+            let opened = open_signal(unopened);
+            spawn(tracker, fate, task_name, run_sink(sink, end, opened));
+        }));
+        self.metrics.insert(id, Arc::clone(&metrics));
+        self.operators.push(OperatorStatus {
+            id: name.to_owned(),
+            is_source: false,
+            metrics,
+            acks: Vec::new(),
+        });
+    }
+
+    fn start(self, plan: Plan) -> Job {
+        let fate = Arc::<Fate>::default();
+        let (unopened_sender, unopened) = watch::channel(self.tasks.len());
+        let (outcome_sender, outcome) = watch::channel(None);
+        let tracker = TaskTracker::new();
+        for task in self.tasks {
+            task(&tracker, &fate, &unopened_sender);
+        }
+        tracker.close();
+        let blueprint = Blueprint {
+            plan,
+            metrics: self.metrics,
+            clock: EpochClock::default(),
+            ends: self.ends.into_iter().map(Mutex::new).collect(),
+            fate: Arc::clone(&fate),
+        };
+        let workers_done = start_workers(&self.options.job_id, blueprint);
+        let supervised = Arc::clone(&fate);
+        tokio::spawn(async move {
+            // the sender is dropped only with the thread that runs the workers
+            workers_done.await.ok();
+            tracker.wait().await;
+            let result = supervised.take_error().map_or(Ok(()), |error| Err(Arc::new(error)));
+            outcome_sender.send_replace(Some(result));
+        });
+        Job { id: self.options.job_id, fate, operators: self.operators, unopened, outcome }
+    }
+}
+
+fn wrong_kind(name: &str, expected: &str) -> JobError {
+    let source = anyhow::anyhow!("the connector did not make {expected} of it");
+    JobError::Start { operator: name.to_owned(), source }
+}
+
+fn open_signal(unopened: &watch::Sender<usize>) -> impl FnOnce() + Send + 'static {
+    let unopened = unopened.clone();
+    move || unopened.send_modify(|count| *count -= 1)
+}
+
+/// Runs a task under the job's fate: an error or a panic of it fails the job, the job's end ends it.
+fn spawn(
+    tracker: &TaskTracker,
+    fate: &Arc<Fate>,
+    operator: String,
+    task: impl Future<Output = Result<(), OperatorError>> + Send + 'static,
+) {
+    let fate = Arc::clone(fate);
+    tracker.spawn(async move {
+        let guarded = AssertUnwindSafe(task).catch_unwind();
+        let result = tokio::select! {
+            biased;
+            () = fate.abort.cancelled() => return,
+            result = guarded => result,
+        };
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(source)) => fate.fail(JobError::Operator { operator, source }),
+            Err(panic) => fate.fail(JobError::Panicked {
+                place: format!("the task of '{operator}'"),
+                message: panic_message(panic.as_ref()),
+            }),
+        }
+    });
+}
+
+/// Starts the timely computation on threads of its own; the answer arrives when all of them have ended.
+fn start_workers(job_id: &str, blueprint: Blueprint) -> oneshot::Receiver<()> {
+    let (done, workers_done) = oneshot::channel();
+    let fate = Arc::clone(&blueprint.fate);
+    let failed = Arc::clone(&fate);
+    let supervisor = std::thread::Builder::new().name(format!("job {job_id}")).spawn(move || {
+        run_workers(blueprint, &fate);
+        // whoever waited for the answer may have gone with the tokio runtime
+        done.send(()).ok();
+    });
+    if let Err(error) = supervisor {
+        failed.fail(JobError::Threads(error.to_string()));
+    }
+    workers_done
+}
+
+fn run_workers(blueprint: Blueprint, fate: &Arc<Fate>) {
+    let config = match blueprint.ends.len() {
+        1 => timely::Config::thread(),
+        workers => timely::Config::process(workers),
+    };
+    let guards = timely::execute(config, move |worker| {
+        let index = worker.index();
+        // a peer does not notice by itself that a worker has panicked, so every worker reports its own
+        let run = AssertUnwindSafe(|| worker::run(worker, &blueprint));
+        if let Err(panic) = std::panic::catch_unwind(run) {
+            blueprint.fate.fail(JobError::Panicked {
+                place: format!("worker {index}"),
+                message: panic_message(panic.as_ref()),
+            });
+        }
+    });
+    match guards {
+        Ok(guards) => {
+            for joined in guards.join() {
+                if let Err(message) = joined {
+                    fate.fail(JobError::Panicked { place: "a worker".to_owned(), message });
+                }
+            }
+        }
+        Err(message) => fate.fail(JobError::Threads(message)),
+    }
+}

@@ -1,0 +1,132 @@
+//! The tokio tasks around the dataflow: one for each source subtask, one for each sink.
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use headwater_connector::{OperatorError, SinkOperator, SourceOperator};
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::{SinkBatch, SinkEnd, SourceEnd};
+
+/// How many flushes of one sink may be under way. Each stands for a write to the broker and its acknowledgement, so this
+/// covers the round trip without letting acknowledgements of small epochs pile up.
+const FLUSHES_IN_FLIGHT: usize = 64;
+
+/// How many batches a sink takes from its queue before it flushes.
+const BATCHES_PER_FLUSH: usize = 64;
+
+/// Reads a source until it ends or `stop` is cancelled, then waits until all that was read has been acknowledged.
+///
+/// `opened` is called once the source has been reached.
+pub(crate) async fn run_source(
+    mut source: Box<dyn SourceOperator>,
+    end: SourceEnd,
+    stop: CancellationToken,
+    opened: impl FnOnce(),
+) -> Result<(), OperatorError> {
+    let SourceEnd { batches, mut durable, waker } = end;
+    let open = tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        result = source.open() => { result?; opened(); true }
+    };
+    let mut room = None;
+    while open {
+        // first the way back, then the end, and only then new data
+        tokio::select! {
+            biased;
+            changed = durable.changed() => match changed {
+                Ok(()) => {
+                    let position = *durable.borrow_and_update();
+                    source.commit(position).await?;
+                }
+                // the worker has gone: the job is failing
+                Err(_) => break,
+            },
+            () = stop.cancelled() => break,
+            permit = batches.reserve(), if room.is_none() => match permit {
+                Ok(permit) => room = Some(permit),
+                Err(_) => break,
+            },
+            batch = source.next(), if room.is_some() => match (batch?, room.take()) {
+                (Some(batch), Some(permit)) => {
+                    permit.send(batch);
+                    waker.wake();
+                }
+                _ => break,
+            },
+        }
+    }
+    drop(room);
+    drop(batches);
+    waker.wake();
+    while durable.changed().await.is_ok() {
+        let position = *durable.borrow_and_update();
+        source.commit(position).await?;
+    }
+    source.close().await
+}
+
+/// The batches of one flush, each with the worker and the epoch that wait for it.
+type Flush = BoxFuture<'static, Result<Vec<(usize, u64)>, OperatorError>>;
+
+/// Writes what the dataflow puts out until it ends. Writing goes on while earlier flushes are under way.
+pub(crate) async fn run_sink(
+    mut sink: Box<dyn SinkOperator>,
+    mut end: SinkEnd,
+    opened: impl FnOnce(),
+) -> Result<(), OperatorError> {
+    sink.open().await?;
+    opened();
+    let mut flushes: FuturesOrdered<Flush> = FuturesOrdered::new();
+    let mut waiting: Vec<SinkBatch> = Vec::with_capacity(BATCHES_PER_FLUSH);
+    loop {
+        tokio::select! {
+            biased;
+            Some(flushed) = flushes.next() => accept(&end, flushed?),
+            count = end.batches.recv_many(&mut waiting, BATCHES_PER_FLUSH),
+                if flushes.len() < FLUSHES_IN_FLIGHT =>
+            {
+                if count == 0 {
+                    break;
+                }
+                let flush = write(sink.as_mut(), &mut waiting, &mut flushes, &end).await?;
+                flushes.push_back(flush);
+            }
+        }
+    }
+    while let Some(flushed) = flushes.next().await {
+        accept(&end, flushed?);
+    }
+    sink.close().await
+}
+
+/// Writes batches and begins their flush. A write that must wait for room does not hold up the flushes before it.
+async fn write(
+    sink: &mut dyn SinkOperator,
+    waiting: &mut Vec<SinkBatch>,
+    flushes: &mut FuturesOrdered<Flush>,
+    end: &SinkEnd,
+) -> Result<Flush, OperatorError> {
+    let mut epochs = Vec::with_capacity(waiting.len());
+    for SinkBatch { worker, epoch, rows } in waiting.drain(..) {
+        epochs.push((worker, epoch));
+        let mut writing = sink.write(rows);
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => { written?; break }
+                Some(flushed) = flushes.next() => accept(end, flushed?),
+            }
+        }
+    }
+    let flushed = sink.flush();
+    Ok(Box::pin(async move { flushed.await.map(|()| epochs) }))
+}
+
+fn accept(end: &SinkEnd, epochs: Vec<(usize, u64)>) {
+    for (worker, epoch) in epochs {
+        end.accept(worker, epoch);
+    }
+    end.wake();
+}

@@ -1,0 +1,183 @@
+//! One worker thread: builds its share of the dataflow, runs it, and carries acknowledgements back.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use headwater_connector::Metrics;
+use headwater_format::BadData;
+use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use timely::dataflow::operators::{Concatenate, Probe};
+use timely::dataflow::{Scope, Stream};
+use timely::scheduling::Activator;
+use timely::worker::Worker;
+
+use crate::acks::{AckGauge, Acks};
+use crate::bridge::{SinkOutlet, SourceInlet};
+use crate::epoch::EpochClock;
+use crate::error::JobError;
+use crate::operators::chain::{BadRows, Chain, chain_rows};
+use crate::operators::sink::sink_rows;
+use crate::operators::source::{no_rows, source_rows};
+use crate::rows::Rows;
+use crate::state::Fate;
+
+/// The ends of sources and sinks that one worker will take, by node.
+#[derive(Default)]
+pub(crate) struct Ends {
+    pub(crate) sources: BTreeMap<NodeId, (SourceInlet, Arc<AckGauge>)>,
+    pub(crate) sinks: BTreeMap<NodeId, SinkOutlet>,
+}
+
+/// What every worker needs to know.
+pub(crate) struct Blueprint {
+    pub(crate) plan: Plan,
+    pub(crate) metrics: BTreeMap<NodeId, Arc<Metrics>>,
+    pub(crate) clock: EpochClock,
+    /// One entry a worker, taken by it.
+    pub(crate) ends: Vec<Mutex<Ends>>,
+    pub(crate) fate: Arc<Fate>,
+}
+
+/// A source on this worker, as its loop sees it.
+struct Source {
+    acks: Rc<RefCell<Acks>>,
+    activator: Activator,
+    accepted: ProbeHandle<u64>,
+}
+
+impl Source {
+    /// Lets go what the sinks have accepted; the operator may then have credit again.
+    fn release(&self) {
+        if self.acks.borrow_mut().release(&self.accepted) {
+            self.activator.activate();
+        }
+    }
+}
+
+/// Runs one worker until the dataflow is complete or the job has failed.
+pub(crate) fn run(worker: &mut Worker, blueprint: &Blueprint) {
+    blueprint.fate.join_worker();
+    let index = worker.index();
+    let ends = std::mem::take(
+        &mut *blueprint.ends[index].lock().unwrap_or_else(PoisonError::into_inner),
+    );
+    let sources =
+        worker.dataflow::<u64, _, _>(|scope| Builder::new(scope, blueprint, ends).build());
+    while worker.has_dataflows() && !blueprint.fate.ended() {
+        worker.step_or_park(None);
+        sources.iter().for_each(Source::release);
+    }
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+}
+
+/// Turns the nodes of a plan into timely operators, inputs first.
+struct Builder<'a, 'scope> {
+    scope: Scope<'scope, u64>,
+    blueprint: &'a Blueprint,
+    ends: Ends,
+    streams: Vec<Option<Stream<'scope, u64, Rows>>>,
+    // which sources each node's rows come from
+    origins: Vec<BTreeSet<NodeId>>,
+    accepted: BTreeMap<NodeId, ProbeHandle<u64>>,
+    sources: Vec<Source>,
+}
+
+impl<'a, 'scope> Builder<'a, 'scope> {
+    fn new(scope: Scope<'scope, u64>, blueprint: &'a Blueprint, ends: Ends) -> Self {
+        Self {
+            scope,
+            blueprint,
+            ends,
+            streams: Vec::new(),
+            origins: Vec::new(),
+            accepted: BTreeMap::new(),
+            sources: Vec::new(),
+        }
+    }
+
+    fn build(mut self) -> Vec<Source> {
+        for (index, node) in self.blueprint.plan.nodes.iter().enumerate() {
+            let id = NodeId(index);
+            let mut origins: BTreeSet<NodeId> =
+                node.inputs.iter().flat_map(|input| self.origins[input.0].clone()).collect();
+            let stream = match &node.operator {
+                PlanOperator::Source(_) => {
+                    origins.insert(id);
+                    Some(self.source(id, &node.id))
+                }
+                PlanOperator::Chain(steps) => {
+                    let chain = Chain::new(steps, self.bad_rows(&origins));
+                    let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
+                    let fail = move |source| {
+                        fate.fail(JobError::Evaluate { operator: operator.clone(), source });
+                    };
+                    self.input(node.inputs[0]).map(|rows| chain_rows(rows, &node.id, chain, fail))
+                }
+                PlanOperator::Union => {
+                    let inputs: Vec<_> =
+                        node.inputs.iter().filter_map(|input| self.input(*input)).collect();
+                    Some(self.scope.concatenate(inputs))
+                }
+                PlanOperator::Sink(_) | PlanOperator::Preview => {
+                    self.sink(id, node.inputs[0], &origins);
+                    None
+                }
+            };
+            self.streams.push(stream);
+            self.origins.push(origins);
+        }
+        self.sources
+    }
+
+    fn input(&self, input: NodeId) -> Option<Stream<'scope, u64, Rows>> {
+        self.streams[input.0].clone()
+    }
+
+    fn source(&mut self, id: NodeId, name: &str) -> Stream<'scope, u64, Rows> {
+        let Some((mut inlet, gauge)) = self.ends.sources.remove(&id) else {
+            return no_rows(self.scope, name);
+        };
+        let accepted = ProbeHandle::new();
+        // the sender moves out; a closed channel in its place would end the task, so it is the inlet that is rebuilt
+        let durable = std::mem::replace(&mut inlet.durable, tokio::sync::watch::Sender::default());
+        let acks = Acks::new(durable, gauge);
+        let clock = self.blueprint.clock.clone();
+        let (stream, handle) = source_rows(self.scope, name, inlet, acks, clock);
+        self.accepted.insert(id, accepted.clone());
+        self.sources.push(Source {
+            acks: handle.acks,
+            activator: handle.activator,
+            accepted,
+        });
+        stream
+    }
+
+    fn sink(&mut self, id: NodeId, input: NodeId, origins: &BTreeSet<NodeId>) {
+        let (Some(rows), Some(outlet)) = (self.input(input), self.ends.sinks.remove(&id)) else {
+            return;
+        };
+        let mut done = sink_rows(rows, &self.blueprint.plan.nodes[id.0].id, outlet);
+        for origin in origins {
+            if let Some(accepted) = self.accepted.get(origin) {
+                done = done.probe_with(accepted);
+            }
+        }
+    }
+
+    /// Rows are dropped only if every source above says so.
+    fn bad_rows(&self, origins: &BTreeSet<NodeId>) -> BadRows {
+        let drops = |id: &NodeId| match &self.blueprint.plan.nodes[id.0].operator {
+            PlanOperator::Source(table) => table.config.format.bad_data == BadData::Drop,
+            _ => false,
+        };
+        match origins.first().and_then(|first| self.blueprint.metrics.get(first)) {
+            Some(metrics) if origins.iter().all(drops) => BadRows::Drop(Arc::clone(metrics)),
+            _ => BadRows::Fail,
+        }
+    }
+}
