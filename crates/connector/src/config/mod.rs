@@ -1,6 +1,33 @@
 //! Configuration, read from a schema: SQL `WITH` options in, the profile's and the table's JSON out.
 //!
-//! (interface; the implementation follows in this folder)
+//! ```text
+//! WITH (topic = 'a/#', 'tls.ca' = …)  ──sort──►  {"tls": {"ca": …}}  ──check──►  typify's Rust types
+//!                                                {"topic": "a/#", …}
+//! ```
+//!
+//! A connector describes its options in two JSON schemas and nowhere else. [`parse_table`] turns the dotted options of
+//! SQL into values by them, [`validate`] checks values that came as JSON, [`describe`] makes reference documentation,
+//! and [`redact`] hides what a schema lists under `"sensitive"`. All problems of a table are reported in one
+//! [`ConfigError`], each with the option, what was given, what is allowed and the nearest valid name; the value of a
+//! sensitive option is never quoted.
+//!
+//! What a schema may hold beside plain options:
+//! - nested objects, which become dotted names (`tls.ca`);
+//! - arrays of strings, written in SQL as `'a, b'` or `'["a", "b"]'`;
+//! - tagged choices: a property whose schema is `oneOf` over objects with one key. In SQL the property names the
+//!   variant (`type = 'sink'`), and the variant's options start with its name (`sink.retain`);
+//! - `"format": "var-str"`, text with `{{ NAME }}` for environment variables ([`VarStr`]);
+//! - `"sensitive": ["password", "tls.key"]` at the top, with dotted names.
+
+mod check;
+mod error;
+mod redact;
+mod reference;
+mod schema;
+mod sort;
+#[cfg(test)]
+mod tests;
+mod var_str;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -8,6 +35,17 @@ use serde_json::Value;
 use headwater_format::FormatConfig;
 
 use crate::connector::{ConnectionProfile, ConnectorMetadata};
+
+pub use error::{ConfigError, did_you_mean, nearest, quoted};
+pub use redact::{redact, without_password};
+pub use reference::{OptionDoc, Part, describe, markdown};
+pub use var_str::{UnsetVariable, VarStr};
+
+use schema::Schema;
+use sort::Section;
+
+/// `schemas/format.json`: the options of the payload's format.
+pub const FORMAT_SCHEMA: &str = include_str!("../../../../schemas/format.json");
 
 /// Where something stands in the SQL text, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,42 +71,10 @@ pub struct SqlOption {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options(pub Vec<SqlOption>);
 
-/// What is wrong with a table's configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ConfigError {
-    /// What is wrong, what was given, what is allowed, the nearest valid name.
-    pub message: String,
-    /// The option it is about.
-    pub option: Option<String>,
-    /// Where that option stands.
-    pub location: Option<Location>,
-}
-
-impl ConfigError {
-    /// An error about one option, or about none in particular.
-    pub fn new(option: Option<&str>, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            option: option.map(str::to_owned),
-            location: None,
-        }
-    }
-
-    /// An unknown connector name.
-    pub fn unknown_connector(name: &str, known: impl Iterator<Item = &'static str>) -> Self {
-        let known: Vec<_> = known.collect();
-        Self::new(
-            Some("connector"),
-            format!("unknown connector '{name}'; one of {}", known.join(", ")),
-        )
-    }
-}
-
 /// The options of a table, sorted out by the schemas.
 #[derive(Debug, Clone)]
 pub struct Parsed {
-    /// By the connector's profile schema.
+    /// By the connector's profile schema; null if it has none.
     pub profile: Value,
     /// By the connector's table schema.
     pub table: Value,
@@ -76,26 +82,112 @@ pub struct Parsed {
     pub format: FormatConfig,
 }
 
-/// Sorts out the options of a table.
+/// Sorts out the options of a table. `connector` and `connection_profile` are the planner's and are passed over.
+///
+/// # Errors
+/// All problems of the table at once: unknown, misspelt, missing, repeated and ill-typed options, options of the other
+/// variant, and options of the profile beside a `connection_profile`.
 pub fn parse_table(
-    _metadata: &ConnectorMetadata,
-    _options: &Options,
-    _profile: Option<&ConnectionProfile>,
+    metadata: &ConnectorMetadata,
+    options: &Options,
+    profile: Option<&ConnectionProfile>,
 ) -> Result<Parsed, ConfigError> {
-    Err(ConfigError::new(None, "not written yet"))
+    let profile_schema = metadata.profile_schema.map(Schema::of).transpose()?;
+    let table_schema = Schema::of(metadata.table_schema)?;
+    let format_schema = Schema::of(FORMAT_SCHEMA)?;
+
+    let mut sections = vec![Section::new(&format_schema), Section::new(&table_schema)];
+    if !metadata.format {
+        let reason = format!("does not apply: '{}' has no payload format", metadata.id);
+        sections[0].closed = Some(reason);
+    }
+    if let Some(schema) = &profile_schema {
+        sections.push(profile_section(metadata, schema, profile)?);
+    }
+    let mut problems = sort::sort(options, &mut sections);
+    if metadata.format {
+        sort::require(&sections[0], "format", &mut problems);
+    }
+    if let Some(error) = ConfigError::all(problems) {
+        return Err(error);
+    }
+    let mut values = sections.into_iter().map(|section| section.value);
+    Ok(Parsed {
+        format: typed(&values.next().unwrap_or_default(), "format")?,
+        table: values.next().unwrap_or_default(),
+        profile: values.next().unwrap_or_default(),
+    })
 }
 
-/// Checks JSON values against a connector's schemas.
+/// The profile's part: open to options, or taken whole from a named profile.
+fn profile_section<'a>(
+    metadata: &ConnectorMetadata,
+    schema: &'a Schema,
+    profile: Option<&ConnectionProfile>,
+) -> Result<Section<'a>, ConfigError> {
+    let mut section = Section::new(schema);
+    let Some(profile) = profile else {
+        return Ok(section);
+    };
+    let name = &profile.name;
+    if profile.connector != metadata.id {
+        let message = format!(
+            "the connection profile '{name}' is for the connector '{}', not for '{}'",
+            profile.connector, metadata.id
+        );
+        return Err(ConfigError::new(Some("connection_profile"), message));
+    }
+    let problems = check::check(schema, &profile.config)
+        .into_iter()
+        .map(|mut e| {
+            e.message = format!("connection profile '{name}': {}", e.message);
+            e
+        });
+    if let Some(error) = ConfigError::all(problems.collect()) {
+        return Err(error);
+    }
+    section.closed = Some(format!(
+        "belongs to the connection profile '{name}'; set it there, or leave out connection_profile"
+    ));
+    section.value = profile.config.clone();
+    Ok(section)
+}
+
+/// Checks JSON values against a connector's schemas. The profile of a connector that has none is null or `{}`.
+///
+/// # Errors
+/// All problems of both values at once.
 pub fn validate(
-    _metadata: &ConnectorMetadata,
-    _profile: &Value,
-    _table: &Value,
+    metadata: &ConnectorMetadata,
+    profile: &Value,
+    table: &Value,
 ) -> Result<(), ConfigError> {
-    Ok(())
+    let mut problems = validate_profile(metadata, profile)?;
+    problems.extend(check::check(&*Schema::of(metadata.table_schema)?, table));
+    ConfigError::all(problems).map_or(Ok(()), Err)
 }
 
-/// A JSON value as the Rust type that `typify` made of its schema.
+fn validate_profile(
+    metadata: &ConnectorMetadata,
+    profile: &Value,
+) -> Result<Vec<ConfigError>, ConfigError> {
+    if let Some(schema) = metadata.profile_schema {
+        return Ok(check::check(&*Schema::of(schema)?, profile));
+    }
+    let empty = profile.is_null() || profile.as_object().is_some_and(serde_json::Map::is_empty);
+    let message = || format!("the connector '{}' has no profile", metadata.id);
+    Ok(if empty {
+        Vec::new()
+    } else {
+        vec![ConfigError::new(None, message())]
+    })
+}
+
+/// A JSON value as the Rust type that `typify` made of its schema. Does not fail for values that have been checked.
+///
+/// # Errors
+/// Where the value does not fit the type.
 pub fn typed<T: DeserializeOwned>(value: &Value, what: &str) -> Result<T, ConfigError> {
-    serde_json::from_value(value.clone())
-        .map_err(|e| ConfigError::new(None, format!("{what}: {e}")))
+    let result = T::deserialize(value);
+    result.map_err(|e| ConfigError::new(None, format!("{what}: {e}")))
 }

@@ -1,0 +1,219 @@
+//! Checks JSON values against a schema, and says what is wrong in the words of SQL options.
+
+use jsonschema::ValidationError;
+use jsonschema::error::{TypeKind, ValidationErrorKind as Fault};
+use serde_json::Value;
+
+use super::error::{ConfigError, did_you_mean, quoted, shown};
+use super::schema::{Kind, OptionDef, Schema};
+
+/// Everything that is wrong with `value`, each problem under the name of its option.
+pub(super) fn check(schema: &Schema, value: &Value) -> Vec<ConfigError> {
+    let mut problems = Vec::new();
+    for error in schema.validator.iter_errors(value) {
+        translate(schema, &error, &mut problems);
+    }
+    problems
+}
+
+fn translate(schema: &Schema, error: &ValidationError<'_>, problems: &mut Vec<ConfigError>) {
+    let path = segments(error.instance_path().as_str());
+    match error.kind() {
+        Fault::Required { property } => {
+            let path = joined(&path, property.as_str().unwrap_or_default());
+            problems.push(missing(schema, &path));
+        }
+        Fault::AdditionalProperties { unexpected } => {
+            for key in unexpected {
+                let name = schema.dotted(&joined(&path, key));
+                problems.push(unknown(&name, schema.options.iter()));
+            }
+        }
+        Fault::OneOfNotValid { context } | Fault::OneOfMultipleValid { context } => {
+            choice(schema, &path, error.instance(), context, problems);
+        }
+        fault => {
+            let name = schema.dotted(&path);
+            let message = match schema.at(&path) {
+                Some(option) => wrong_value(option, error.instance(), fault, error),
+                None => format!("option '{name}': {}", error.masked()),
+            };
+            problems.push(ConfigError::new(Some(&name), message));
+        }
+    }
+}
+
+/// A tagged choice: either the variant is unknown, or something within the chosen variant is wrong.
+fn choice(
+    schema: &Schema,
+    path: &[String],
+    given: &Value,
+    context: &[Vec<ValidationError<'static>>],
+    problems: &mut Vec<ConfigError>,
+) {
+    let variants = schema.at(path).and_then(OptionDef::words);
+    let variants = variants.unwrap_or_default();
+    let chosen = given.as_object().and_then(|map| {
+        let known = map.keys().find(|key| variants.contains(key));
+        if map.len() == 1 { known } else { None }
+    });
+    if chosen.is_none() {
+        let name = schema.dotted(path);
+        let given = given.as_object().and_then(|map| map.keys().next());
+        let message = format!(
+            "option '{name}': must be an object with one of the keys {}{}",
+            quoted(variants.iter()),
+            given.map_or_else(String::new, |given| did_you_mean(
+                given,
+                variants.iter().map(String::as_str)
+            )),
+        );
+        problems.push(ConfigError::new(Some(&name), message));
+        return;
+    }
+    // The branches of the other variants complain about the key itself; the chosen one only about what is below it.
+    let below =
+        |error: &ValidationError<'_>| segments(error.instance_path().as_str()).len() > path.len();
+    let branch = context
+        .iter()
+        .find(|errors| !errors.is_empty() && errors.iter().all(below));
+    for error in branch.into_iter().flatten() {
+        translate(schema, error, problems);
+    }
+    if branch.is_none() {
+        let name = schema.dotted(path);
+        let message = format!("option '{name}': does not fit the connector's schema");
+        problems.push(ConfigError::new(Some(&name), message));
+    }
+}
+
+fn wrong_value(
+    option: &OptionDef,
+    given: &Value,
+    fault: &Fault,
+    error: &ValidationError<'_>,
+) -> String {
+    let text = match given {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let name = &option.name;
+    let value = shown(option, &text);
+    match fault {
+        Fault::Type { kind } => format!("option '{name}': {value} is not {}", type_name(kind)),
+        Fault::Enum { .. } => not_one_of(option, &text),
+        Fault::Minimum { limit } => {
+            format!("option '{name}': {value} is too small; at least {limit}")
+        }
+        Fault::Maximum { limit } => {
+            format!("option '{name}': {value} is too large; at most {limit}")
+        }
+        Fault::ExclusiveMinimum { limit } => {
+            format!("option '{name}': {value} is too small; it must be above {limit}")
+        }
+        Fault::ExclusiveMaximum { limit } => {
+            format!("option '{name}': {value} is too large; it must be below {limit}")
+        }
+        Fault::MinLength { limit: 1 } => format!("option '{name}': must not be empty"),
+        Fault::MinLength { limit } => {
+            format!("option '{name}': {value} is too short; at least {limit} characters")
+        }
+        Fault::MaxLength { limit } => {
+            format!("option '{name}': {value} is too long; at most {limit} characters")
+        }
+        Fault::MinItems { limit } => format!("option '{name}': at least {limit} values are needed"),
+        Fault::MaxItems { limit } => format!("option '{name}': at most {limit} values are allowed"),
+        Fault::Pattern { pattern } => {
+            format!("option '{name}': {value} does not match the pattern {pattern}")
+        }
+        _ => format!("option '{name}': {}", error.masked()),
+    }
+}
+
+fn type_name(kind: &TypeKind) -> String {
+    match kind {
+        TypeKind::Single(json) => with_article(&json.to_string()),
+        TypeKind::Multiple(set) => {
+            let names: Vec<_> = set
+                .iter()
+                .map(|json| with_article(&json.to_string()))
+                .collect();
+            names.join(" or ")
+        }
+    }
+}
+
+fn with_article(json: &str) -> String {
+    match json {
+        "string" => "text".to_owned(),
+        "integer" => "a whole number".to_owned(),
+        "boolean" => "'true' or 'false'".to_owned(),
+        "array" | "object" => format!("an {json}"),
+        other => format!("a {other}"),
+    }
+}
+
+/// `option 'qos': 'AtMostOne' is not one of 'AtMostOnce', 'AtLeastOnce'; did you mean 'AtMostOnce'?`
+pub(super) fn not_one_of(option: &OptionDef, given: &str) -> String {
+    let words = option.words().unwrap_or_default();
+    format!(
+        "option '{}': {} is not one of {}{}",
+        option.name,
+        shown(option, given),
+        quoted(words.iter()),
+        did_you_mean(given, words.iter().map(String::as_str))
+    )
+}
+
+/// An option that is not there though it must be.
+pub(super) fn missing(schema: &Schema, path: &[String]) -> ConfigError {
+    let name = schema.dotted(path);
+    let explained = match schema.at(path) {
+        Some(option) => match option.words() {
+            Some(words) => format!("; one of {}", quoted(words.iter())),
+            None => format!(": {}", first_sentence(&option.description)),
+        },
+        None => String::new(),
+    };
+    ConfigError::new(Some(&name), format!("missing option '{name}'{explained}"))
+}
+
+/// An option that no schema knows, with what it may have been meant to be and all that there is.
+pub(super) fn unknown<'a>(
+    name: &str,
+    allowed: impl Iterator<Item = &'a OptionDef> + Clone,
+) -> ConfigError {
+    let names = || allowed.clone().map(|option| option.name.as_str());
+    let message = format!(
+        "unknown option '{name}'{}; the options are {}",
+        did_you_mean(name, names()),
+        names().collect::<Vec<_>>().join(", ")
+    );
+    ConfigError::new(Some(name), message)
+}
+
+pub(super) fn first_sentence(text: &str) -> &str {
+    let end = text.find(". ").map_or(text.len(), |at| at);
+    text[..end].trim_end_matches('.')
+}
+
+/// What the words of a kind are called in an error.
+pub(super) fn kind_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::String => "text",
+        Kind::Integer => "a whole number",
+        Kind::Number => "a number",
+        Kind::Boolean => "'true' or 'false'",
+        Kind::Enum(_) | Kind::Choice(_) => "one of the words allowed",
+        Kind::StringList => "a list: values separated by commas, or a JSON array of strings",
+    }
+}
+
+fn segments(pointer: &str) -> Vec<String> {
+    let unescape = |segment: &str| segment.replace("~1", "/").replace("~0", "~");
+    pointer.split('/').skip(1).map(unescape).collect()
+}
+
+fn joined(path: &[String], key: &str) -> Vec<String> {
+    path.iter().cloned().chain([key.to_owned()]).collect()
+}
