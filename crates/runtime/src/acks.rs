@@ -56,7 +56,9 @@ impl AckGauge {
 
     fn micros(&self, at: Instant) -> u64 {
         // saturates after 584,000 years
-        u64::try_from(at.duration_since(self.started).as_micros()).unwrap_or(u64::MAX).max(1)
+        u64::try_from(at.duration_since(self.started).as_micros())
+            .unwrap_or(u64::MAX)
+            .max(1)
     }
 }
 
@@ -79,7 +81,13 @@ pub(crate) struct Acks {
 
 impl Acks {
     pub(crate) fn new(durable: watch::Sender<Position>, gauge: Arc<AckGauge>) -> Self {
-        Self { pending: VecDeque::new(), rows: 0, bytes: 0, durable, gauge }
+        Self {
+            pending: VecDeque::new(),
+            rows: 0,
+            bytes: 0,
+            durable,
+            gauge,
+        }
     }
 
     /// Whether another batch may enter the dataflow.
@@ -94,7 +102,13 @@ impl Acks {
         let since = Instant::now();
         self.rows += rows;
         self.bytes += bytes;
-        self.pending.push_back(Pending { epoch, position: batch.position, rows, bytes, since });
+        self.pending.push_back(Pending {
+            epoch,
+            position: batch.position,
+            rows,
+            bytes,
+            since,
+        });
         self.show();
     }
 
@@ -109,7 +123,9 @@ impl Acks {
             durable = Some((first.position, first.since));
             self.pending.pop_front();
         }
-        let Some((position, since)) = durable else { return false };
+        let Some((position, since)) = durable else {
+            return false;
+        };
         let lag_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.gauge.last_lag_us.store(lag_us, Relaxed);
         self.show();
@@ -119,7 +135,10 @@ impl Acks {
     }
 
     fn show(&self) {
-        let oldest = self.pending.front().map_or(0, |first| self.gauge.micros(first.since));
+        let oldest = self
+            .pending
+            .front()
+            .map_or(0, |first| self.gauge.micros(first.since));
         self.gauge.oldest_us.store(oldest, Relaxed);
         self.gauge.rows.store(self.rows, Relaxed);
     }

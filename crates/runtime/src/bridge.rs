@@ -61,8 +61,19 @@ pub(crate) fn source() -> (SourceEnd, SourceInlet) {
     let (batch_sender, batches) = mpsc::channel(SOURCE_QUEUE_BATCHES);
     let (durable_sender, durable) = watch::channel(Position::default());
     let waker = Waker::default();
-    let end = SourceEnd { batches: batch_sender, durable, waker: waker.clone() };
-    (end, SourceInlet { batches, durable: durable_sender, waker })
+    let end = SourceEnd {
+        batches: batch_sender,
+        durable,
+        waker: waker.clone(),
+    };
+    (
+        end,
+        SourceInlet {
+            batches,
+            durable: durable_sender,
+            waker,
+        },
+    )
 }
 
 /// A batch for a sink, with the worker that waits for its acceptance.
@@ -111,7 +122,18 @@ pub(crate) fn sink(workers: usize) -> (SinkEnd, Vec<SinkOutlet>) {
         let (accept, accepted) = sync_mpsc::channel();
         let waker = Waker::default();
         ends.push((accept, waker.clone()));
-        outlets.push(SinkOutlet { worker, batches: sender.clone(), accepted, waker });
+        outlets.push(SinkOutlet {
+            worker,
+            batches: sender.clone(),
+            accepted,
+            waker,
+        });
     }
-    (SinkEnd { batches, workers: ends }, outlets)
+    (
+        SinkEnd {
+            batches,
+            workers: ends,
+        },
+        outlets,
+    )
 }

@@ -24,7 +24,10 @@ pub(crate) struct EpochClock {
 impl EpochClock {
     /// Adds a source that wants to follow the others.
     pub(crate) fn join(&self, source: Waker) {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
+        self.sources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(source);
     }
 
     /// The epoch in which a source that has waited should go on.
@@ -46,6 +49,8 @@ impl EpochClock {
 
 fn now_us() -> u64 {
     // a clock before 1970 only makes epochs small numbers; they still grow
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX / 2)
 }

@@ -15,7 +15,9 @@ pub enum JobError {
         source: OperatorError,
     },
     /// An expression failed on a row, and the table does not say `bad_data = 'drop'`.
-    #[error("'{operator}' failed on a row: {source}; with bad_data = 'drop' in the source such rows are left out")]
+    #[error(
+        "'{operator}' failed on a row: {source}; with bad_data = 'drop' in the source such rows are left out"
+    )]
     Evaluate {
         /// The operator's id in the plan.
         operator: String,

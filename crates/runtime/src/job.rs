@@ -27,7 +27,8 @@ use crate::tasks::{run_sink, run_source};
 use crate::worker::{self, Blueprint, Ends};
 
 /// Makes the sink for the rows of a bare `SELECT`.
-pub type PreviewFactory = Arc<dyn Fn(SchemaRef) -> Box<dyn SinkOperator> + Send + Sync>;
+pub type PreviewFactory =
+    Arc<dyn Fn(SchemaRef) -> anyhow::Result<Box<dyn SinkOperator>> + Send + Sync>;
 
 /// How a plan is run.
 #[derive(Clone)]
@@ -82,7 +83,13 @@ impl Job {
                     assembly.sink(NodeId(index), &node.id, table, registry)?;
                 }
                 PlanOperator::Preview => {
-                    let sink = (assembly.options.preview)(Arc::clone(&node.schema));
+                    let sink =
+                        (assembly.options.preview)(Arc::clone(&node.schema)).map_err(|source| {
+                            JobError::Start {
+                                operator: node.id.clone(),
+                                source,
+                            }
+                        })?;
                     assembly.add_sink(NodeId(index), &node.id, sink, Arc::default());
                 }
                 PlanOperator::Chain(_) | PlanOperator::Union => {}
@@ -134,7 +141,11 @@ impl Job {
     /// Why it failed.
     pub async fn wait(&self) -> Outcome {
         let mut outcome = self.outcome.clone();
-        match outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
+        match outcome
+            .wait_for(Option::is_some)
+            .await
+            .map(|outcome| outcome.clone())
+        {
             Ok(Some(outcome)) => outcome,
             // the supervisor is gone without a word only when the tokio runtime was shut down
             _ => Ok(()),
@@ -161,7 +172,9 @@ impl Assembly {
         Self {
             options,
             workers,
-            ends: std::iter::repeat_with(Ends::default).take(workers).collect(),
+            ends: std::iter::repeat_with(Ends::default)
+                .take(workers)
+                .collect(),
             metrics: BTreeMap::new(),
             operators: Vec::new(),
             tasks: Vec::new(),
@@ -180,10 +193,19 @@ impl Assembly {
             .get(&table.connector)
             .map_err(anyhow::Error::from)
             .and_then(|connector| connector.make_operator(table, context))
-            .map_err(|source| JobError::Start { operator: name.to_owned(), source })
+            .map_err(|source| JobError::Start {
+                operator: name.to_owned(),
+                source,
+            })
     }
 
-    fn context(&self, name: &str, subtask: usize, parallelism: usize, metrics: &Arc<Metrics>) -> TaskContext {
+    fn context(
+        &self,
+        name: &str,
+        subtask: usize,
+        parallelism: usize,
+        metrics: &Arc<Metrics>,
+    ) -> TaskContext {
         TaskContext {
             job_id: self.options.job_id.clone(),
             operator_id: name.to_owned(),
@@ -205,7 +227,10 @@ impl Assembly {
         let divisible = registry
             .get(&table.connector)
             .and_then(|connector| connector.max_parallelism(table))
-            .map_err(|error| JobError::Start { operator: name.to_owned(), source: error.into() })?;
+            .map_err(|error| JobError::Start {
+                operator: name.to_owned(),
+                source: error.into(),
+            })?;
         let parallelism = divisible.clamp(1, self.workers);
         let metrics = Arc::<Metrics>::default();
         let mut acks = Vec::with_capacity(parallelism);
@@ -228,7 +253,12 @@ impl Assembly {
         }
         self.sources += 1;
         self.metrics.insert(id, Arc::clone(&metrics));
-        self.operators.push(OperatorStatus { id: name.to_owned(), is_source: true, metrics, acks });
+        self.operators.push(OperatorStatus {
+            id: name.to_owned(),
+            is_source: true,
+            metrics,
+            acks,
+        });
         Ok(())
     }
 
@@ -249,7 +279,13 @@ impl Assembly {
     }
 
     /// One task for all workers: one connection a sink, and one order.
-    fn add_sink(&mut self, id: NodeId, name: &str, sink: Box<dyn SinkOperator>, metrics: Arc<Metrics>) {
+    fn add_sink(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        sink: Box<dyn SinkOperator>,
+        metrics: Arc<Metrics>,
+    ) {
         let (end, outlets) = bridge::sink(self.workers);
         for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
             ends.sinks.insert(id, outlet);
@@ -290,16 +326,27 @@ impl Assembly {
             // the sender is dropped only with the thread that runs the workers
             workers_done.await.ok();
             tracker.wait().await;
-            let result = supervised.take_error().map_or(Ok(()), |error| Err(Arc::new(error)));
+            let result = supervised
+                .take_error()
+                .map_or(Ok(()), |error| Err(Arc::new(error)));
             outcome_sender.send_replace(Some(result));
         });
-        Job { id: self.options.job_id, fate, operators: self.operators, unopened, outcome }
+        Job {
+            id: self.options.job_id,
+            fate,
+            operators: self.operators,
+            unopened,
+            outcome,
+        }
     }
 }
 
 fn wrong_kind(name: &str, expected: &str) -> JobError {
     let source = anyhow::anyhow!("the connector did not make {expected} of it");
-    JobError::Start { operator: name.to_owned(), source }
+    JobError::Start {
+        operator: name.to_owned(),
+        source,
+    }
 }
 
 fn open_signal(unopened: &watch::Sender<usize>) -> impl FnOnce() + Send + 'static {
@@ -338,11 +385,13 @@ fn start_workers(job_id: &str, blueprint: Blueprint) -> oneshot::Receiver<()> {
     let (done, workers_done) = oneshot::channel();
     let fate = Arc::clone(&blueprint.fate);
     let failed = Arc::clone(&fate);
-    let supervisor = std::thread::Builder::new().name(format!("job {job_id}")).spawn(move || {
-        run_workers(blueprint, &fate);
-        // whoever waited for the answer may have gone with the tokio runtime
-        done.send(()).ok();
-    });
+    let supervisor = std::thread::Builder::new()
+        .name(format!("job {job_id}"))
+        .spawn(move || {
+            run_workers(blueprint, &fate);
+            // whoever waited for the answer may have gone with the tokio runtime
+            done.send(()).ok();
+        });
     if let Err(error) = supervisor {
         failed.fail(JobError::Threads(error.to_string()));
     }
@@ -369,7 +418,10 @@ fn run_workers(blueprint: Blueprint, fate: &Arc<Fate>) {
         Ok(guards) => {
             for joined in guards.join() {
                 if let Err(message) = joined {
-                    fate.fail(JobError::Panicked { place: "a worker".to_owned(), message });
+                    fate.fail(JobError::Panicked {
+                        place: "a worker".to_owned(),
+                        message,
+                    });
                 }
             }
         }

@@ -37,7 +37,12 @@ impl Fate {
     pub(crate) fn end(&self) {
         self.failed.store(true, Ordering::Release);
         self.abort.cancel();
-        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for worker in self
+            .workers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             worker.unpark();
         }
     }
@@ -50,11 +55,17 @@ impl Fate {
     /// Adds the calling thread to those that are woken at the end.
     pub(crate) fn join_worker(&self) {
         let thread = std::thread::current();
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        self.workers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
     }
 
     /// The first error, if there was one.
     pub(crate) fn take_error(&self) -> Option<JobError> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }

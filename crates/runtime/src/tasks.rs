@@ -24,7 +24,11 @@ pub(crate) async fn run_source(
     stop: CancellationToken,
     opened: impl FnOnce(),
 ) -> Result<(), OperatorError> {
-    let SourceEnd { batches, mut durable, waker } = end;
+    let SourceEnd {
+        batches,
+        mut durable,
+        waker,
+    } = end;
     let open = tokio::select! {
         biased;
         () = stop.cancelled() => false,
@@ -109,7 +113,12 @@ async fn write(
     end: &SinkEnd,
 ) -> Result<Flush, OperatorError> {
     let mut epochs = Vec::with_capacity(waiting.len());
-    for SinkBatch { worker, epoch, rows } in waiting.drain(..) {
+    for SinkBatch {
+        worker,
+        epoch,
+        rows,
+    } in waiting.drain(..)
+    {
         epochs.push((worker, epoch));
         let mut writing = sink.write(rows);
         loop {

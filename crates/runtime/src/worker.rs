@@ -62,7 +62,9 @@ pub(crate) fn run(worker: &mut Worker, blueprint: &Blueprint) {
     blueprint.fate.join_worker();
     let index = worker.index();
     let ends = std::mem::take(
-        &mut *blueprint.ends[index].lock().unwrap_or_else(PoisonError::into_inner),
+        &mut *blueprint.ends[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner),
     );
     let sources =
         worker.dataflow::<u64, _, _>(|scope| Builder::new(scope, blueprint, ends).build());
@@ -103,8 +105,11 @@ impl<'a, 'scope> Builder<'a, 'scope> {
     fn build(mut self) -> Vec<Source> {
         for (index, node) in self.blueprint.plan.nodes.iter().enumerate() {
             let id = NodeId(index);
-            let mut origins: BTreeSet<NodeId> =
-                node.inputs.iter().flat_map(|input| self.origins[input.0].clone()).collect();
+            let mut origins: BTreeSet<NodeId> = node
+                .inputs
+                .iter()
+                .flat_map(|input| self.origins[input.0].clone())
+                .collect();
             let stream = match &node.operator {
                 PlanOperator::Source(_) => {
                     origins.insert(id);
@@ -114,13 +119,20 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                     let chain = Chain::new(steps, self.bad_rows(&origins));
                     let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
                     let fail = move |source| {
-                        fate.fail(JobError::Evaluate { operator: operator.clone(), source });
+                        fate.fail(JobError::Evaluate {
+                            operator: operator.clone(),
+                            source,
+                        });
                     };
-                    self.input(node.inputs[0]).map(|rows| chain_rows(rows, &node.id, chain, fail))
+                    self.input(node.inputs[0])
+                        .map(|rows| chain_rows(rows, &node.id, chain, fail))
                 }
                 PlanOperator::Union => {
-                    let inputs: Vec<_> =
-                        node.inputs.iter().filter_map(|input| self.input(*input)).collect();
+                    let inputs: Vec<_> = node
+                        .inputs
+                        .iter()
+                        .filter_map(|input| self.input(*input))
+                        .collect();
                     Some(self.scope.concatenate(inputs))
                 }
                 PlanOperator::Sink(_) | PlanOperator::Preview => {
@@ -175,7 +187,10 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             PlanOperator::Source(table) => table.config.format.bad_data == BadData::Drop,
             _ => false,
         };
-        match origins.first().and_then(|first| self.blueprint.metrics.get(first)) {
+        match origins
+            .first()
+            .and_then(|first| self.blueprint.metrics.get(first))
+        {
             Some(metrics) if origins.iter().all(drops) => BadRows::Drop(Arc::clone(metrics)),
             _ => BadRows::Fail,
         }

@@ -18,7 +18,9 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::unnest::UnnestExec;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, collect,
+};
 use headwater_connector::Metrics;
 use headwater_planner::plan::Step;
 use timely::dataflow::Stream;
@@ -47,7 +49,11 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub(crate) fn new(steps: &[Step], bad_rows: BadRows) -> Self {
-        Self { steps: steps.into(), bad_rows, context: Arc::default() }
+        Self {
+            steps: steps.into(),
+            bad_rows,
+            context: Arc::default(),
+        }
     }
 
     /// What becomes of a batch.
@@ -93,7 +99,10 @@ impl Chain {
 
     fn step(&self, step: &Step, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<()> {
         match step {
-            Step::Filter { predicate, projection } => {
+            Step::Filter {
+                predicate,
+                projection,
+            } => {
                 out.push(filter(&batch, predicate, projection.as_deref())?);
             }
             Step::Project { exprs, schema } => {
@@ -104,7 +113,9 @@ impl Chain {
                     .collect::<Result<Vec<_>>>()?;
                 let options = RecordBatchOptions::new().with_row_count(Some(rows));
                 let schema = Arc::clone(schema);
-                out.push(RecordBatch::try_new_with_options(schema, columns, &options)?);
+                out.push(RecordBatch::try_new_with_options(
+                    schema, columns, &options,
+                )?);
             }
             Step::Columns(columns) => out.push(batch.project(columns)?),
             Step::Unnest(unnest) => out.extend(self.unnest(unnest, batch)?),
@@ -117,7 +128,8 @@ impl Chain {
         let schema = batch.schema();
         let input = MemorySourceConfig::try_new_exec(&[vec![batch]], schema, None)?;
         let unnest = Arc::clone(unnest) as Arc<dyn ExecutionPlan>;
-        let plan = unnest.with_new_children(vec![input])?;
+        let recompute = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        let plan = unnest.replace_children(vec![input], recompute)?;
         futures::executor::block_on(collect(plan, Arc::clone(&self.context)))
     }
 }
@@ -152,7 +164,9 @@ pub(crate) fn chain_rows<'scope>(
                 match chain.evaluate(&batch) {
                     Ok(batches) => {
                         for batch in batches {
-                            output.session(&capability).give_container(&mut Rows::new(batch));
+                            output
+                                .session(&capability)
+                                .give_container(&mut Rows::new(batch));
                         }
                     }
                     Err(error) => {

@@ -26,17 +26,34 @@ pub(crate) fn sink_rows<'scope>(
         Pipeline,
         name,
         move |_capability, info| {
-            outlet.waker.bind(scope.worker().sync_activator_for(info.address.to_vec()));
-            let SinkOutlet { worker, batches, accepted, waker: _ } = outlet;
+            outlet
+                .waker
+                .bind(scope.worker().sync_activator_for(info.address.to_vec()));
+            let SinkOutlet {
+                worker,
+                batches,
+                accepted,
+                waker: _,
+            } = outlet;
             let mut batches = Some(batches);
             let mut open: BTreeMap<u64, (Capability<u64>, usize)> = BTreeMap::new();
             move |(input, frontier), _output| {
                 input.for_each(|capability, data| {
-                    let (Some(rows), Some(batches)) = (data.take(), &batches) else { return };
+                    let (Some(rows), Some(batches)) = (data.take(), &batches) else {
+                        return;
+                    };
                     let epoch = *capability.time();
-                    open.entry(epoch).or_insert_with(|| (capability.retain(0), 0)).1 += 1;
+                    open.entry(epoch)
+                        .or_insert_with(|| (capability.retain(0), 0))
+                        .1 += 1;
                     // the task has gone only if it failed; the epoch then stays open, and the job ends
-                    batches.send(SinkBatch { worker, epoch, rows }).ok();
+                    batches
+                        .send(SinkBatch {
+                            worker,
+                            epoch,
+                            rows,
+                        })
+                        .ok();
                 });
                 while let Ok(epoch) = accepted.try_recv() {
                     if let Some((_, waiting)) = open.get_mut(&epoch) {

@@ -40,13 +40,17 @@ pub(crate) fn source_rows<'scope>(
     let (acks_inside, handle_inside) = (Rc::clone(&acks), Rc::clone(&handle));
     let stream = source::<_, RowsBuilder, _, _>(scope, name, move |capability, info| {
         let activator = scope.activator_for(Rc::clone(&info.address));
-        inlet.waker.bind(scope.worker().sync_activator_for(info.address.to_vec()));
+        inlet
+            .waker
+            .bind(scope.worker().sync_activator_for(info.address.to_vec()));
         clock.join(inlet.waker.clone());
         *handle_inside.borrow_mut() = Some(activator.clone());
         let mut batches = inlet.batches;
         let mut capability = Some(capability);
         move |output| {
-            let Some(held) = capability.as_mut() else { return };
+            let Some(held) = capability.as_mut() else {
+                return;
+            };
             follow(held, &clock);
             let epoch = *held.time();
             let mut rows = 0;
@@ -58,7 +62,9 @@ pub(crate) fn source_rows<'scope>(
                         acks_inside.borrow_mut().push(epoch, &batch);
                         rows += batch.rows.num_rows();
                         took = true;
-                        output.session(&*held).give_container(&mut Rows::new(batch.rows));
+                        output
+                            .session(&*held)
+                            .give_container(&mut Rows::new(batch.rows));
                     }
                     Err(TryRecvError::Empty) => more = false,
                     Err(TryRecvError::Disconnected) => {
@@ -76,16 +82,19 @@ pub(crate) fn source_rows<'scope>(
         }
     });
     // `source` calls the constructor before it returns
-    #[expect(clippy::expect_used, reason = "set by the constructor that has just run")]
-    let activator = handle.borrow_mut().take().expect("the source operator was constructed");
+    #[expect(
+        clippy::expect_used,
+        reason = "set by the constructor that has just run"
+    )]
+    let activator = handle
+        .borrow_mut()
+        .take()
+        .expect("the source operator was constructed");
     (stream, SourceHandle { acks, activator })
 }
 
 /// Builds a source operator for a worker that has no share of the source: it ends at once.
-pub(crate) fn no_rows<'scope>(
-    scope: Scope<'scope, u64>,
-    name: &str,
-) -> Stream<'scope, u64, Rows> {
+pub(crate) fn no_rows<'scope>(scope: Scope<'scope, u64>, name: &str) -> Stream<'scope, u64, Rows> {
     source::<_, RowsBuilder, _, _>(scope, name, |capability, _info| {
         let mut capability = Some(capability);
         move |_output| drop(capability.take())
