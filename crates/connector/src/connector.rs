@@ -93,6 +93,10 @@ pub struct Connection {
 }
 
 /// A kind of table. Implementations are stateless; the state lives in the operators they make.
+#[allow(
+    clippy::wrong_self_convention,
+    reason = "from_options and from_config are the names that connector authors know from Arroyo"
+)]
 pub trait Connector: Send + Sync + 'static {
     /// The connection that tables may share, from `schemas/<connector>/profile.json`.
     type ProfileT: DeserializeOwned + Serialize + Send;
@@ -128,6 +132,7 @@ pub trait Connector: Send + Sync + 'static {
         let profile = config::typed(&parsed.profile, "profile")?;
         let table = config::typed(&parsed.table, "table")?;
         self.from_config(name, profile, table, schema, parsed.format)
+            .map_err(|e| e.located(options))
     }
 
     /// Makes a table from values that already have their types.
@@ -182,6 +187,10 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// [`Connector`] with JSON for its types, so that different connectors fit into one registry.
+#[allow(
+    clippy::wrong_self_convention,
+    reason = "from_options and from_config are the names that connector authors know from Arroyo"
+)]
 pub trait ErasedConnector: Send + Sync + 'static {
     /// See [`Connector::name`].
     fn name(&self) -> &'static str;

@@ -5,10 +5,12 @@
 //! configuration into JSON by those schemas; it knows no connector by name.
 //!
 //! In the order of a table's life: [`config`] reads the `WITH` options by the schemas, [`connector`] makes a
-//! [`Connection`] of them, [`progress`] reports its test, and [`operator`] moves the data.
+//! [`Connection`] of them, [`progress`] reports its test, and [`operator`] moves the data, which [`decode`] makes rows
+//! of.
 
 pub mod config;
 pub mod connector;
+pub mod decode;
 pub mod metrics;
 pub mod operator;
 pub mod progress;
@@ -19,6 +21,7 @@ pub use connector::{
     Connection, ConnectionProfile, ConnectionType, Connector, ConnectorMetadata, ErasedConnector,
     MetadataDef, Registry,
 };
+pub use decode::{MetadataColumn, RowDecoder};
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use operator::{
     Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,

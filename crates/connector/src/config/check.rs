@@ -100,7 +100,8 @@ fn wrong_value(
     let name = &option.name;
     let value = shown(option, &text);
     match fault {
-        Fault::Type { kind } => format!("option '{name}': {value} is not {}", type_name(kind)),
+        Fault::Type { .. } if option.sensitive => format!("option '{name}': {}", error.masked()),
+        Fault::Type { kind } => format!("option '{name}': {given} is not {}", type_name(kind)),
         Fault::Enum { .. } => not_one_of(option, &text),
         Fault::Minimum { limit } => {
             format!("option '{name}': {value} is too small; at least {limit}")
@@ -147,7 +148,7 @@ fn with_article(json: &str) -> String {
     match json {
         "string" => "text".to_owned(),
         "integer" => "a whole number".to_owned(),
-        "boolean" => "'true' or 'false'".to_owned(),
+        "boolean" => "true or false".to_owned(),
         "array" | "object" => format!("an {json}"),
         other => format!("a {other}"),
     }
@@ -184,11 +185,16 @@ pub(super) fn unknown<'a>(
     allowed: impl Iterator<Item = &'a OptionDef> + Clone,
 ) -> ConfigError {
     let names = || allowed.clone().map(|option| option.name.as_str());
-    let message = format!(
-        "unknown option '{name}'{}; the options are {}",
-        did_you_mean(name, names()),
-        names().collect::<Vec<_>>().join(", ")
-    );
+    let prefix = format!("{name}.");
+    let group: Vec<_> = names().filter(|known| known.starts_with(&prefix)).collect();
+    let message = if group.is_empty() {
+        let all = names().collect::<Vec<_>>().join(", ");
+        let meant = did_you_mean(name, names());
+        format!("unknown option '{name}'{meant} (the options are {all})")
+    } else {
+        let all = group.join(", ");
+        format!("option '{name}' is a group and takes no value (its options are {all})")
+    };
     ConfigError::new(Some(name), message)
 }
 
@@ -203,7 +209,7 @@ pub(super) fn kind_name(kind: &Kind) -> &'static str {
         Kind::String => "text",
         Kind::Integer => "a whole number",
         Kind::Number => "a number",
-        Kind::Boolean => "'true' or 'false'",
+        Kind::Boolean => "true or false",
         Kind::Enum(_) | Kind::Choice(_) => "one of the words allowed",
         Kind::StringList => "a list: values separated by commas, or a JSON array of strings",
     }

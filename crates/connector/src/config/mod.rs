@@ -96,22 +96,24 @@ pub fn parse_table(
     let table_schema = Schema::of(metadata.table_schema)?;
     let format_schema = Schema::of(FORMAT_SCHEMA)?;
 
-    let mut sections = vec![Section::new(&format_schema), Section::new(&table_schema)];
-    if !metadata.format {
-        let reason = format!("does not apply: '{}' has no payload format", metadata.id);
-        sections[0].closed = Some(reason);
-    }
+    let mut sections = Vec::with_capacity(3);
     if let Some(schema) = &profile_schema {
         sections.push(profile_section(metadata, schema, profile)?);
     }
-    let mut problems = sort::sort(options, &mut sections);
-    if metadata.format {
-        sort::require(&sections[0], "format", &mut problems);
+    sections.push(Section::new(&table_schema));
+    let mut format = Section::new(&format_schema);
+    format.required = &["format"];
+    if !metadata.format {
+        let reason = format!("does not apply: '{}' has no payload format", metadata.id);
+        format.closed = Some(reason);
     }
+    sections.push(format);
+
+    let problems = sort::sort(options, &mut sections);
     if let Some(error) = ConfigError::all(problems) {
-        return Err(error);
+        return Err(error.located(options));
     }
-    let mut values = sections.into_iter().map(|section| section.value);
+    let mut values = sections.into_iter().rev().map(|section| section.value);
     Ok(Parsed {
         format: typed(&values.next().unwrap_or_default(), "format")?,
         table: values.next().unwrap_or_default(),

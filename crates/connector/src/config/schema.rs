@@ -101,6 +101,7 @@ impl Schema {
             objects: HashMap::new(),
         };
         walk.object(&root, &Place::default()).map_err(broken)?;
+        walk.check_sensitive().map_err(broken)?;
         Ok(Self {
             options: walk.options,
             objects: walk.objects,
@@ -234,6 +235,15 @@ impl<'a> Walk<'a> {
             sensitive: self.sensitive.contains(&place.dotted),
             variant: place.variant.clone(),
         });
+    }
+
+    /// A misspelt name would leave a secret in the open.
+    fn check_sensitive(&self) -> Result<(), String> {
+        let known = |name: &&String| self.options.iter().any(|option| option.name == **name);
+        match self.sensitive.iter().find(|name| !known(name)) {
+            Some(name) => Err(format!("'{name}' is listed as sensitive, but is no option")),
+            None => Ok(()),
+        }
     }
 
     fn resolve(&self, schema: &'a Value) -> Result<&'a Value, String> {

@@ -18,6 +18,8 @@ pub(super) struct Section<'a> {
     pub(super) schema: &'a Schema,
     /// Why none of its options may be given, if so; completes `option 'x' …`.
     pub(super) closed: Option<String>,
+    /// Options at the top that must be given here, though the schema does not require them.
+    pub(super) required: &'static [&'static str],
     /// The JSON value.
     pub(super) value: Value,
 }
@@ -28,6 +30,7 @@ impl<'a> Section<'a> {
         Self {
             schema,
             closed: None,
+            required: &[],
             value: Value::Object(Map::new()),
         }
     }
@@ -68,11 +71,14 @@ pub(super) fn sort(options: &Options, sections: &mut [Section<'_>]) -> Vec<Confi
         .filter(|section| section.closed.is_none())
     {
         fill_defaults(section);
-        let known = |e: &ConfigError| problems.iter().any(|p| p.option == e.option);
-        let found: Vec<_> = check(section.schema, &section.value)
-            .into_iter()
-            .filter(|e| !known(e))
-            .collect();
+        let mut found = check(section.schema, &section.value);
+        let absent = section
+            .required
+            .iter()
+            .filter(|name| section.value.get(**name).is_none());
+        found.extend(absent.map(|name| missing(section.schema, &[(*name).to_owned()])));
+        // A value that could not be converted is missing from the JSON, and has been reported.
+        found.retain(|e| !problems.iter().any(|p| p.option == e.option));
         problems.extend(found);
     }
     problems
@@ -226,13 +232,5 @@ fn fill_defaults(section: &mut Section<'_>) {
         if let Some(Value::Object(parent)) = parent {
             parent.entry(key.clone()).or_insert_with(|| default.clone());
         }
-    }
-}
-
-/// Reports an option that this kind of table must have, though the schema alone does not require it.
-pub(super) fn require(section: &Section<'_>, name: &str, problems: &mut Vec<ConfigError>) {
-    let reported = problems.iter().any(|p| p.option.as_deref() == Some(name));
-    if section.value.get(name).is_none() && !reported {
-        problems.push(missing(section.schema, &[name.to_owned()]));
     }
 }
