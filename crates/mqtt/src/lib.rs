@@ -1,1 +1,28 @@
-//! Headwater mqtt.
+//! The MQTT connector.
+//!
+//! The lower half is a client of its own, made for pipelines that acknowledge late and in batches: a session without
+//! sockets ([`session`]) says what the protocol demands, a driver joins it to tokio, and two handles are all that the
+//! rest sees: [`Subscriber`] receives from one connection, [`Publisher`] sends over one.
+//!
+//! ```text
+//!  options ─► dial (resolve, TCP, TLS) ─► driver ◄──► session (CONNECT … DISCONNECT, ids, acknowledgements)
+//!                                          │ ▲              │
+//!                            Subscriber ◄──┘ └── Publisher  └── packet (bytes ↔ packets)
+//! ```
+//!
+//! Both handles reconnect by themselves for as long as the fault may pass; what comes out as an error is final.
+
+pub mod dial;
+mod driver;
+pub mod error;
+pub mod options;
+pub mod packet;
+pub mod publisher;
+pub mod subscriber;
+pub mod tls;
+
+pub use error::{MqttError, ReasonCode};
+pub use options::{ConnectOptions, Password, ProtocolVersion, QoS, Subscription, Tls};
+pub use packet::{Inbound, Message, Properties, Property, Publish};
+pub use publisher::Publisher;
+pub use subscriber::Subscriber;

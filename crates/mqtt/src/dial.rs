@@ -1,0 +1,215 @@
+//! From a name to a stream that the broker has accepted a login on, one step at a time.
+//!
+//! The driver takes all steps at once with [`dial`]; a connection test takes them one by one, to say which of them
+//! failed and how long each took: [`resolve`], [`connect_tcp`], [`secure`], [`login`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::error::{MqttError, ReasonCode};
+use crate::options::ConnectOptions;
+use crate::packet::{self, ConnAck, Control, Decoder, ReadBuffer};
+use crate::tls;
+
+/// Idle time after which the system asks whether the other side is still there, and between its questions.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Bytes in both directions: TCP, TLS, and what is to come.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// A stream to a broker.
+pub type Stream = Box<dyn Io>;
+
+/// Resolves, connects and secures.
+///
+/// # Errors
+/// That of the step that failed; [`MqttError::Timeout`] if a step took longer than the connect timeout.
+pub async fn dial(options: &ConnectOptions) -> Result<Stream, MqttError> {
+    let addresses = resolve(options).await?;
+    let stream = connect_tcp(options, &addresses).await?;
+    secure(options, stream).await
+}
+
+/// The addresses of the host, at least one.
+///
+/// # Errors
+/// [`MqttError::Resolve`], [`MqttError::Timeout`].
+pub async fn resolve(options: &ConnectOptions) -> Result<Vec<SocketAddr>, MqttError> {
+    let failed = |source: io::Error| MqttError::Resolve {
+        host: options.host.clone(),
+        source: Arc::new(source),
+    };
+    let lookup = tokio::net::lookup_host((options.host.as_str(), options.port));
+    let addresses: Vec<_> = within(options, "address", lookup)
+        .await?
+        .map_err(failed)?
+        .collect();
+    if addresses.is_empty() {
+        return Err(failed(io::Error::new(
+            io::ErrorKind::NotFound,
+            "it has no address",
+        )));
+    }
+    Ok(addresses)
+}
+
+/// A TCP connection to the first address that takes one.
+///
+/// # Errors
+/// [`MqttError::Connect`] with the failure of the last address, [`MqttError::Timeout`].
+pub async fn connect_tcp(
+    options: &ConnectOptions,
+    addresses: &[SocketAddr],
+) -> Result<TcpStream, MqttError> {
+    let mut failure = MqttError::Timeout {
+        what: "TCP connection",
+        after: options.connect_timeout,
+    };
+    for address in addresses {
+        match within(options, "TCP connection", TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                tune(&stream).map_err(|source| MqttError::Connect {
+                    address: address.to_string(),
+                    source: Arc::new(source),
+                })?;
+                return Ok(stream);
+            }
+            Ok(Err(source)) => {
+                failure = MqttError::Connect {
+                    address: address.to_string(),
+                    source: Arc::new(source),
+                };
+            }
+            Err(elapsed) => failure = elapsed,
+        }
+    }
+    Err(failure)
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(TCP_KEEPALIVE)
+        .with_interval(TCP_KEEPALIVE);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// The TLS handshake, or nothing if the options have no TLS.
+///
+/// # Errors
+/// [`MqttError::Certificate`], [`MqttError::Tls`], [`MqttError::Timeout`].
+pub async fn secure(options: &ConnectOptions, stream: TcpStream) -> Result<Stream, MqttError> {
+    let Some(tls) = &options.tls else {
+        return Ok(Box::new(stream));
+    };
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    let handshake = connector.connect(tls.server_name.clone(), stream);
+    match within(options, "TLS handshake", handshake).await? {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(tls::handshake_error(options, error)),
+    }
+}
+
+/// Sends CONNECT and waits for CONNACK. For connection tests; a [`Subscriber`](crate::Subscriber) and a
+/// [`Publisher`](crate::Publisher) log in by themselves.
+///
+/// # Errors
+/// [`MqttError::LoginRefused`], [`MqttError::ProtocolVersion`], [`MqttError::ClosedByBroker`],
+/// [`MqttError::Timeout`], and what a broken connection gives.
+pub async fn login(options: &ConnectOptions, stream: &mut Stream) -> Result<ConnAck, MqttError> {
+    options.check()?;
+    let mut out = BytesMut::new();
+    packet::connect(options, options.clean_start, &mut out)?;
+    within(options, "CONNACK", exchange(options, stream, &out)).await?
+}
+
+async fn exchange(
+    options: &ConnectOptions,
+    stream: &mut Stream,
+    connect: &[u8],
+) -> Result<ConnAck, MqttError> {
+    let lost = |error| lost(options, error);
+    stream.write_all(connect).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
+    let decoder = Decoder::new(options.protocol, options.max_packet_size);
+    let mut input = ReadBuffer::default();
+    loop {
+        let room = input.for_read(0);
+        if stream.read_buf(room).await.map_err(lost)? == 0 {
+            return Err(MqttError::ClosedByBroker {
+                address: options.address(),
+                before_login: true,
+            });
+        }
+        let decoded = decoder.decode(&mut input)?;
+        match decoded.control.into_iter().next() {
+            Some(Control::ConnAck(ack)) => return accepted(options, ack),
+            Some(_) => return Err(MqttError::protocol("another packet before CONNACK")),
+            None => {}
+        }
+    }
+}
+
+/// Ends a connection that [`login`] began.
+///
+/// # Errors
+/// What a broken connection gives; the connection has ended all the same.
+pub async fn logout(options: &ConnectOptions, stream: &mut Stream) -> Result<(), MqttError> {
+    let mut out = BytesMut::new();
+    packet::disconnect(&mut out);
+    let lost = |error| lost(options, error);
+    stream.write_all(&out).await.map_err(lost)?;
+    stream.shutdown().await.map_err(lost)
+}
+
+/// A CONNACK that says yes, or the error that it stands for.
+pub(crate) fn accepted(options: &ConnectOptions, ack: ConnAck) -> Result<ConnAck, MqttError> {
+    if !ack.reason.is_error() {
+        return Ok(ack);
+    }
+    if ack.reason == ReasonCode::UNSUPPORTED_PROTOCOL {
+        return Err(MqttError::ProtocolVersion {
+            address: options.address(),
+            protocol: options.protocol,
+        });
+    }
+    Err(MqttError::LoginRefused {
+        address: options.address(),
+        client_id: options.client_id.clone(),
+        reason: ack.reason,
+        message: ack.message,
+    })
+}
+
+/// What a failing read or write means. With TLS 1.3 the broker's verdict on our certificate arrives only here.
+pub(crate) fn lost(options: &ConnectOptions, error: io::Error) -> MqttError {
+    match tls::certificate_error(options, &error) {
+        Some(certificate) => certificate,
+        None => MqttError::Lost {
+            address: options.address(),
+            source: Arc::new(error),
+        },
+    }
+}
+
+async fn within<T>(
+    options: &ConnectOptions,
+    what: &'static str,
+    step: impl Future<Output = T>,
+) -> Result<T, MqttError> {
+    let after = options.connect_timeout;
+    timeout(after, step)
+        .await
+        .map_err(|_elapsed| MqttError::Timeout { what, after })
+}

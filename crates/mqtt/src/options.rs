@@ -1,0 +1,208 @@
+//! What a connection is to be: where, as whom, and under which limits.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+
+use crate::error::MqttError;
+
+/// The largest packet that MQTT can express: a fixed header of five bytes and 268,435,455 bytes (section 2.1.4).
+pub const MAX_PACKET_SIZE: u32 = 268_435_455 + 5;
+
+/// Which MQTT is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProtocolVersion {
+    /// MQTT 3.1.1, protocol level 4.
+    V311,
+    /// MQTT 5, protocol level 5.
+    #[default]
+    V5,
+}
+
+impl fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V311 => "MQTT 3.1.1",
+            Self::V5 => "MQTT 5",
+        })
+    }
+}
+
+/// How often a message is delivered. Exactly once is not among the services of this client yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum QoS {
+    /// Sent once and forgotten (QoS 0).
+    #[default]
+    AtMostOnce,
+    /// Sent until it is acknowledged, perhaps twice (QoS 1).
+    AtLeastOnce,
+}
+
+impl QoS {
+    /// The number on the wire.
+    pub fn level(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+        }
+    }
+}
+
+/// A password that neither `Debug` nor an error message shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Wraps a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the CONNECT packet only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(***)")
+    }
+}
+
+/// TLS for a connection: whom to trust, and who the other side must be.
+#[derive(Clone)]
+pub struct Tls {
+    /// Trust anchors, client certificate, ALPN.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name (or address) that the broker's certificate must carry.
+    pub server_name: ServerName<'static>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("server_name", &self.server_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A topic filter to subscribe to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// The filter, wildcards allowed (section 4.7).
+    pub filter: String,
+    /// The highest QoS at which the broker may send.
+    pub qos: QoS,
+}
+
+/// Where and how to connect.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// The broker's name or address.
+    pub host: String,
+    /// The broker's port.
+    pub port: u16,
+    /// TLS, or plain TCP if `None`.
+    pub tls: Option<Tls>,
+    /// Which MQTT to speak.
+    pub protocol: ProtocolVersion,
+    /// Who the client is; the broker keeps the session under this name. At most one connection may use it.
+    pub client_id: String,
+    /// The user, if the broker asks for one.
+    pub username: Option<String>,
+    /// The password, if the broker asks for one.
+    pub password: Option<Password>,
+    /// The longest silence of the client (section 3.1.2.10); zero switches the keep-alive off.
+    pub keep_alive: Duration,
+    /// The bound of each step of connecting: resolve, TCP, TLS, CONNACK, SUBACK.
+    pub connect_timeout: Duration,
+    /// Whether the broker forgets the session of before. Concerns the first connection only: when a connection that
+    /// this process had is made again, its session is asked for (it lives on for `session_expiry`).
+    pub clean_start: bool,
+    /// MQTT 5: how long the broker keeps the session after the connection is lost. On 3.1.1 it is kept for ever
+    /// unless `clean_start` is set, and never otherwise.
+    pub session_expiry: Duration,
+    /// MQTT 5: how many QoS 1 messages the broker may send before the first is acknowledged.
+    pub receive_maximum: u16,
+    /// The largest packet, in bytes, that the client takes.
+    pub max_packet_size: u32,
+}
+
+impl ConnectOptions {
+    /// Plain MQTT 5 to a broker, without a login, with a session that ends with the connection.
+    pub fn new(host: impl Into<String>, port: u16, client_id: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            tls: None,
+            protocol: ProtocolVersion::default(),
+            client_id: client_id.into(),
+            username: None,
+            password: None,
+            keep_alive: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            clean_start: true,
+            session_expiry: Duration::ZERO,
+            receive_maximum: u16::MAX,
+            max_packet_size: MAX_PACKET_SIZE,
+        }
+    }
+
+    /// The broker as people write it, `host:port`.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            return format!("[{}]:{}", self.host, self.port);
+        }
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// Says what no broker could accept, before one is asked.
+    ///
+    /// # Errors
+    /// [`MqttError::Options`] names the option.
+    pub fn check(&self) -> Result<(), MqttError> {
+        let texts = [
+            ("host", Some(self.host.as_str())),
+            ("client id", Some(self.client_id.as_str())),
+            ("username", self.username.as_deref()),
+            ("password", self.password.as_ref().map(Password::expose)),
+        ];
+        for (name, text) in texts {
+            let Some(text) = text else { continue };
+            if text.len() > usize::from(u16::MAX) || text.contains('\0') {
+                return Err(MqttError::options(format!(
+                    "the {name} must be shorter than 65536 bytes and free of NUL characters"
+                )));
+            }
+        }
+        if self.host.is_empty() {
+            return Err(MqttError::options("the host is empty"));
+        }
+        if self.protocol == ProtocolVersion::V311
+            && self.password.is_some()
+            && self.username.is_none()
+        {
+            return Err(MqttError::options(
+                "MQTT 3.1.1 takes a password only together with a username; give a username or use MQTT 5",
+            ));
+        }
+        if self.protocol == ProtocolVersion::V311 && self.client_id.is_empty() && !self.clean_start
+        {
+            return Err(MqttError::options(
+                "an empty client id cannot have a persistent session on MQTT 3.1.1; give a client id",
+            ));
+        }
+        if self.receive_maximum == 0 {
+            return Err(MqttError::options("the receive maximum must be at least 1"));
+        }
+        if self.max_packet_size == 0 {
+            return Err(MqttError::options(
+                "the maximum packet size must be at least 1",
+            ));
+        }
+        Ok(())
+    }
+}

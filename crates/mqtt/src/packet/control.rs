@@ -1,0 +1,230 @@
+//! The control packets of a connection's life, through `rumqttc`'s codec.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::v4;
+use rumqttc::v5::mqttbytes::v5;
+
+use crate::error::{MqttError, ReasonCode};
+use crate::options::{
+    ConnectOptions, MAX_PACKET_SIZE, Password, ProtocolVersion, QoS, Subscription,
+};
+
+/// What the broker grants and forbids (section 3.2.2.3). On 3.1.1 it says nothing, and these are its defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How many QoS 1 publishes may be unacknowledged.
+    pub receive_maximum: u16,
+    /// The largest packet that it takes, in bytes.
+    pub max_packet_size: u32,
+    /// The highest QoS that it takes.
+    pub max_qos: QoS,
+    /// Whether it keeps retained messages.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards.
+    pub wildcards_available: bool,
+    /// Whether subscriptions may be shared.
+    pub shared_available: bool,
+    /// The keep-alive that it demands instead of the client's.
+    pub server_keep_alive: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            receive_maximum: u16::MAX,
+            max_packet_size: MAX_PACKET_SIZE,
+            max_qos: QoS::AtLeastOnce,
+            retain_available: true,
+            wildcards_available: true,
+            shared_available: true,
+            server_keep_alive: None,
+        }
+    }
+}
+
+/// The answer to CONNECT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnAck {
+    /// Whether the broker still has the session of before.
+    pub session_present: bool,
+    /// Success, or why not.
+    pub reason: ReasonCode,
+    /// What else the broker said.
+    pub message: Option<String>,
+    /// The id that it gave to a client that had none.
+    pub assigned_client_id: Option<String>,
+    /// What it grants.
+    pub limits: Limits,
+}
+
+impl ConnAck {
+    /// Reads the packet without its fixed header.
+    ///
+    /// A broker that does not speak MQTT 5 answers with a CONNACK of 3.1.1, which the codec for MQTT 5 cannot read:
+    /// hence the look at the length.
+    pub(super) fn decode(protocol: ProtocolVersion, body: &[u8]) -> Result<Self, MqttError> {
+        match (protocol, body) {
+            (_, &[flags, code]) => Ok(Self {
+                session_present: flags & 1 == 1,
+                reason: from_v311(code),
+                message: None,
+                assigned_client_id: None,
+                limits: Limits::default(),
+            }),
+            (ProtocolVersion::V5, _) => Self::decode_v5(body),
+            (ProtocolVersion::V311, _) => Err(MqttError::protocol("a malformed CONNACK packet")),
+        }
+    }
+
+    fn decode_v5(body: &[u8]) -> Result<Self, MqttError> {
+        let [_, code, ..] = *body else {
+            return Err(MqttError::protocol("a malformed CONNACK packet"));
+        };
+        let header = rumqttc::v5::mqttbytes::v5::FixedHeader::new(0x20, 0, body.len());
+        // `new` adds the type byte to the header's length, so the body gets one in front.
+        let packet: Bytes = [&[0x20], body].concat().into();
+        let ack = v5::ConnAck::read(header, packet)
+            .map_err(|error| MqttError::protocol(format!("a malformed CONNACK packet: {error}")))?;
+        let mut this = Self {
+            session_present: ack.session_present,
+            reason: ReasonCode(code),
+            message: None,
+            assigned_client_id: None,
+            limits: Limits::default(),
+        };
+        if let Some(properties) = ack.properties {
+            this.message = properties.reason_string.or_else(|| {
+                let server = properties.server_reference?;
+                Some(format!("the server is {server}"))
+            });
+            this.assigned_client_id = properties.assigned_client_identifier;
+            this.limits = Limits {
+                receive_maximum: properties.receive_max.unwrap_or(u16::MAX),
+                max_packet_size: properties.max_packet_size.unwrap_or(MAX_PACKET_SIZE),
+                max_qos: match properties.max_qos {
+                    Some(0) => QoS::AtMostOnce,
+                    _ => QoS::AtLeastOnce,
+                },
+                retain_available: properties.retain_available != Some(0),
+                wildcards_available: properties.wildcard_subscription_available != Some(0),
+                shared_available: properties.shared_subscription_available != Some(0),
+                server_keep_alive: properties
+                    .server_keep_alive
+                    .map(|seconds| Duration::from_secs(u64::from(seconds))),
+            };
+        }
+        if this.limits.receive_maximum == 0 || this.limits.max_packet_size == 0 {
+            return Err(MqttError::protocol("a limit of zero in CONNACK"));
+        }
+        Ok(this)
+    }
+}
+
+/// The return codes of 3.1.1 (section 3.2.2.3 there) in the words of MQTT 5.
+fn from_v311(code: u8) -> ReasonCode {
+    ReasonCode(match code {
+        0 => 0x00,
+        1 => 0x84,
+        2 => 0x85,
+        3 => 0x88,
+        4 => 0x86,
+        5 => 0x87,
+        // A broker that answers in the wrong version, with the right code.
+        code if code >= 0x80 => code,
+        _ => 0x80,
+    })
+}
+
+/// CONNECT (section 3.1).
+///
+/// # Errors
+/// [`MqttError::Options`] if the options cannot be put into a packet.
+pub fn connect(
+    options: &ConnectOptions,
+    clean_start: bool,
+    out: &mut BytesMut,
+) -> Result<(), MqttError> {
+    let keep_alive = seconds(options.keep_alive).min(u32::from(u16::MAX)) as u16;
+    let username = options.username.clone().unwrap_or_default();
+    let password = options.password.as_ref().map(Password::expose);
+    let password = password.unwrap_or_default().to_owned();
+    let login = !(username.is_empty() && password.is_empty());
+    let written = match options.protocol {
+        ProtocolVersion::V311 => {
+            let mut packet = v4::Connect::new(&options.client_id);
+            packet.keep_alive = keep_alive;
+            packet.clean_session = clean_start;
+            packet.login = login.then(|| v4::Login { username, password });
+            packet.write(out).map_err(unwritable)
+        }
+        ProtocolVersion::V5 => {
+            let mut properties = v5::ConnectProperties::new();
+            properties.session_expiry_interval = Some(seconds(options.session_expiry));
+            properties.receive_maximum = Some(options.receive_maximum);
+            properties.max_packet_size = Some(options.max_packet_size);
+            let packet = v5::Connect {
+                keep_alive,
+                client_id: options.client_id.clone(),
+                clean_start,
+                properties: Some(properties),
+            };
+            let login = login.then(|| v5::Login { username, password });
+            packet.write(&None, &login, out).map_err(unwritable)
+        }
+    };
+    written.map(|_len| ())
+}
+
+/// SUBSCRIBE (section 3.8) to all filters at once.
+///
+/// # Errors
+/// [`MqttError::Options`] if the filters cannot be put into a packet.
+pub fn subscribe(
+    protocol: ProtocolVersion,
+    packet_id: u16,
+    subscriptions: &[Subscription],
+    out: &mut BytesMut,
+) -> Result<(), MqttError> {
+    let written = match protocol {
+        ProtocolVersion::V311 => {
+            let filter = |s: &Subscription| v4::SubscribeFilter {
+                path: s.filter.clone(),
+                qos: match s.qos {
+                    QoS::AtMostOnce => rumqttc::mqttbytes::QoS::AtMostOnce,
+                    QoS::AtLeastOnce => rumqttc::mqttbytes::QoS::AtLeastOnce,
+                },
+            };
+            let mut packet = v4::Subscribe::new_many(subscriptions.iter().map(filter));
+            packet.pkid = packet_id;
+            packet.write(out).map_err(unwritable)
+        }
+        ProtocolVersion::V5 => {
+            let filter = |s: &Subscription| {
+                let qos = match s.qos {
+                    QoS::AtMostOnce => rumqttc::v5::mqttbytes::QoS::AtMostOnce,
+                    QoS::AtLeastOnce => rumqttc::v5::mqttbytes::QoS::AtLeastOnce,
+                };
+                v5::Filter::new(s.filter.clone(), qos)
+            };
+            let mut packet = v5::Subscribe::new_many(subscriptions.iter().map(filter), None);
+            packet.pkid = packet_id;
+            packet.write(out).map_err(unwritable)
+        }
+    };
+    written.map(|_len| ())
+}
+
+/// A normal DISCONNECT (section 3.14), the same in both versions.
+pub fn disconnect(out: &mut BytesMut) {
+    out.extend_from_slice(&[0xE0, 0]);
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn unwritable(error: impl std::fmt::Display) -> MqttError {
+    MqttError::options(format!("cannot be put into an MQTT packet: {error}"))
+}

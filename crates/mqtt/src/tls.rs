@@ -1,0 +1,233 @@
+//! Whom to trust, whom to be, and what a failed handshake means.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
+};
+
+use crate::error::MqttError;
+use crate::options::{ConnectOptions, Tls};
+
+/// The parts of a TLS configuration as a profile gives them. Certificates and keys are PEM, given as a path or as the
+/// text itself.
+#[derive(Clone, Default)]
+pub struct TlsParts {
+    /// The authorities to trust instead of those of the system.
+    pub ca: Option<String>,
+    /// The client's certificate chain.
+    pub cert: Option<String>,
+    /// The client's private key (PKCS#1, PKCS#8 or SEC1).
+    pub key: Option<String>,
+    /// The protocols to offer by ALPN.
+    pub alpn: Vec<String>,
+    /// Trust any certificate. The connection is then open to anybody in between.
+    pub insecure_skip_verify: bool,
+}
+
+/// Makes the TLS configuration for a broker at `host`.
+///
+/// # Errors
+/// [`MqttError::Options`] names the part that cannot be read or used.
+pub fn configure(host: &str, parts: &TlsParts) -> Result<Tls, MqttError> {
+    let server_name = ServerName::try_from(host.to_owned()).map_err(|error| {
+        MqttError::options(format!("'{host}' cannot be a TLS server name: {error}"))
+    })?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| MqttError::options(format!("TLS is not available: {error}")))?;
+    let builder = if parts.insecure_skip_verify {
+        tracing::warn!(
+            host,
+            "tls.insecure_skip_verify: the broker's certificate is not checked"
+        );
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
+    } else {
+        builder.with_root_certificates(roots(parts.ca.as_deref())?)
+    };
+    let mut config = match (&parts.cert, &parts.key) {
+        (Some(cert), Some(key)) => builder
+            .with_client_auth_cert(certificates("tls.cert", cert)?, private_key(key)?)
+            .map_err(|error| {
+                MqttError::options(format!("tls.cert and tls.key do not fit together: {error}"))
+            })?,
+        (None, None) => builder.with_no_client_auth(),
+        (Some(_), None) => return Err(MqttError::options("tls.cert is given without tls.key")),
+        (None, Some(_)) => return Err(MqttError::options("tls.key is given without tls.cert")),
+    };
+    config.alpn_protocols = parts
+        .alpn
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
+    Ok(Tls {
+        config: Arc::new(config),
+        server_name,
+    })
+}
+
+fn roots(ca: Option<&str>) -> Result<RootCertStore, MqttError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(ca) = ca {
+        for certificate in certificates("tls.ca", ca)? {
+            roots.add(certificate).map_err(|error| {
+                MqttError::options(format!(
+                    "tls.ca holds a certificate that cannot be an authority: {error}"
+                ))
+            })?;
+        }
+        return Ok(roots);
+    }
+    let system = rustls_native_certs::load_native_certs();
+    let (added, _ignored) = roots.add_parsable_certificates(system.certs);
+    if added == 0 {
+        return Err(MqttError::options(
+            "the system has no trusted authorities (install ca-certificates); or give the broker's own as tls.ca",
+        ));
+    }
+    Ok(roots)
+}
+
+fn certificates(option: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, MqttError> {
+    let text = read_pem(option, pem)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| MqttError::options(format!("{option} is not valid PEM: {error}")))?;
+    if certificates.is_empty() {
+        return Err(MqttError::options(format!("{option} holds no certificate")));
+    }
+    Ok(certificates)
+}
+
+fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, MqttError> {
+    let text = read_pem("tls.key", pem)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        MqttError::options(format!("tls.key holds no usable private key: {error}"))
+    })
+}
+
+fn read_pem(option: &str, pem: &str) -> Result<Vec<u8>, MqttError> {
+    if pem.trim_start().starts_with("-----BEGIN") {
+        return Ok(pem.as_bytes().to_vec());
+    }
+    std::fs::read(Path::new(pem))
+        .map_err(|error| MqttError::options(format!("{option}: cannot read '{pem}': {error}")))
+}
+
+/// What a failed handshake means.
+pub(crate) fn handshake_error(options: &ConnectOptions, error: io::Error) -> MqttError {
+    match certificate_error(options, &error) {
+        Some(certificate) => certificate,
+        None => MqttError::Tls {
+            address: options.address(),
+            source: Arc::new(error),
+        },
+    }
+}
+
+/// The error about a certificate, ours or the broker's, inside an I/O error.
+pub(crate) fn certificate_error(options: &ConnectOptions, error: &io::Error) -> Option<MqttError> {
+    let reason = match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(error) => explain(error),
+        rustls::Error::AlertReceived(alert) => refused(*alert)?,
+        _ => return None,
+    };
+    Some(MqttError::Certificate {
+        address: options.address(),
+        reason,
+    })
+}
+
+fn explain(error: &CertificateError) -> String {
+    let remedy = match error {
+        CertificateError::UnknownIssuer => {
+            "; give the authority that issued it as tls.ca in the connection profile"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "; connect by a name that the certificate carries"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "; renew it, or check this machine's clock"
+        }
+        _ => "",
+    };
+    format!("the broker's certificate is not trusted: {error}{remedy}")
+}
+
+/// The alerts by which a broker says that it does not like our certificate.
+fn refused(alert: AlertDescription) -> Option<String> {
+    match alert {
+        AlertDescription::CertificateRequired => Some(
+            "the broker wants a client certificate; give tls.cert and tls.key in the connection profile"
+                .to_owned(),
+        ),
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA => Some(format!(
+            "the broker does not accept the client certificate ({alert:?}); check tls.cert in the connection profile"
+        )),
+        _ => None,
+    }
+}
+
+/// Accepts every certificate, for `tls.insecure_skip_verify`. Signatures are still checked.
+#[derive(Debug)]
+struct TrustAnyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAnyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
