@@ -1,1 +1,82 @@
-fn main() {}
+//! The `headwater` command.
+//!
+//! `run` executes a SQL file until it ends or is interrupted; `check` plans it and runs nothing; `test-connection` tries
+//! its tables; `connectors` tells what can stand in `WITH (…)`; `demo` shows all of it without anything installed.
+//!
+//! Results go to the standard output, everything else to standard error. Exit codes: see [`exit`].
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command talks through its standard streams"
+)]
+
+mod check;
+mod connectors;
+#[cfg(feature = "demo")]
+mod demo;
+mod exit;
+mod input;
+mod logging;
+mod run;
+mod signals;
+mod status;
+mod test_connection;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+
+/// Streaming SQL for MQTT.
+///
+/// Exit codes: 0 done, 1 the job or the test failed, 2 the command line or the SQL is wrong, 130 interrupted twice.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    TestConnection(test_connection::TestConnection),
+    Connectors(connectors::Connectors),
+    #[cfg(feature = "demo")]
+    Demo(demo::Demo),
+}
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(execute(arguments.command));
+            // a task that hangs in a system call must not keep a command that has said its last word
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+async fn execute(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(run) => run.execute().await,
+        Command::Check(check) => check.execute().await,
+        Command::TestConnection(test) => test.execute().await,
+        Command::Connectors(connectors) => connectors.execute(),
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => demo.execute().await,
+    }
+}

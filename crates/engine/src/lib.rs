@@ -12,7 +12,7 @@ use headwater_connector::{
 use tokio::sync::Mutex;
 
 pub use headwater_connector as connector;
-pub use headwater_planner::{Plan, PlanError, Planner, Script};
+pub use headwater_planner::{Plan, PlanError, PlanOperator, Planner, Script};
 pub use headwater_runtime::{Job, JobError, JobOptions, OperatorStatus, Outcome, PreviewFactory};
 
 /// All connectors of this build. To add a connector, add a line.

@@ -7,7 +7,7 @@ use headwater_connector::OperatorError;
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// An operator of a connector gave up.
-    #[error("'{operator}' failed: {source}")]
+    #[error("'{operator}' failed")]
     Operator {
         /// The operator's id in the plan.
         operator: String,
@@ -25,7 +25,7 @@ pub enum JobError {
         source: DataFusionError,
     },
     /// An operator could not be made.
-    #[error("'{operator}' cannot start: {source:#}")]
+    #[error("'{operator}' cannot start")]
     Start {
         /// The operator's id in the plan.
         operator: String,

@@ -80,10 +80,16 @@ pub(crate) async fn run_sink(
     mut end: SinkEnd,
     opened: impl FnOnce(),
 ) -> Result<(), OperatorError> {
-    sink.open().await?;
-    opened();
     let mut flushes: FuturesOrdered<Flush> = FuturesOrdered::new();
     let mut waiting: Vec<SinkBatch> = Vec::with_capacity(BATCHES_PER_FLUSH);
+    if !open_sink(sink.as_mut(), &mut end, &mut waiting).await? {
+        return Ok(());
+    }
+    opened();
+    if !waiting.is_empty() {
+        let flush = write(sink.as_mut(), &mut waiting, &mut flushes, &end).await?;
+        flushes.push_back(flush);
+    }
     loop {
         tokio::select! {
             biased;
@@ -103,6 +109,24 @@ pub(crate) async fn run_sink(
         accept(&end, flushed?);
     }
     sink.close().await
+}
+
+/// Waits until the sink has been reached; false if the dataflow has ended before anything had to be written, so that a
+/// job whose broker is away can be stopped.
+async fn open_sink(
+    sink: &mut dyn SinkOperator,
+    end: &mut SinkEnd,
+    waiting: &mut Vec<SinkBatch>,
+) -> Result<bool, OperatorError> {
+    tokio::select! {
+        biased;
+        opened = sink.open() => return opened.map(|()| true),
+        first = end.batches.recv() => match first {
+            Some(batch) => waiting.push(batch),
+            None => return Ok(false),
+        },
+    }
+    sink.open().await.map(|()| true)
 }
 
 /// Writes batches and begins their flush. A write that must wait for room does not hold up the flushes before it.

@@ -1,0 +1,44 @@
+//! Logs go to standard error, above the status line if there is one.
+
+use std::io::{self, Write};
+
+use indicatif::MultiProgress;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Sets up logging. `RUST_LOG` chooses what is logged; by default warnings, and Headwater's own information.
+pub(crate) fn init(lines: &MultiProgress) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new("warn,headwater=info,headwater_mqtt=info,headwater_runtime=info")
+    });
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .with_writer(AboveStatusLine(lines.clone()));
+    // only a second call could fail, and there is one
+    subscriber.try_init().ok();
+}
+
+struct AboveStatusLine(MultiProgress);
+
+impl<'a> MakeWriter<'a> for AboveStatusLine {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(&self.0)
+    }
+}
+
+struct Line<'a>(&'a MultiProgress);
+
+impl Write for Line<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write_all(text))?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

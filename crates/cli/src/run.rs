@@ -1,0 +1,127 @@
+//! `headwater run`: executes a SQL file until it ends or is interrupted.
+
+use std::io::IsTerminal;
+
+use clap::Args;
+use headwater_engine::{Execution, Job, JobOptions, Outcome, Plan, PlanOperator};
+use indicatif::MultiProgress;
+
+use crate::exit::Exit;
+use crate::input::Input;
+use crate::logging;
+use crate::signals::Interrupts;
+use crate::status::{self, StatusLine, Totals};
+
+/// Run the pipelines of a SQL file.
+///
+/// All its INSERTs and bare SELECTs run as one job until their sources end, which a topic never does. Ctrl-C (or
+/// SIGTERM) drains: reading stops, what was read is written and acknowledged, and the command exits with 0. A second
+/// Ctrl-C exits at once with 130; what was unacknowledged stays so and is delivered again.
+#[derive(Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    input: Input,
+
+    /// Worker threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallelism: u16,
+
+    /// The job's id, part of the MQTT client ids. Persistent sessions are found again under the same id; two jobs that
+    /// run at once need different ones. By default the file's name and a hash of its path and this machine.
+    #[arg(long, value_name = "ID")]
+    job_id: Option<String>,
+}
+
+impl Run {
+    pub(crate) async fn execute(self) -> anyhow::Result<Exit> {
+        let lines = MultiProgress::new();
+        logging::init(&lines);
+        let mut interrupts = Interrupts::listen()?;
+        let engine = self.input.engine().await?;
+        let Some(script) = self.input.plan(&engine).await? else {
+            return Ok(Exit::Usage);
+        };
+        let shows_rows = script.plan.as_ref().is_some_and(prints);
+        let options = JobOptions {
+            job_id: self.job_id.clone().unwrap_or_else(|| self.input.job_id()),
+            parallelism: usize::from(self.parallelism),
+            preview: engine.print_rows(),
+        };
+        let Execution { job, explains } = engine.start(script, options)?;
+        for explain in explains {
+            println!("{explain}");
+        }
+        let Some(job) = job else {
+            eprintln!("nothing to run: the file has neither INSERT nor SELECT");
+            return Ok(Exit::Done);
+        };
+        // rows and a status line on one terminal would overwrite each other
+        let status =
+            (!(shows_rows && std::io::stdout().is_terminal())).then(|| StatusLine::new(&lines));
+        tracing::info!(job = job.id(), "running");
+        Ok(finish(&job, follow(&job, &mut interrupts, status).await))
+    }
+}
+
+/// Waits for the job's end; `None` if it was interrupted a second time.
+pub(crate) async fn follow(
+    job: &Job,
+    interrupts: &mut Interrupts,
+    mut status: Option<StatusLine>,
+) -> Option<Outcome> {
+    let mut redraw = tokio::time::interval(status::INTERVAL);
+    let mut stopping = false;
+    let outcome = loop {
+        tokio::select! {
+            outcome = job.wait() => break Some(outcome),
+            () = interrupts.next() => {
+                if stopping {
+                    break None;
+                }
+                stopping = true;
+                tracing::info!("stopping: what was read is being written and acknowledged; interrupt again to exit at once");
+                job.stop();
+            }
+            _ = redraw.tick(), if status.is_some() => {
+                if let Some(status) = &mut status {
+                    status.draw(job);
+                }
+            }
+        }
+    };
+    if let Some(status) = status {
+        status.clear();
+    }
+    outcome
+}
+
+/// Says how the job ended.
+pub(crate) fn finish(job: &Job, outcome: Option<Outcome>) -> Exit {
+    let summary = Totals::of(job).summary();
+    match outcome {
+        Some(Ok(())) => {
+            tracing::info!("done: {summary}");
+            Exit::Done
+        }
+        Some(Err(error)) => {
+            eprintln!("error: {:#}", anyhow::Error::from(error));
+            tracing::info!("failed: {summary}");
+            Exit::Failed
+        }
+        None => {
+            tracing::warn!(
+                "interrupted: {summary}; what was unacknowledged will be delivered again"
+            );
+            Exit::Interrupted
+        }
+    }
+}
+
+/// Whether rows go to the standard output.
+fn prints(plan: &Plan) -> bool {
+    plan.nodes.iter().any(|node| match &node.operator {
+        PlanOperator::Preview => true,
+        PlanOperator::Sink(table) => table.connector == "stdout",
+        _ => false,
+    })
+}

@@ -1,0 +1,87 @@
+//! `headwater test-connection`: tries the tables of a SQL file against the world.
+
+use anyhow::bail;
+use clap::Args;
+use headwater_engine::Engine;
+use headwater_engine::connector::{Connection, Progress, StepStatus, TestStep};
+
+use crate::exit::Exit;
+use crate::input::Input;
+
+/// Try whether the tables of a SQL file can be read and written, step by step.
+///
+/// Probes do no harm: they go to a topic of their own and are never retained.
+#[derive(Args)]
+pub(crate) struct TestConnection {
+    #[command(flatten)]
+    input: Input,
+
+    /// Only this table.
+    table: Option<String>,
+}
+
+impl TestConnection {
+    pub(crate) async fn execute(self) -> anyhow::Result<Exit> {
+        let engine = self.input.engine().await?;
+        let Some(script) = self.input.plan(&engine).await? else {
+            return Ok(Exit::Usage);
+        };
+        let wanted = |table: &&_| self.table.as_ref().is_none_or(|name| named(table, name));
+        let tables: Vec<_> = script.tables.iter().filter(wanted).collect();
+        if let (Some(name), true) = (&self.table, tables.is_empty()) {
+            let names: Vec<_> = script
+                .tables
+                .iter()
+                .map(|table| table.name.as_str())
+                .collect();
+            bail!(
+                "no table '{name}' in {}; there are: {}",
+                self.input.name(),
+                names.join(", ")
+            );
+        }
+        let mut passed = true;
+        for table in tables {
+            passed &= test(&engine, table).await?;
+        }
+        Ok(if passed { Exit::Done } else { Exit::Failed })
+    }
+}
+
+fn named(table: &Connection, name: &str) -> bool {
+    table.name == name
+}
+
+async fn test(engine: &Engine, table: &Connection) -> anyhow::Result<bool> {
+    println!("{} ({})", table.name, table.description);
+    let (progress, mut steps) = Progress::channel();
+    let printing = tokio::spawn(async move {
+        while let Some(step) = steps.recv().await {
+            print(&step);
+        }
+    });
+    let result = engine.test(table, progress).await?;
+    printing.await?;
+    match result {
+        None => println!("  nothing to test: the connector has no other side"),
+        Some(true) => println!("  passed"),
+        Some(false) => println!("  failed"),
+    }
+    Ok(result.unwrap_or(true))
+}
+
+fn print(step: &TestStep) {
+    let mark = match step.status {
+        StepStatus::Ok => "ok     ",
+        StepStatus::Warning => "warning",
+        StepStatus::Failed => "FAILED ",
+    };
+    let millis = step.elapsed.as_secs_f64() * 1000.0;
+    println!(
+        "  {mark} {:<9} {millis:>8.1} ms  {}",
+        step.step, step.message
+    );
+    if let Some(remedy) = &step.remedy {
+        println!("                                -> {remedy}");
+    }
+}

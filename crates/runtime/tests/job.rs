@@ -1,0 +1,644 @@
+//! Jobs over scripted sources and sinks: what is committed, when, and how jobs end.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::{AsArray, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::logical_expr::Operator as Op;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{binary, cast, col, lit};
+use futures::future::BoxFuture;
+use headwater_connector::{
+    ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
+    OperatorConfig, OperatorError, Position, Progress, Registry, SinkOperator, SourceBatch,
+    SourceOperator, TableSchema, TaskContext,
+};
+use headwater_format::{BadData, FormatConfig};
+use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step};
+use headwater_runtime::{Job, JobError, JobOptions};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc, watch};
+
+// ---- a connector whose sources and sinks the test holds in its hands
+
+type Batches = mpsc::UnboundedReceiver<RecordBatch>;
+
+#[derive(Default)]
+struct Stage {
+    sources: Mutex<HashMap<String, Batches>>,
+    committed: Mutex<HashMap<String, watch::Sender<u64>>>,
+    read: Mutex<HashMap<String, watch::Sender<u64>>>,
+    sinks: Mutex<HashMap<String, Arc<SinkState>>>,
+}
+
+/// What a scripted sink does and has seen.
+#[derive(Default)]
+struct SinkState {
+    rows: watch::Sender<Vec<i64>>,
+    // flushes wait for this
+    accepting: watch::Sender<bool>,
+    fails: Mutex<Option<Fault>>,
+    closed: Notify,
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    Error,
+    Panic,
+}
+
+#[derive(Clone)]
+struct Scripted(Arc<Stage>);
+
+impl Connector for Scripted {
+    type ProfileT = Value;
+    type TableT = Value;
+
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn metadata(&self) -> ConnectorMetadata {
+        ConnectorMetadata {
+            id: "scripted",
+            name: "Scripted",
+            description: "a test holds both ends",
+            source: true,
+            sink: true,
+            testing: false,
+            format: false,
+            profile_schema: None,
+            table_schema: "{}",
+        }
+    }
+
+    fn table_type(&self, _profile: &Value, table: &Value) -> ConnectionType {
+        if table["sink"] == json!(true) {
+            ConnectionType::Sink
+        } else {
+            ConnectionType::Source
+        }
+    }
+
+    fn from_config(
+        &self,
+        _name: &str,
+        _profile: Value,
+        _table: Value,
+        _schema: TableSchema,
+        _format: FormatConfig,
+    ) -> Result<Connection, ConfigError> {
+        Err(ConfigError::new(None, "tests make connections by hand"))
+    }
+
+    fn test_profile(&self, _: Value, _: Progress) -> Option<BoxFuture<'static, bool>> {
+        None
+    }
+
+    fn test(
+        &self,
+        _: &str,
+        _: Value,
+        _: Value,
+        _: &OperatorConfig,
+        _: Progress,
+    ) -> Option<BoxFuture<'static, bool>> {
+        None
+    }
+
+    fn make_operator(
+        &self,
+        profile: Value,
+        table: Value,
+        _config: OperatorConfig,
+        context: TaskContext,
+    ) -> anyhow::Result<Operator> {
+        let name = context.operator_id;
+        if self.table_type(&profile, &table) == ConnectionType::Sink {
+            let state = Arc::clone(&self.0.sinks.lock().unwrap()[&name]);
+            return Ok(Operator::Sink(Box::new(Sink { state })));
+        }
+        let batches = self.0.sources.lock().unwrap().remove(&name).unwrap();
+        let committed = self.0.committed.lock().unwrap()[&name].clone();
+        let read = self.0.read.lock().unwrap()[&name].clone();
+        Ok(Operator::Source(Box::new(Source {
+            batches,
+            position: 0,
+            committed,
+            read,
+        })))
+    }
+}
+
+struct Source {
+    batches: Batches,
+    position: u64,
+    committed: watch::Sender<u64>,
+    read: watch::Sender<u64>,
+}
+
+#[async_trait]
+impl SourceOperator for Source {
+    async fn next(&mut self) -> Result<Option<SourceBatch>, OperatorError> {
+        let Some(rows) = self.batches.recv().await else {
+            return Ok(None);
+        };
+        self.position += 1;
+        self.read.send_replace(self.position);
+        Ok(Some(SourceBatch {
+            rows,
+            position: Position(self.position),
+        }))
+    }
+
+    async fn commit(&mut self, position: Position) -> Result<(), OperatorError> {
+        assert!(position.0 > *self.committed.borrow(), "positions grow");
+        assert!(
+            position.0 <= self.position,
+            "only what was read is committed"
+        );
+        self.committed.send_replace(position.0);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), OperatorError> {
+        Ok(())
+    }
+}
+
+struct Sink {
+    state: Arc<SinkState>,
+}
+
+#[async_trait]
+impl SinkOperator for Sink {
+    async fn write(&mut self, rows: RecordBatch) -> Result<(), OperatorError> {
+        let fault = *self.state.fails.lock().unwrap();
+        match fault {
+            Some(Fault::Error) => return Err(OperatorError::fatal("the disk is full")),
+            Some(Fault::Panic) => panic!("scripted panic"),
+            None => {}
+        }
+        let values = rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        self.state.rows.send_modify(|seen| seen.extend(values));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Flushed {
+        let mut accepting = self.state.accepting.subscribe();
+        Box::pin(async move {
+            accepting.wait_for(|accepting| *accepting).await.unwrap();
+            Ok(())
+        })
+    }
+
+    async fn close(&mut self) -> Result<(), OperatorError> {
+        self.state.closed.notify_one();
+        Ok(())
+    }
+}
+
+// ---- a bench to run plans on
+
+#[derive(Default)]
+struct Bench {
+    stage: Arc<Stage>,
+    inputs: HashMap<String, mpsc::UnboundedSender<RecordBatch>>,
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("n", DataType::Int64, false),
+        Field::new("text", DataType::Utf8, true),
+    ]))
+}
+
+fn rows(values: &[i64]) -> RecordBatch {
+    let texts: Vec<_> = values.iter().map(ToString::to_string).collect();
+    rows_with(values, texts)
+}
+
+fn rows_with(values: &[i64], texts: Vec<String>) -> RecordBatch {
+    let columns: Vec<arrow::array::ArrayRef> = vec![
+        Arc::new(Int64Array::from(values.to_vec())),
+        Arc::new(StringArray::from(texts)),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+fn table(name: &str, connection_type: ConnectionType, bad_data: BadData) -> Arc<Connection> {
+    let format = FormatConfig {
+        bad_data,
+        ..FormatConfig::default()
+    };
+    Arc::new(Connection {
+        connector: "scripted".to_owned(),
+        name: name.to_owned(),
+        connection_type,
+        profile: Value::Null,
+        table: json!({ "sink": connection_type == ConnectionType::Sink }),
+        config: OperatorConfig {
+            schema: TableSchema::payload_only(&schema()),
+            format,
+        },
+        description: name.to_owned(),
+    })
+}
+
+impl Bench {
+    fn source(&mut self, name: &str) -> Node {
+        self.source_with(name, BadData::Fail)
+    }
+
+    fn source_with(&mut self, name: &str, bad_data: BadData) -> Node {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.inputs.insert(name.to_owned(), sender);
+        self.stage
+            .sources
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), receiver);
+        self.stage
+            .committed
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), watch::Sender::default());
+        self.stage
+            .read
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), watch::Sender::default());
+        let operator = PlanOperator::Source(table(name, ConnectionType::Source, bad_data));
+        Node {
+            id: name.to_owned(),
+            operator,
+            inputs: vec![],
+            schema: schema(),
+        }
+    }
+
+    fn sink(&mut self, name: &str, input: usize) -> Node {
+        let state = SinkState {
+            accepting: watch::Sender::new(true),
+            ..SinkState::default()
+        };
+        self.stage
+            .sinks
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), Arc::new(state));
+        let operator = PlanOperator::Sink(table(name, ConnectionType::Sink, BadData::Fail));
+        Node {
+            id: name.to_owned(),
+            operator,
+            inputs: vec![NodeId(input)],
+            schema: schema(),
+        }
+    }
+
+    fn state(&self, sink: &str) -> Arc<SinkState> {
+        Arc::clone(&self.stage.sinks.lock().unwrap()[sink])
+    }
+
+    fn send(&self, source: &str, batch: RecordBatch) {
+        self.inputs[source].send(batch).unwrap();
+    }
+
+    fn start(&self, nodes: Vec<Node>, parallelism: usize) -> Job {
+        let registry = Registry::default().with(Scripted(Arc::clone(&self.stage)));
+        let options = JobOptions {
+            job_id: "test".to_owned(),
+            parallelism,
+            preview: Arc::new(|_| anyhow::bail!("no previews here")),
+        };
+        Job::start(Plan { nodes }, &registry, options).unwrap()
+    }
+
+    async fn committed(&self, source: &str, position: u64) {
+        let watch = self.stage.committed.lock().unwrap()[source].subscribe();
+        reached(watch, |at| *at >= position, "a commit").await;
+    }
+
+    fn committed_now(&self, source: &str) -> u64 {
+        *self.stage.committed.lock().unwrap()[source].borrow()
+    }
+
+    async fn rows(&self, sink: &str, count: usize) -> Vec<i64> {
+        let watch = self.state(sink).rows.subscribe();
+        reached(watch, |rows| rows.len() >= count, "rows").await
+    }
+}
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+async fn reached<T: Clone>(
+    mut watch: watch::Receiver<T>,
+    condition: impl Fn(&T) -> bool,
+    what: &str,
+) -> T {
+    let value = tokio::time::timeout(DEADLINE, watch.wait_for(|value| condition(value))).await;
+    value
+        .unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
+        .unwrap()
+        .clone()
+}
+
+async fn ended(job: &Job) -> Result<(), Arc<JobError>> {
+    tokio::time::timeout(DEADLINE, job.wait())
+        .await
+        .expect("the job ends")
+}
+
+fn chain(steps: Vec<Step>, input: usize) -> Node {
+    Node {
+        id: "chain".to_owned(),
+        operator: PlanOperator::Chain(steps),
+        inputs: vec![NodeId(input)],
+        schema: schema(),
+    }
+}
+
+fn expr(name: &str) -> Arc<dyn PhysicalExpr> {
+    col(name, &schema()).unwrap()
+}
+
+// ---- the tests
+
+#[tokio::test]
+async fn a_bounded_source_runs_to_its_end_and_everything_is_committed() {
+    let mut bench = Bench::default();
+    let nodes = vec![bench.source("in"), bench.sink("out", 0)];
+    for n in 0..100 {
+        bench.send("in", rows(&[n]));
+    }
+    bench.inputs.clear();
+    let job = bench.start(nodes, 1);
+    ended(&job).await.unwrap();
+    assert_eq!(
+        bench.rows("out", 100).await,
+        (0..100).collect::<Vec<_>>(),
+        "in order, once"
+    );
+    assert_eq!(bench.committed_now("in"), 100);
+    bench.state("out").closed.notified().await;
+}
+
+#[tokio::test]
+async fn nothing_is_committed_before_the_sink_has_accepted_it() {
+    let mut bench = Bench::default();
+    let nodes = vec![bench.source("in"), bench.sink("out", 0)];
+    bench.state("out").accepting.send_replace(false);
+    let job = bench.start(nodes, 1);
+    bench.send("in", rows(&[1, 2, 3]));
+    bench.rows("out", 3).await;
+    bench.send("in", rows(&[4]));
+    bench.rows("out", 4).await;
+    assert_eq!(bench.committed_now("in"), 0, "written is not accepted");
+    bench.state("out").accepting.send_replace(true);
+    bench.committed("in", 2).await;
+    job.stop();
+    ended(&job).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_is_committed_only_when_every_sink_has_accepted_it() {
+    let mut bench = Bench::default();
+    let nodes = vec![
+        bench.source("in"),
+        bench.sink("fast", 0),
+        bench.sink("slow", 0),
+    ];
+    bench.state("slow").accepting.send_replace(false);
+    let job = bench.start(nodes, 1);
+    bench.send("in", rows(&[1]));
+    bench.rows("fast", 1).await;
+    bench.rows("slow", 1).await;
+    assert_eq!(bench.committed_now("in"), 0);
+    bench.state("slow").accepting.send_replace(true);
+    bench.committed("in", 1).await;
+    job.stop();
+    ended(&job).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_that_are_filtered_out_are_committed() {
+    let mut bench = Bench::default();
+    let none = binary(expr("n"), Op::Lt, lit(0_i64), &schema()).unwrap();
+    let steps = vec![Step::Filter {
+        predicate: none,
+        projection: None,
+    }];
+    let nodes = vec![bench.source("in"), chain(steps, 0), bench.sink("out", 1)];
+    let job = bench.start(nodes, 1);
+    bench.send("in", rows(&[1, 2]));
+    bench.committed("in", 1).await;
+    bench.send("in", RecordBatch::new_empty(schema()));
+    bench.committed("in", 2).await;
+    job.stop();
+    ended(&job).await.unwrap();
+    assert!(bench.state("out").rows.borrow().is_empty());
+}
+
+#[tokio::test]
+async fn an_idle_source_does_not_hold_back_its_sibling_at_a_union() {
+    for parallelism in [1, 2, 3] {
+        let mut bench = Bench::default();
+        let union = Node {
+            id: "union".to_owned(),
+            operator: PlanOperator::Union,
+            inputs: vec![NodeId(0), NodeId(1)],
+            schema: schema(),
+        };
+        let nodes = vec![
+            bench.source("busy"),
+            bench.source("idle"),
+            union,
+            bench.sink("out", 2),
+        ];
+        let job = bench.start(nodes, parallelism);
+        for n in 1..=50 {
+            bench.send("busy", rows(&[n]));
+            bench.committed("busy", n.unsigned_abs()).await;
+        }
+        job.stop();
+        ended(&job).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_bounded_while_a_sink_is_stuck() {
+    let mut bench = Bench::default();
+    let nodes = vec![bench.source("in"), bench.sink("out", 0)];
+    bench.state("out").accepting.send_replace(false);
+    let job = bench.start(nodes, 1);
+    let batch = rows(&(0..8192).collect::<Vec<_>>());
+    for _ in 0..200 {
+        bench.send("in", batch.clone());
+    }
+    // 262,144 rows of credit are 32 batches; the queue holds 4, and one may wait at its door
+    let read = bench.stage.read.lock().unwrap()["in"].subscribe();
+    reached(read.clone(), |read| *read >= 36, "the credit to be spent").await;
+    assert!(*read.borrow() <= 38, "{} batches were read", *read.borrow());
+    bench.state("out").accepting.send_replace(true);
+    bench.committed("in", 200).await;
+    job.stop();
+    ended(&job).await.unwrap();
+}
+
+#[tokio::test]
+async fn stop_drains_what_was_read() {
+    let mut bench = Bench::default();
+    let nodes = vec![bench.source("in"), bench.sink("out", 0)];
+    bench.state("out").accepting.send_replace(false);
+    let job = bench.start(nodes, 2);
+    bench.send("in", rows(&[1, 2]));
+    bench.rows("out", 2).await;
+    job.stop();
+    assert!(job.outcome().is_none(), "there is something to wait for");
+    bench.state("out").accepting.send_replace(true);
+    ended(&job).await.unwrap();
+    assert_eq!(bench.committed_now("in"), 1);
+}
+
+#[tokio::test]
+async fn a_failing_sink_fails_the_job_and_nothing_is_committed() {
+    let mut bench = Bench::default();
+    let nodes = vec![bench.source("in"), bench.sink("out", 0)];
+    *bench.state("out").fails.lock().unwrap() = Some(Fault::Error);
+    let job = bench.start(nodes, 2);
+    bench.send("in", rows(&[1]));
+    let error = anyhow::Error::from(ended(&job).await.unwrap_err());
+    assert_eq!(format!("{error:#}"), "'out' failed: the disk is full");
+    assert_eq!(bench.committed_now("in"), 0);
+}
+
+#[tokio::test]
+async fn a_panic_in_one_job_is_reported_and_leaves_the_other_running() {
+    let (mut good, mut bad) = (Bench::default(), Bench::default());
+    let nodes = vec![good.source("in"), good.sink("out", 0)];
+    let good_job = good.start(nodes, 2);
+    let nodes = vec![bad.source("in"), bad.sink("out", 0)];
+    *bad.state("out").fails.lock().unwrap() = Some(Fault::Panic);
+    let bad_job = bad.start(nodes, 2);
+    bad.send("in", rows(&[1]));
+    let error = ended(&bad_job).await.unwrap_err();
+    assert!(matches!(&*error, JobError::Panicked { message, .. } if message == "scripted panic"));
+    good.send("in", rows(&[1]));
+    good.committed("in", 1).await;
+    good_job.stop();
+    ended(&good_job).await.unwrap();
+}
+
+/// An expression that panics, on whichever worker evaluates it.
+#[tokio::test]
+async fn a_panic_of_a_worker_fails_the_job_on_every_thread() {
+    for parallelism in [1, 3] {
+        let mut bench = Bench::default();
+        // a column that the batch does not have: evaluation indexes out of bounds
+        let missing = Step::Columns(vec![0, 1]);
+        let bad = Step::Project {
+            exprs: vec![Arc::new(Panics)],
+            schema: schema(),
+        };
+        let nodes = vec![
+            bench.source("in"),
+            chain(vec![missing, bad], 0),
+            bench.sink("out", 1),
+        ];
+        let job = bench.start(nodes, parallelism);
+        bench.send("in", rows(&[1]));
+        let error = ended(&job).await.unwrap_err();
+        let JobError::Panicked { place, message } = &*error else {
+            panic!("{error}")
+        };
+        assert!(place.starts_with("worker"), "{place}");
+        assert_eq!(message, "scripted panic of an expression");
+        assert_eq!(bench.committed_now("in"), 0);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Panics;
+
+impl std::fmt::Display for Panics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("panics")
+    }
+}
+
+impl PhysicalExpr for Panics {
+    fn evaluate(
+        &self,
+        _batch: &RecordBatch,
+    ) -> datafusion::common::Result<datafusion::logical_expr::ColumnarValue> {
+        panic!("scripted panic of an expression")
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> datafusion::common::Result<Arc<dyn PhysicalExpr>> {
+        Ok(self)
+    }
+
+    fn fmt_sql(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("panics")
+    }
+}
+
+fn cast_text() -> Vec<Step> {
+    let number = cast(expr("text"), &schema(), DataType::Int64).unwrap();
+    let schema = Schema::new(vec![Field::new("n", DataType::Int64, true)]);
+    vec![Step::Project {
+        exprs: vec![number],
+        schema: Arc::new(schema),
+    }]
+}
+
+#[tokio::test]
+async fn a_row_on_which_an_expression_fails_fails_the_job() {
+    let mut bench = Bench::default();
+    let nodes = vec![
+        bench.source("in"),
+        chain(cast_text(), 0),
+        bench.sink("out", 1),
+    ];
+    let job = bench.start(nodes, 1);
+    bench.send(
+        "in",
+        rows_with(&[1, 2], vec!["1".to_owned(), "two".to_owned()]),
+    );
+    let error = anyhow::Error::from(ended(&job).await.unwrap_err());
+    assert!(format!("{error:#}").contains("two"), "{error:#}");
+    assert_eq!(bench.committed_now("in"), 0);
+}
+
+#[tokio::test]
+async fn with_bad_data_dropped_the_other_rows_go_on() {
+    let mut bench = Bench::default();
+    let source = bench.source_with("in", BadData::Drop);
+    let nodes = vec![source, chain(cast_text(), 0), bench.sink("out", 1)];
+    let job = bench.start(nodes, 1);
+    let texts = ["1", "two", "3"].map(str::to_owned).to_vec();
+    bench.send("in", rows_with(&[1, 2, 3], texts));
+    assert_eq!(bench.rows("out", 2).await, [1, 3]);
+    bench.committed("in", 1).await;
+    let dropped: u64 = job
+        .operators()
+        .iter()
+        .map(|operator| operator.metrics.snapshot().bad_data)
+        .sum();
+    assert_eq!(dropped, 1);
+    job.stop();
+    ended(&job).await.unwrap();
+}
