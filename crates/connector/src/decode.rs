@@ -1,8 +1,8 @@
 //! Messages to rows: the payload by the table's format, what is around the payload by the connector.
 //!
 //! ```text
-//! message ─┬─ payload ──► headwater_format::Decoder ──┐
-//!          └─ topic, … ─► MetadataColumn, one each ───┴─► RecordBatch, in the order of the table's columns
+//! message ─┬─ payload ──► headwater_format::Decoder ─┐
+//!          └─ topic, … ─► MetadataColumns ───────────┴─► RecordBatch, in the order of the table's columns
 //! ```
 //!
 //! A bad payload never takes the messages around it down: with `bad_data = 'fail'` it ends the job with an error that
@@ -14,25 +14,46 @@ use arrow::array::{ArrayRef, RecordBatchOptions};
 use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use headwater_format::{BadData, Decoder, FormatError};
+use headwater_format::{BadData, BadPayload, Decoder};
 
 use crate::metrics::Metrics;
 use crate::operator::{OperatorConfig, OperatorError};
 
-/// One metadata column that grows message by message. `M` is the connector's message.
-pub trait MetadataColumn<M>: Send {
-    /// Appends this message's value `rows` times, once for every row that its payload held.
-    fn append(&mut self, message: &M, rows: usize);
+/// The metadata columns that a table declares, growing message by message.
+pub trait MetadataColumns: Send {
+    /// What a connector knows of a message beside its payload.
+    type Message<'a>;
 
-    /// All values appended since the last call.
-    fn finish(&mut self) -> ArrayRef;
+    /// Appends this message's values `rows` times, once for every row that its payload held.
+    fn append(&mut self, message: &Self::Message<'_>, rows: usize);
+
+    /// One array for each declared metadata column, in the order of the declaration, with all that was appended since
+    /// the last call.
+    fn finish(&mut self) -> Vec<ArrayRef>;
+}
+
+/// The metadata of connectors that have none. Its message is the place that errors name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoMetadata;
+
+impl MetadataColumns for NoMetadata {
+    type Message<'a> = ();
+
+    fn append(&mut self, (): &(), _rows: usize) {}
+
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        Vec::new()
+    }
 }
 
 /// Collects messages into a batch of a table's physical columns. Bounded by its caller, through [`rows`](Self::rows)
 /// and [`bytes`](Self::bytes).
+#[derive(Debug)]
 pub struct RowDecoder<M> {
     decoder: Decoder,
-    metadata: Vec<Box<dyn MetadataColumn<M>>>,
+    metadata: M,
+    /// Whether there is any metadata column: most tables have none, and then it costs nothing.
+    has_metadata: bool,
     /// For every column of the table whether it is metadata; both kinds keep their order.
     is_metadata: Vec<bool>,
     schema: SchemaRef,
@@ -40,34 +61,33 @@ pub struct RowDecoder<M> {
     metrics: Arc<Metrics>,
 }
 
-impl<M> RowDecoder<M> {
-    /// A decoder for the rows of a table. `column` makes the builder of a metadata column by its metadata name, with
-    /// the Arrow type that it builds; where the table declares another type, the values are cast.
+impl<M: MetadataColumns> RowDecoder<M> {
+    /// A decoder for the rows of a table. `metadata` builds the table's metadata columns; where the table declares
+    /// another type than it builds, the values are cast.
     ///
     /// # Errors
-    /// A payload that the format cannot read into the columns, a metadata name that `column` does not know, and a type
-    /// that metadata cannot be cast to.
+    /// A payload that the format cannot read into the columns, and a type that metadata cannot be cast to.
     pub fn new(
         config: &OperatorConfig,
+        mut metadata: M,
         metrics: Arc<Metrics>,
-        column: impl Fn(&str) -> Option<Box<dyn MetadataColumn<M>>>,
     ) -> Result<Self, OperatorError> {
         let decoder = Decoder::new(&config.format, config.schema.payload_schema())
-            .map_err(|e| OperatorError::caused_by(e.to_string(), e))?;
-        let mut metadata = Vec::new();
+            .map_err(|e| OperatorError::fatal(e.to_string()))?;
+        let built = metadata.finish();
+        let declared: Vec<_> = config.schema.metadata().collect();
+        if built.len() != declared.len() {
+            return Err(OperatorError::fatal("a metadata column is unknown"));
+        }
         let mut is_metadata = vec![false; config.schema.columns.len()];
-        for (index, name, field) in config.schema.metadata() {
-            let mut column = column(name).ok_or_else(|| {
-                let message = format!("column '{}': unknown metadata '{name}'", field.name());
-                OperatorError::fatal(message)
-            })?;
-            check_type(field.name(), column.finish().data_type(), field.data_type())?;
-            metadata.push(column);
-            is_metadata[index] = true;
+        for (array, (index, _, field)) in built.iter().zip(&declared) {
+            check_type(field.name(), array.data_type(), field.data_type())?;
+            is_metadata[*index] = true;
         }
         Ok(Self {
             decoder,
             metadata,
+            has_metadata: !declared.is_empty(),
             is_metadata,
             schema: config.schema.arrow_schema(),
             bad_data: config.format.bad_data,
@@ -83,25 +103,34 @@ impl<M> RowDecoder<M> {
     pub fn push(
         &mut self,
         payload: &[u8],
-        message: &M,
-        place: impl FnOnce(&M) -> String,
+        message: &M::Message<'_>,
+        place: impl FnOnce() -> String,
     ) -> Result<(), OperatorError> {
         match self.decoder.push(payload) {
             Ok(rows) => {
-                for column in &mut self.metadata {
-                    column.append(message, rows);
+                if self.has_metadata {
+                    self.metadata.append(message, rows);
                 }
                 Ok(())
             }
-            Err(_) if self.bad_data == BadData::Drop => {
-                self.metrics.add_bad_data(1);
-                Ok(())
-            }
-            Err(bad) => Err(OperatorError::BadData(format!(
-                "{}: {bad}; bad_data = 'drop' leaves such messages out",
-                place(message)
-            ))),
+            Err(bad) => self.reject(&bad, place),
         }
+    }
+
+    #[cold]
+    fn reject(
+        &self,
+        bad: &BadPayload,
+        place: impl FnOnce() -> String,
+    ) -> Result<(), OperatorError> {
+        if self.bad_data == BadData::Drop {
+            self.metrics.add_bad_data(1);
+            return Ok(());
+        }
+        Err(OperatorError::BadData(format!(
+            "{}: {bad}; with bad_data = 'drop' such messages are counted and left out",
+            place()
+        )))
     }
 
     /// Rows since the last [`finish`](Self::finish).
@@ -120,13 +149,13 @@ impl<M> RowDecoder<M> {
     /// Arrow refuses the columns, which would be a bug.
     pub fn finish(&mut self) -> Result<RecordBatch, OperatorError> {
         let rows = self.decoder.rows();
-        let internal = |e: FormatError| OperatorError::caused_by("cannot build a batch", e);
-        let mut payload = self.decoder.finish().map_err(internal)?.into_iter();
-        let mut metadata = self.metadata.iter_mut();
+        let refused = |e| OperatorError::caused_by("cannot build a batch", e);
+        let mut payload = self.decoder.finish().map_err(refused)?.into_iter();
+        let mut metadata = self.metadata.finish().into_iter();
         let mut columns = Vec::with_capacity(self.is_metadata.len());
         for (is_metadata, field) in self.is_metadata.iter().zip(self.schema.fields()) {
             let column = if *is_metadata {
-                metadata.next().map(|column| column.finish())
+                metadata.next()
             } else {
                 payload.next()
             };
@@ -154,4 +183,104 @@ fn fit(column: ArrayRef, to: &DataType) -> Result<ArrayRef, OperatorError> {
         return Ok(column);
     }
     cast(&column, to).map_err(|e| OperatorError::caused_by("cannot cast metadata", e))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::Field;
+    use headwater_format::{Format, FormatConfig};
+
+    use super::*;
+    use crate::table::{Column, ColumnOrigin, TableSchema};
+
+    /// A single column, `topic`.
+    #[derive(Default)]
+    struct Topics(Vec<String>);
+
+    impl MetadataColumns for Topics {
+        type Message<'a> = &'a str;
+
+        fn append(&mut self, topic: &&str, rows: usize) {
+            self.0
+                .extend(std::iter::repeat_n((*topic).to_owned(), rows));
+        }
+
+        fn finish(&mut self) -> Vec<ArrayRef> {
+            vec![Arc::new(StringArray::from(std::mem::take(&mut self.0)))]
+        }
+    }
+
+    fn config(topic: DataType, bad_data: BadData) -> OperatorConfig {
+        let column = |name, data_type, origin| Column {
+            field: Arc::new(Field::new(name, data_type, true)),
+            origin,
+        };
+        OperatorConfig {
+            schema: TableSchema {
+                columns: vec![
+                    column("topic", topic, ColumnOrigin::Metadata("topic".to_owned())),
+                    column("v", DataType::Int64, ColumnOrigin::Payload),
+                ],
+            },
+            format: FormatConfig {
+                format: Some(Format::Json),
+                bad_data,
+                ..FormatConfig::default()
+            },
+        }
+    }
+
+    #[test]
+    fn columns_come_in_the_order_of_the_table_and_bad_payloads_are_dropped() {
+        let metrics = Arc::new(Metrics::default());
+        let config = config(DataType::LargeUtf8, BadData::Drop);
+        let mut decoder =
+            RowDecoder::new(&config, Topics::default(), Arc::clone(&metrics)).unwrap();
+        for (topic, payload) in [
+            ("a", r#"{"v": 1}"#),
+            ("b", "nonsense"),
+            ("c", r#"{"v": 3}"#),
+        ] {
+            decoder
+                .push(payload.as_bytes(), &topic, String::new)
+                .unwrap();
+        }
+        assert_eq!(decoder.rows(), 2);
+        let batch = decoder.finish().unwrap();
+        let topics = cast(batch.column(0), &DataType::Utf8).unwrap();
+        assert_eq!(batch.column(0).data_type(), &DataType::LargeUtf8);
+        assert_eq!(
+            topics.as_ref(),
+            &StringArray::from(vec!["a", "c"]) as &dyn arrow::array::Array
+        );
+        assert_eq!(
+            batch.column(1).as_ref(),
+            &Int64Array::from(vec![1, 3]) as &dyn arrow::array::Array
+        );
+        assert_eq!(decoder.finish().unwrap().num_rows(), 0);
+        let counted = metrics.snapshot();
+        assert_eq!((counted.rows, counted.bad_data), (2, 1));
+    }
+
+    #[test]
+    fn a_bad_payload_fails_with_its_place_and_a_remedy() {
+        let config = config(DataType::Utf8, BadData::Fail);
+        let mut decoder = RowDecoder::new(&config, Topics::default(), Arc::default()).unwrap();
+        let place = || "topic 'a'".to_owned();
+        let error = decoder
+            .push(b"nonsense", &"a", place)
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("bad data: topic 'a': "), "{error}");
+        assert!(error.contains("bad_data = 'drop'"), "{error}");
+    }
+
+    #[test]
+    fn a_type_that_metadata_cannot_have_is_refused() {
+        let config = config(DataType::new_list(DataType::Boolean, true), BadData::Fail);
+        let error = RowDecoder::new(&config, Topics::default(), Arc::default());
+        insta::assert_snapshot!(error.err().unwrap(), @"");
+    }
 }

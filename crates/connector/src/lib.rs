@@ -21,7 +21,7 @@ pub use connector::{
     Connection, ConnectionProfile, ConnectionType, Connector, ConnectorMetadata, ErasedConnector,
     MetadataDef, Registry,
 };
-pub use decode::{MetadataColumn, RowDecoder};
+pub use decode::{MetadataColumns, NoMetadata, RowDecoder};
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use operator::{
     Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,

@@ -155,7 +155,7 @@ fn profile_section<'a>(
     Ok(section)
 }
 
-/// Checks JSON values against a connector's schemas. The profile of a connector that has none is null or `{}`.
+/// Checks JSON values against a connector's schemas. The profile of a connector that has none is null.
 ///
 /// # Errors
 /// All problems of both values at once.
@@ -176,13 +176,17 @@ fn validate_profile(
     if let Some(schema) = metadata.profile_schema {
         return Ok(check::check(&*Schema::of(schema)?, profile));
     }
-    let empty = profile.is_null() || profile.as_object().is_some_and(serde_json::Map::is_empty);
-    let message = || format!("the connector '{}' has no profile", metadata.id);
-    Ok(if empty {
-        Vec::new()
-    } else {
-        vec![ConfigError::new(None, message())]
-    })
+    let message = || {
+        format!(
+            "the connector '{}' has no profile: it must be null",
+            metadata.id
+        )
+    };
+    let wrong = !profile.is_null();
+    Ok(wrong
+        .then(|| ConfigError::new(None, message()))
+        .into_iter()
+        .collect())
 }
 
 /// A JSON value as the Rust type that `typify` made of its schema. Does not fail for values that have been checked.
