@@ -1,8 +1,11 @@
 //! `format`, `bad_data` and the options of each format: the Rust side of `schemas/format.json`.
+//!
+//! The types are written by hand, because typify 0.8 makes an `Option` of every optional object, and everyone who reads
+//! `json.…` would have to spell out the defaults again. The tests below keep both sides the same, to the last value.
 
 use serde::{Deserialize, Serialize};
 
-/// (interface; typify makes these from schemas/format.json)
+/// How payloads become rows and rows become payloads: the options that every connector with payloads shares.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FormatConfig {
@@ -45,6 +48,8 @@ pub struct JsonOptions {
     pub unstructured: bool,
     /// How timestamps are written, and how numbers are understood.
     pub timestamp_format: TimestampFormat,
+    /// How decimals are written; both ways are always understood.
+    pub decimal_encoding: DecimalEncoding,
 }
 
 /// How a timestamp is written as JSON.
@@ -62,4 +67,105 @@ pub enum TimestampFormat {
     UnixMicros,
     /// Nanoseconds since 1970.
     UnixNanos,
+}
+
+/// How a decimal is written as JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecimalEncoding {
+    /// `12.30`, which many readers round to a 64-bit float.
+    #[default]
+    Number,
+    /// `"12.30"`.
+    String,
+}
+
+/// The schema that these types follow.
+pub const SCHEMA: &str = include_str!("../../../schemas/format.json");
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn properties(schema: &Value) -> &Map<String, Value> {
+        assert_eq!(schema["additionalProperties"], false);
+        schema["properties"].as_object().unwrap()
+    }
+
+    /// The schema allows exactly the values that the Rust type has.
+    fn check_enum<T: Serialize + DeserializeOwned>(schema: &Value, variants: &[T]) {
+        let allowed = schema["enum"].as_array().unwrap();
+        let known: Vec<_> = variants
+            .iter()
+            .map(|variant| serde_json::to_value(variant).unwrap())
+            .collect();
+        assert_eq!(*allowed, known);
+        for value in allowed {
+            let read: T = serde_json::from_value(value.clone()).unwrap();
+            assert_eq!(serde_json::to_value(read).unwrap(), *value);
+        }
+    }
+
+    /// The schema has exactly the properties of the Rust value, with its values as defaults.
+    fn check_defaults(schema: &Value, value: &impl Serialize) {
+        let value = serde_json::to_value(value).unwrap();
+        let known: Vec<_> = value.as_object().unwrap().keys().collect();
+        let properties = properties(schema);
+        assert_eq!(properties.keys().collect::<Vec<_>>(), known);
+        for (name, property) in properties {
+            if property["type"] != "object" {
+                assert_eq!(
+                    property.get("default").unwrap_or(&Value::Null),
+                    &value[name],
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn schema_and_types_are_the_same() {
+        let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+        let top = properties(&schema);
+        check_defaults(&schema, &FormatConfig::default());
+        check_defaults(&top["json"], &JsonOptions::default());
+        check_enum(
+            &top["format"],
+            &[Format::Json, Format::RawString, Format::RawBytes],
+        );
+        check_enum(&top["bad_data"], &[BadData::Fail, BadData::Drop]);
+        let json = properties(&top["json"]);
+        check_enum(
+            &json["timestamp_format"],
+            &[
+                TimestampFormat::Rfc3339,
+                TimestampFormat::UnixMillis,
+                TimestampFormat::UnixSeconds,
+                TimestampFormat::UnixMicros,
+                TimestampFormat::UnixNanos,
+            ],
+        );
+        check_enum(
+            &json["decimal_encoding"],
+            &[DecimalEncoding::Number, DecimalEncoding::String],
+        );
+        assert_eq!(json["unstructured"]["type"], "boolean");
+    }
+
+    #[test]
+    fn nothing_given_means_the_defaults() {
+        let parsed: FormatConfig = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(parsed, FormatConfig::default());
+    }
+
+    #[test]
+    fn unknown_options_are_refused() {
+        for unknown in [json!({"fromat": "json"}), json!({"json": {"pretty": true}})] {
+            assert!(serde_json::from_value::<FormatConfig>(unknown).is_err());
+        }
+    }
 }

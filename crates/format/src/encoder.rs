@@ -1,0 +1,75 @@
+//! Arrow batches to payload bytes, whatever the format.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+
+use crate::config::{Format, FormatConfig};
+use crate::error::FormatError;
+use crate::json::encode::JsonEncoder;
+use crate::payloads::Payloads;
+use crate::raw::{Content, RawEncoder};
+
+/// Turns every row of a batch into one payload.
+#[derive(Debug)]
+pub struct Encoder {
+    schema: SchemaRef,
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Json(JsonEncoder),
+    Raw(RawEncoder),
+}
+
+impl Encoder {
+    /// An encoder for batches of this schema, which holds the columns that go into the payload, and no others.
+    ///
+    /// # Errors
+    /// No format, a column type that the format cannot write, or not the one column that an unstructured format needs.
+    pub fn new(config: &FormatConfig, schema: SchemaRef) -> Result<Self, FormatError> {
+        let format = config.format.ok_or(FormatError::MissingFormat)?;
+        let inner = match (Content::of(format, config), format) {
+            (Some(content), _) => Inner::Raw(RawEncoder::new(content, &schema)?),
+            (None, Format::Json | Format::RawString | Format::RawBytes) => {
+                Inner::Json(JsonEncoder::new(&config.json, &schema)?)
+            }
+        };
+        Ok(Self { schema, inner })
+    }
+
+    /// Appends one payload for each row, in their order.
+    ///
+    /// # Errors
+    /// A batch with columns of other types than those of the encoder's schema. Nothing was appended then.
+    pub fn encode(&mut self, batch: &RecordBatch, out: &mut Payloads) -> Result<(), FormatError> {
+        self.check(batch)?;
+        match &self.inner {
+            Inner::Json(encoder) => encoder.encode(batch, out),
+            Inner::Raw(encoder) => encoder.encode(batch.column(0), out),
+        }
+        Ok(())
+    }
+
+    /// Columns are matched by place, as SQL's `INSERT` does; their names are those of the table.
+    fn check(&self, batch: &RecordBatch) -> Result<(), FormatError> {
+        let found = batch.schema_ref();
+        let types = |schema: &Schema| {
+            let types = schema.fields().iter().map(|f| f.data_type().to_string());
+            types.collect::<Vec<_>>().join(", ")
+        };
+        let alike = found.fields().len() == self.schema.fields().len()
+            && found
+                .fields()
+                .iter()
+                .zip(self.schema.fields())
+                .all(|(found, expected)| found.data_type().equals_datatype(expected.data_type()));
+        if alike {
+            return Ok(());
+        }
+        Err(FormatError::SchemaMismatch {
+            expected: types(&self.schema),
+            found: types(found),
+        })
+    }
+}

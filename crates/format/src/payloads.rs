@@ -1,0 +1,109 @@
+//! The payloads that an encoder has written.
+
+use std::mem;
+
+use bytes::Bytes;
+
+/// Payloads, end to end in one growing buffer.
+///
+/// They leave it as [`Bytes`] that share the buffer, so that neither a payload nor a row is allocated by itself.
+#[derive(Debug, Default)]
+pub struct Payloads {
+    pub(crate) buffer: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Payloads {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes a payload of what was appended to the buffer since the last one.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.ends.push(self.buffer.len());
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// How many bytes they have together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Forgets them and keeps their room: for those who only looked at them.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.ends.clear();
+    }
+
+    /// All of them, in the order of the rows, as borrowed slices.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            let payload = &self.buffer[start..end];
+            start = end;
+            payload
+        })
+    }
+
+    /// All of them, in the order of the rows, as shared slices of one buffer, which is freed with the last of them.
+    /// A new buffer with as much room takes its place.
+    pub fn take(&mut self) -> impl ExactSizeIterator<Item = Bytes> + Send + use<> {
+        let room = (self.buffer.len(), self.ends.len());
+        let buffer = Bytes::from(mem::replace(&mut self.buffer, Vec::with_capacity(room.0)));
+        let ends = mem::replace(&mut self.ends, Vec::with_capacity(room.1));
+        let mut start = 0;
+        ends.into_iter().map(move |end| {
+            let payload = buffer.slice(start..end);
+            start = end;
+            payload
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled() -> Payloads {
+        let mut payloads = Payloads::new();
+        for payload in ["one", "", "three"] {
+            payloads.buffer.extend_from_slice(payload.as_bytes());
+            payloads.end();
+        }
+        payloads
+    }
+
+    #[test]
+    fn payloads_leave_in_order_and_once() {
+        let mut payloads = filled();
+        assert_eq!((payloads.len(), payloads.bytes()), (3, 8));
+        let borrowed: Vec<_> = payloads.iter().map(<[u8]>::to_vec).collect();
+        let taken: Vec<_> = payloads.take().collect();
+        assert_eq!(taken, ["one", "", "three"]);
+        assert_eq!(taken, borrowed);
+        assert!(payloads.is_empty());
+        assert_eq!(payloads.take().len(), 0);
+    }
+
+    #[test]
+    fn cleared_payloads_are_gone() {
+        let mut payloads = filled();
+        payloads.clear();
+        assert_eq!((payloads.len(), payloads.bytes()), (0, 0));
+    }
+}
