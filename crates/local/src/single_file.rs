@@ -1,0 +1,356 @@
+//! `single_file`: a file with one message a line.
+//!
+//! The source reads the file once and ends; its positions are line numbers, and a job that is started again reads
+//! from the beginning. The sink empties the file when the job starts; `flush` answers when everything written before
+//! is on the disk (`fdatasync`). Lines end with a line feed, which the last one may lack. Blank lines are no messages
+//! of format `json`; with `raw_string`, a carriage return before the line feed is not part of the message.
+//!
+//! Errors: a file that cannot be opened, read or written fails the job with its path. A line that does not fit the
+//! format is bad data and is named by file and line.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use headwater_connector::{
+    ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Metrics,
+    Operator, OperatorConfig, OperatorError, Position, Progress, SinkOperator, SourceBatch,
+    SourceOperator, TableSchema, TaskContext,
+};
+use headwater_format::{BadData, Decoder, Format, FormatConfig, FormatError};
+use tokio::io::AsyncReadExt;
+use tokio::task::spawn_blocking;
+
+use crate::lines::LineEncoder;
+pub use crate::options::{SingleFileTable, SingleFileType};
+use crate::{Parts, refuse_metadata};
+
+const NAME: &str = "single_file";
+/// The most rows in one batch.
+const BATCH_ROWS: usize = 8192;
+/// How much is read from the file at once.
+const READ_BYTES: usize = 256 * 1024;
+/// The longest line, and so the bound of the source's buffer: the most that an MQTT message can hold, too.
+const MAX_LINE_BYTES: usize = 256 * 1024 * 1024;
+
+/// Makes files into tables.
+#[derive(Debug, Clone, Copy)]
+pub struct SingleFileConnector;
+
+impl Connector for SingleFileConnector {
+    type ProfileT = ();
+    type TableT = SingleFileTable;
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn metadata(&self) -> ConnectorMetadata {
+        ConnectorMetadata {
+            id: NAME,
+            name: "Single file",
+            description: "Reads or writes a file, one message a line",
+            source: true,
+            sink: true,
+            testing: false,
+            format: true,
+            profile_schema: None,
+            table_schema: include_str!("../../../schemas/local/single_file/table.json"),
+        }
+    }
+
+    fn table_type(&self, (): &(), table: &SingleFileTable) -> ConnectionType {
+        match table.type_ {
+            SingleFileType::Source { .. } => ConnectionType::Source,
+            SingleFileType::Sink { .. } => ConnectionType::Sink,
+        }
+    }
+
+    fn from_config(
+        &self,
+        name: &str,
+        (): (),
+        table: SingleFileTable,
+        schema: TableSchema,
+        format: FormatConfig,
+    ) -> Result<Connection, ConfigError> {
+        refuse_metadata(NAME, &schema)?;
+        let connection_type = self.table_type(&(), &table);
+        let parts = Parts {
+            connector: NAME,
+            name,
+            connection_type,
+            table: &table,
+            schema,
+            format,
+            description: format!("SingleFile{connection_type:?}<{}>", *table.path),
+        };
+        parts.connection()
+    }
+
+    fn test_profile(&self, (): (), _progress: Progress) -> Option<BoxFuture<'static, bool>> {
+        None
+    }
+
+    fn test(
+        &self,
+        _name: &str,
+        (): (),
+        _table: SingleFileTable,
+        _config: &OperatorConfig,
+        _progress: Progress,
+    ) -> Option<BoxFuture<'static, bool>> {
+        None
+    }
+
+    fn make_operator(
+        &self,
+        (): (),
+        table: SingleFileTable,
+        config: OperatorConfig,
+        context: TaskContext,
+    ) -> anyhow::Result<Operator> {
+        let path = PathBuf::from(table.path.as_str());
+        Ok(match table.type_ {
+            SingleFileType::Source { .. } => {
+                Operator::Source(Box::new(FileSource::new(path, &config, context.metrics)?))
+            }
+            SingleFileType::Sink { .. } => Operator::Sink(Box::new(FileSink {
+                path,
+                file: None,
+                lines: LineEncoder::new(&config, context.metrics)?,
+            })),
+        })
+    }
+}
+
+/// Reads lines. Between two awaits everything that was read is in `buffer`, so `next` can be dropped at any time.
+struct FileSource {
+    path: PathBuf,
+    file: Option<tokio::fs::File>,
+    buffer: BytesMut,
+    /// How much of `buffer` is known to hold no line feed.
+    searched: usize,
+    ended: bool,
+    lines: u64,
+    schema: SchemaRef,
+    format: Format,
+    decoder: Decoder,
+    bad_data: BadData,
+    metrics: Arc<Metrics>,
+}
+
+impl FileSource {
+    fn new(path: PathBuf, config: &OperatorConfig, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        Ok(Self {
+            path,
+            file: None,
+            buffer: BytesMut::new(),
+            searched: 0,
+            ended: false,
+            lines: 0,
+            schema: config.schema.arrow_schema(),
+            format: config.format.format.ok_or(FormatError::MissingFormat)?,
+            decoder: Decoder::new(&config.format, config.schema.payload_schema())?,
+            bad_data: config.format.bad_data,
+            metrics,
+        })
+    }
+
+    /// Reads some more of the file; sets `ended` at its end.
+    async fn fill(&mut self) -> Result<(), OperatorError> {
+        if self.buffer.len() > MAX_LINE_BYTES {
+            return Err(OperatorError::fatal(format!(
+                "line {} of '{}' is longer than {} MiB",
+                self.lines + 1,
+                self.path.display(),
+                MAX_LINE_BYTES >> 20
+            )));
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let opened = tokio::fs::File::open(&self.path).await;
+                none.insert(opened.map_err(|e| failed("opened", &self.path, e))?)
+            }
+        };
+        self.buffer.reserve(READ_BYTES);
+        let read = file.read_buf(&mut self.buffer).await;
+        self.ended = read.map_err(|e| failed("read", &self.path, e))? == 0;
+        Ok(())
+    }
+
+    /// Decodes whole lines from the buffer until a batch is full or there are no more.
+    fn decode_lines(&mut self) -> Result<(), OperatorError> {
+        while self.decoder.rows() < BATCH_ROWS {
+            let Some(end) = self.line_end() else {
+                return Ok(());
+            };
+            let mut line = self.buffer.split_to(end.min(self.buffer.len()));
+            self.buffer.advance(usize::from(!self.buffer.is_empty()));
+            self.searched = 0;
+            self.lines += 1;
+            if self.format == Format::RawString && line.last() == Some(&b'\r') {
+                line.truncate(line.len() - 1);
+            }
+            if self.format != Format::Json || !line.trim_ascii().is_empty() {
+                self.decode(&line)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the first line in the buffer ends, if it has ended.
+    fn line_end(&mut self) -> Option<usize> {
+        match memchr::memchr(b'\n', &self.buffer[self.searched..]) {
+            Some(at) => Some(self.searched + at),
+            None if self.ended && !self.buffer.is_empty() => Some(self.buffer.len()),
+            None => {
+                self.searched = self.buffer.len();
+                None
+            }
+        }
+    }
+
+    fn decode(&mut self, line: &[u8]) -> Result<(), OperatorError> {
+        self.metrics.add_messages(1, line.len() as u64);
+        match (self.decoder.push(line), self.bad_data) {
+            (Ok(rows), _) => self.metrics.add_rows(rows as u64),
+            (Err(_), BadData::Drop) => self.metrics.add_bad_data(1),
+            (Err(bad), BadData::Fail) => {
+                return Err(OperatorError::BadData(format!(
+                    "line {} of '{}': {bad}",
+                    self.lines,
+                    self.path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self) -> Result<SourceBatch, OperatorError> {
+        let broken = |error| OperatorError::caused_by("decoded rows do not fit their table", error);
+        let columns = self
+            .decoder
+            .finish()
+            .map_err(|error| OperatorError::caused_by("rows cannot be decoded", error))?;
+        Ok(SourceBatch {
+            rows: RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(broken)?,
+            position: Position(self.lines),
+        })
+    }
+}
+
+#[async_trait]
+impl SourceOperator for FileSource {
+    async fn next(&mut self) -> Result<Option<SourceBatch>, OperatorError> {
+        let before = self.lines;
+        loop {
+            self.decode_lines()?;
+            // Lines that were all dropped still move the position, or a file of bad lines would fill no batch for ever.
+            if self.decoder.rows() > 0 || self.lines > before {
+                return self.batch().map(Some);
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            self.fill().await?;
+        }
+    }
+
+    async fn commit(&mut self, _position: Position) -> Result<(), OperatorError> {
+        // A file keeps its lines; there is nobody to tell.
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), OperatorError> {
+        self.file = None;
+        Ok(())
+    }
+}
+
+struct FileSink {
+    path: PathBuf,
+    file: Option<Arc<File>>,
+    lines: LineEncoder,
+}
+
+impl FileSink {
+    async fn file(&mut self) -> Result<Arc<File>, OperatorError> {
+        if let Some(file) = &self.file {
+            return Ok(Arc::clone(file));
+        }
+        let path = self.path.clone();
+        let file = blocking("created", &self.path, move || create(&path)).await?;
+        Ok(Arc::clone(self.file.insert(Arc::new(file))))
+    }
+}
+
+#[async_trait]
+impl SinkOperator for FileSink {
+    async fn open(&mut self) -> Result<(), OperatorError> {
+        self.file().await.map(drop)
+    }
+
+    async fn write(&mut self, rows: RecordBatch) -> Result<(), OperatorError> {
+        let file = self.file().await?;
+        let lines = self.lines.encode(&rows)?;
+        blocking("written", &self.path, move || (&*file).write_all(&lines)).await
+    }
+
+    fn flush(&mut self) -> Flushed {
+        let Some(file) = self.file.clone() else {
+            return futures::future::ready(Ok(())).boxed();
+        };
+        let path = self.path.clone();
+        async move { blocking("synchronised", &path, move || sync(&file)).await }.boxed()
+    }
+
+    async fn close(&mut self) -> Result<(), OperatorError> {
+        self.file = None;
+        Ok(())
+    }
+}
+
+/// Opens an empty file to append to. Appending, rather than writing at an offset of one's own, lets two sinks of one
+/// job write to the same file without overwriting each other's lines.
+fn create(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(file)
+}
+
+/// Pipes and devices have no disk to wait for.
+fn sync(file: &File) -> std::io::Result<()> {
+    match file.metadata()?.is_file() {
+        true => file.sync_data(),
+        false => Ok(()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    verb: &str,
+    path: &Path,
+    action: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, OperatorError> {
+    match spawn_blocking(action).await {
+        Ok(result) => result.map_err(|error| failed(verb, path, error)),
+        Err(error) => Err(OperatorError::caused_by(
+            format!("work on '{}' was interrupted", path.display()),
+            error,
+        )),
+    }
+}
+
+fn failed(verb: &str, path: &Path, error: std::io::Error) -> OperatorError {
+    OperatorError::caused_by(format!("'{}' cannot be {verb}", path.display()), error)
+}
