@@ -91,7 +91,11 @@ fn render_place(text: &mut String, file: &str, sql: &str, location: Location) {
         .take(before)
         .map(|c| if c == '\t' { '\t' } else { ' ' })
         .collect();
-    writeln!(text, "{gutter} |\n{number} | {source}\n{gutter} | {indent}^").ok();
+    writeln!(
+        text,
+        "{gutter} |\n{number} | {source}\n{gutter} | {indent}^"
+    )
+    .ok();
 }
 
 impl From<ConfigError> for PlanError {

@@ -1,54 +1,48 @@
 //! SQL → a dataflow plan.
+//!
+//! ```text
+//! text ─ parse ─► statements ─┬─ CREATE TABLE ─ ddl ─► connector ─► catalog
+//!                             ├─ CREATE VIEW ────────── bind ─────► catalog
+//!                             └─ INSERT, SELECT ─ unsupported ─ bind ─ query ─ compile ─ translate ─► Plan
+//! ```
+//!
+//! A text is tokenised once, so that every error counts lines and columns from its top (`dialect`, `parse`). Tables
+//! are declared (`ddl`), made by their connectors, and kept with the views by name (`catalog`). A query is refused as
+//! soon as it asks for what cannot be run (`unsupported`), bound and compiled by DataFusion (`session`, `source`,
+//! `types`, `functions`), brought into the form of the sink's columns (`query`) and translated operator by operator
+//! into [`plan`] (`translate`), which can be read as text (`explain`). Whatever goes wrong becomes a [`PlanError`]
+//! with a place and a hint (`error`, `bind_error`, `nearest`).
+//!
+//! **Invariants.** No connector is known by name. Nothing is opened, read or run. Nothing that changes with time is
+//! computed while planning: a query may run for years. DataFusion's executors are never started; of its physical
+//! plan only expressions (and `UnnestExec`) leave this crate. Bad text is an error, never a panic.
 
-mod error;
+mod dialect;
+mod parse;
+
+mod ddl;
+mod types;
+
+mod catalog;
+mod source;
+
+mod functions;
+mod session;
+
+mod query;
+mod unsupported;
+
 pub mod plan;
+mod translate;
 
-use std::sync::Arc;
+mod explain;
 
-use headwater_connector::{Connection, ConnectionProfile, Registry};
+mod bind_error;
+mod error;
+mod nearest;
+
+mod planner;
 
 pub use error::PlanError;
 pub use plan::{Node, NodeId, Plan, PlanOperator, Step};
-
-/// What a SQL text comes to.
-#[derive(Debug, Clone, Default)]
-pub struct Script {
-    /// All `INSERT`s and bare `SELECT`s of the text as one dataflow, in which a table that is read several times is
-    /// one source. `None` if there are none.
-    pub plan: Option<Plan>,
-    /// The answers of the `EXPLAIN`s, in order.
-    pub explains: Vec<String>,
-    /// Every `CREATE TABLE` of the text, in order.
-    pub tables: Vec<Arc<Connection>>,
-}
-
-/// Turns SQL into dataflow plans; remembers the tables, views and profiles that it was told of.
-pub struct Planner {
-    _registry: Registry,
-    profiles: Vec<ConnectionProfile>,
-}
-
-impl Planner {
-    /// A planner with an empty catalog, whose tables are made by these connectors.
-    pub fn new(registry: Registry) -> Self {
-        Self {
-            _registry: registry,
-            profiles: Vec::new(),
-        }
-    }
-
-    /// Makes a profile known to `connection_profile = '…'`; the last one of a name wins.
-    pub fn add_profile(&mut self, profile: ConnectionProfile) {
-        self.profiles.retain(|known| known.name != profile.name);
-        self.profiles.push(profile);
-    }
-
-    /// Plans a SQL text of any number of statements.
-    ///
-    /// # Errors
-    /// The first thing that is wrong with the text, with its place in it. The tables and views that stand before it
-    /// are in the catalog then.
-    pub async fn plan(&mut self, _sql: &str) -> Result<Script, PlanError> {
-        Err(PlanError::new("nothing can be planned yet"))
-    }
-}
+pub use planner::{Planner, Script};

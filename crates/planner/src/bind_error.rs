@@ -1,0 +1,87 @@
+//! DataFusion's errors as ours: the place from its diagnostics, the nearest name, no backtrace.
+
+use datafusion::common::{Column, DataFusionError, SchemaError};
+use headwater_connector::Location;
+
+use crate::error::PlanError;
+use crate::nearest::{nearest, quoted};
+use crate::parse::{Parsed, lower_first};
+use crate::session::Session;
+
+/// Says in our words, and with the best place that is known, why DataFusion could not plan a statement.
+pub(crate) fn plan_error(error: &DataFusionError, parsed: &Parsed, session: &Session) -> PlanError {
+    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+    let location = span.map(|span| Location {
+        line: span.start.line,
+        column: span.start.column,
+    });
+    let plan_error = match error.find_root() {
+        DataFusionError::External(source) => match source.downcast_ref::<PlanError>() {
+            Some(ours) => ours.clone(),
+            None => PlanError::new(lower_first(&source.to_string())),
+        },
+        DataFusionError::SchemaError(schema, _) => schema_error(schema, parsed),
+        root => other_error(&root.message(), parsed, session),
+    };
+    // A diagnostic knows better than a search for the name.
+    let plan_error = match location {
+        Some(location) => plan_error.at(location),
+        None => plan_error,
+    };
+    plan_error.or_at(Some(parsed.location))
+}
+
+fn schema_error(error: &SchemaError, parsed: &Parsed) -> PlanError {
+    match error {
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => not_found(field, valid_fields).at(parsed.first_use(&field.name)),
+        SchemaError::AmbiguousReference { field } => {
+            let message = format!("column '{}' could be one of several", field.name);
+            PlanError::new(message).at(parsed.first_use(&field.name))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => {
+            PlanError::new(format!("two columns have the name '{name}'"))
+                .hint("give one of them another with AS")
+        }
+    }
+}
+
+fn not_found(field: &Column, valid_fields: &[Column]) -> PlanError {
+    let message = match &field.relation {
+        Some(relation) => format!("column '{}' not found in '{relation}'", field.name),
+        None => format!("column '{}' not found", field.name),
+    };
+    let error = PlanError::new(message);
+    let names = || valid_fields.iter().map(|valid| valid.name.as_str());
+    match nearest(&field.name, names()) {
+        Some(near) => error.hint(format!("did you mean '{}'?", quoted(near))),
+        None if valid_fields.is_empty() => error,
+        None => {
+            let names: Vec<_> = names().map(quoted).collect();
+            error.hint(format!("there are {}", names.join(", ")))
+        }
+    }
+}
+
+fn other_error(message: &str, parsed: &Parsed, session: &Session) -> PlanError {
+    if let Some(name) = between(message, "Invalid function '", "'") {
+        let error = PlanError::new(format!("unknown function '{name}'"));
+        let error = error.at(parsed.first_use(name));
+        return match nearest(name, session.scalar_functions()) {
+            Some(near) => error.hint(format!("did you mean '{near}'?")),
+            None => error,
+        };
+    }
+    // The lines after the first are for those who write DataFusion.
+    let first = message.lines().next().unwrap_or_default();
+    let first = first.split(" No function matches the given name").next();
+    PlanError::new(lower_first(first.unwrap_or_default().trim_end_matches('.')))
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    rest.split_once(after).map(|(found, _)| found)
+}

@@ -1,0 +1,127 @@
+//! The tables and views that exist, by name.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{LogicalPlan, TableSource};
+use headwater_connector::{Connection, Location, Options};
+
+use crate::error::PlanError;
+use crate::nearest::{nearest, quoted};
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(crate) enum Relation {
+    /// A table that is read: its columns as a query over the connection.
+    Source {
+        /// The table.
+        connection: Arc<Connection>,
+        /// Its physical columns, and the generated ones computed from them.
+        query: LogicalPlan,
+    },
+    /// A table that is written.
+    Sink(Arc<Connection>),
+    /// A table without columns: a sink that takes those of the first query written to it.
+    Untyped(UntypedSink),
+    /// A query with a name.
+    View(LogicalPlan),
+}
+
+/// A table that was declared without columns.
+#[derive(Debug, Clone)]
+pub(crate) struct UntypedSink {
+    /// The connector's name.
+    pub connector: String,
+    /// The options for the connector.
+    pub options: Options,
+    /// The name of the profile.
+    pub profile: Option<String>,
+    /// Where the table's name stands.
+    pub location: Location,
+}
+
+/// All relations.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    relations: BTreeMap<String, Relation>,
+}
+
+impl Catalog {
+    /// Adds a relation or replaces the one of this name.
+    pub(crate) fn insert(&mut self, name: &str, relation: Relation) {
+        self.relations.insert(name.to_owned(), relation);
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.relations.contains_key(name)
+    }
+
+    /// The relation of this name.
+    ///
+    /// # Errors
+    /// There is none; the hint has the nearest name.
+    pub(crate) fn get(&self, name: &str) -> Result<&Relation, PlanError> {
+        self.relations.get(name).ok_or_else(|| {
+            let error = PlanError::new(format!("table '{name}' not found"));
+            let names = self.relations.keys().map(String::as_str);
+            match nearest(name, names) {
+                Some(near) => error.hint(format!("did you mean '{}'?", quoted(near))),
+                None if self.relations.is_empty() => {
+                    error.hint("create it with CREATE TABLE … WITH (connector = '…', …)")
+                }
+                None => {
+                    let names: Vec<_> = self.relations.keys().map(|name| quoted(name)).collect();
+                    error.hint(format!("there are {}", names.join(", ")))
+                }
+            }
+        })
+    }
+
+    /// The relation of this name, to read from.
+    ///
+    /// # Errors
+    /// There is none, or it is a sink.
+    pub(crate) fn readable(&self, name: &str) -> Result<Arc<dyn TableSource>, PlanError> {
+        let query = match self.get(name)? {
+            Relation::Source { query, .. } | Relation::View(query) => query,
+            Relation::Sink(_) | Relation::Untyped(_) => {
+                let message = format!("table '{name}' is a sink and cannot be read");
+                return Err(PlanError::new(message)
+                    .hint("to read what is written there, declare a source table for it"));
+            }
+        };
+        Ok(Arc::new(Inlined {
+            schema: Arc::clone(query.schema().inner()),
+            query: query.clone(),
+        }))
+    }
+
+    /// The error of declaring a name twice.
+    pub(crate) fn check_free(&self, name: &str, location: Location) -> Result<(), PlanError> {
+        let kind = match self.relations.get(name) {
+            None => return Ok(()),
+            Some(Relation::View(_)) => "view",
+            Some(_) => "table",
+        };
+        let error = PlanError::new(format!("there is a {kind} '{name}' already")).at(location);
+        Err(error.hint("give it another name, or write IF NOT EXISTS to keep the first one"))
+    }
+}
+
+/// A relation that stands for its query wherever it is named.
+struct Inlined {
+    schema: SchemaRef,
+    query: LogicalPlan,
+}
+
+impl TableSource for Inlined {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
+        Some(Cow::Borrowed(&self.query))
+    }
+}

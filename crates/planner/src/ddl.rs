@@ -1,0 +1,300 @@
+//! `CREATE TABLE`: the declaration of a table, read but not yet made.
+
+use arrow::datatypes::Field;
+use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
+use datafusion::sql::sqlparser::ast::{
+    ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr, GeneratedAs, Ident, ObjectName,
+    Spanned, SqlOption as OptionSyntax, UnaryOperator, Value,
+};
+use headwater_connector::{Column, ColumnOrigin, Location, Options, SqlOption, TableSchema};
+use std::sync::Arc;
+
+use crate::dialect::metadata_name;
+use crate::error::PlanError;
+use crate::nearest::quoted;
+use crate::parse::{Parsed, place};
+use crate::session::Session;
+
+/// A table as it was declared.
+#[derive(Debug)]
+pub(crate) struct Declaration {
+    /// Its name.
+    pub name: String,
+    /// Where the name stands.
+    pub location: Location,
+    /// Its columns, in the order of declaration.
+    pub columns: Vec<DeclaredColumn>,
+    /// The connector's name.
+    pub connector: String,
+    /// The name of the profile.
+    pub profile: Option<String>,
+    /// All other options.
+    pub options: Options,
+}
+
+/// One column as it was declared.
+#[derive(Debug)]
+pub(crate) struct DeclaredColumn {
+    /// Name, type and nullability.
+    pub field: Field,
+    /// Where its values come from.
+    pub values: Values,
+    /// Where its name stands.
+    pub location: Option<Location>,
+}
+
+/// Where the values of a declared column come from.
+#[derive(Debug)]
+pub(crate) enum Values {
+    /// The connector.
+    Physical(ColumnOrigin),
+    /// An expression over the physical columns.
+    Generated(Expr),
+}
+
+impl Declaration {
+    /// The columns that the connector reads or writes.
+    pub(crate) fn physical(&self) -> TableSchema {
+        let physical = self
+            .columns
+            .iter()
+            .filter_map(|column| match &column.values {
+                Values::Physical(origin) => Some(Column {
+                    field: Arc::new(column.field.clone()),
+                    origin: origin.clone(),
+                }),
+                Values::Generated(_) => None,
+            });
+        TableSchema {
+            columns: physical.collect(),
+        }
+    }
+
+    /// The first column that is computed.
+    pub(crate) fn first_generated(&self) -> Option<&DeclaredColumn> {
+        let mut columns = self.columns.iter();
+        columns.find(|column| matches!(column.values, Values::Generated(_)))
+    }
+}
+
+/// Reads the declaration of a table.
+///
+/// # Errors
+/// Types, column options and clauses that are not supported; missing or repeated options.
+pub(crate) fn declaration(
+    create: CreateTable,
+    parsed: &Parsed,
+    session: &Session,
+) -> Result<Declaration, PlanError> {
+    check_clauses(&create, parsed)?;
+    let (name, location) = single_name(&create.name)?;
+    let location = location.unwrap_or(parsed.location);
+    let columns = create
+        .columns
+        .into_iter()
+        .map(|column| declared_column(column, parsed, session))
+        .collect::<Result<Vec<_>, _>>()?;
+    check_unique(&columns)?;
+    let mut options = match create.table_options {
+        CreateTableOptions::With(options) => read_options(options)?,
+        _ => Options::default(),
+    };
+    let Some(connector) = take(&mut options, "connector") else {
+        return Err(PlanError::new(format!("table '{name}' has no connector"))
+            .at(location)
+            .hint("add WITH (connector = '…', …)"));
+    };
+    Ok(Declaration {
+        profile: take(&mut options, "connection_profile").map(|option| option.value),
+        connector: connector.value,
+        name,
+        location,
+        columns,
+        options,
+    })
+}
+
+/// The name of a relation, normalised, and its place.
+///
+/// # Errors
+/// It has several parts.
+pub(crate) fn single_name(name: &ObjectName) -> Result<(String, Option<Location>), PlanError> {
+    let location = place(name.span().start);
+    match name.0.as_slice() {
+        [part] => match part.as_ident() {
+            Some(ident) => Ok((normalised(ident), location)),
+            None => Err(PlanError::new(format!("'{name}' is not a name")).at(location)),
+        },
+        _ => {
+            let message = format!("'{name}' has several parts, but names of tables have one");
+            Err(PlanError::new(message).at(location))
+        }
+    }
+}
+
+/// A name as it is stored: in lower case unless it was quoted.
+pub(crate) fn normalised(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+/// Refuses every clause that is not read here: what is left of the statement without them must be a bare one.
+fn check_clauses(create: &CreateTable, parsed: &Parsed) -> Result<(), PlanError> {
+    let refuse = |message: &str| Err(PlanError::new(message).at(parsed.location));
+    if create.query.is_some() {
+        return refuse("CREATE TABLE … AS is not understood; use CREATE VIEW, or INSERT INTO");
+    }
+    if create.or_replace || create.temporary {
+        return refuse("CREATE OR REPLACE and CREATE TEMPORARY TABLE are not understood");
+    }
+    if let Some(constraint) = create.constraints.first() {
+        let message = "table constraints (PRIMARY KEY, UNIQUE, …) are not supported yet";
+        let location = place(constraint.span().start).unwrap_or(parsed.location);
+        return Err(PlanError::new(message).at(location));
+    }
+    let options = &create.table_options;
+    if !matches!(
+        options,
+        CreateTableOptions::None | CreateTableOptions::With(_)
+    ) {
+        return refuse("the options of a table are written WITH (connector = '…', …)");
+    }
+    let rest = CreateTable {
+        columns: Vec::new(),
+        if_not_exists: false,
+        table_options: CreateTableOptions::None,
+        ..create.clone()
+    };
+    if rest == CreateTableBuilder::new(create.name.clone()).build() {
+        return Ok(());
+    }
+    refuse("CREATE TABLE takes columns and WITH (…), and no other clause")
+}
+
+fn declared_column(
+    column: ColumnDef,
+    parsed: &Parsed,
+    session: &Session,
+) -> Result<DeclaredColumn, PlanError> {
+    let location = place(column.name.span.start);
+    let mut values = Values::Physical(ColumnOrigin::Payload);
+    for option in &column.options {
+        match &option.option {
+            ColumnOption::NotNull | ColumnOption::Null | ColumnOption::Comment(_) => {}
+            ColumnOption::Generated {
+                generated_as: GeneratedAs::Always | GeneratedAs::ExpStored,
+                generation_expr: Some(expr),
+                sequence_options: None,
+                ..
+            } => values = Values::Generated(expr.clone()),
+            other => match metadata_name(other) {
+                Some(name) => {
+                    values = Values::Physical(ColumnOrigin::Metadata(name.to_owned()));
+                }
+                None => return Err(column_option_error(&column, other, location)),
+            },
+        }
+    }
+    let name = column.name.clone();
+    let type_name = column.data_type.to_string();
+    let field = session.field(column).map_err(|_unsupported| {
+        let message = format!(
+            "column '{}' has the unsupported type {type_name}",
+            name.value
+        );
+        PlanError::new(message)
+            .at(parsed.after(&name).or(location))
+            .hint(TYPES)
+    })?;
+    Ok(DeclaredColumn {
+        field,
+        values,
+        location,
+    })
+}
+
+/// What to write instead of an unsupported type.
+const TYPES: &str = "there are BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, each also UNSIGNED, FLOAT, DOUBLE, \
+     DECIMAL(p, s), TEXT, BYTEA, JSON, DATE, TIME, TIMESTAMP, INTERVAL, STRUCT<…> and T[]";
+
+fn column_option_error(
+    column: &ColumnDef,
+    option: &ColumnOption,
+    location: Option<Location>,
+) -> PlanError {
+    let message = format!(
+        "column '{}' has the option {option}, which is not supported yet",
+        column.name.value
+    );
+    PlanError::new(message)
+        .at(location)
+        .hint("there are NOT NULL, METADATA FROM '…' and GENERATED ALWAYS AS (…) STORED")
+}
+
+fn check_unique(columns: &[DeclaredColumn]) -> Result<(), PlanError> {
+    for (index, column) in columns.iter().enumerate() {
+        let name = column.field.name();
+        if columns[..index]
+            .iter()
+            .any(|earlier| earlier.field.name() == name)
+        {
+            let message = format!("column '{}' is declared twice", quoted(name));
+            return Err(PlanError::new(message).at(column.location));
+        }
+    }
+    Ok(())
+}
+
+fn read_options(options: Vec<OptionSyntax>) -> Result<Options, PlanError> {
+    let mut read: Vec<SqlOption> = Vec::with_capacity(options.len());
+    for option in options {
+        let OptionSyntax::KeyValue { key, value } = option else {
+            let message = format!("'{option}' is not an option; write key = 'value'");
+            return Err(PlanError::new(message).at(place(option.span().start)));
+        };
+        let location = place(key.span.start);
+        if read.iter().any(|earlier| earlier.key == key.value) {
+            let message = format!("option '{}' is given twice", key.value);
+            return Err(PlanError::new(message).at(location));
+        }
+        read.push(SqlOption {
+            value: option_value(&key, &value)?,
+            key: key.value,
+            location,
+        });
+    }
+    Ok(Options(read))
+}
+
+/// The text of an option's value: of a string, a number, a boolean or a bare word.
+fn option_value(key: &Ident, value: &Expr) -> Result<String, PlanError> {
+    let text = match value {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Some(text.clone()),
+            Value::EscapedStringLiteral(text) | Value::Number(text, _) => Some(text.clone()),
+            Value::DollarQuotedString(quoted) => Some(quoted.value.clone()),
+            Value::Boolean(value) => Some(value.to_string()),
+            _ => None,
+        },
+        Expr::Identifier(word) => Some(word.value.clone()),
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => option_value(key, expr)
+            .ok()
+            .map(|number| format!("-{number}")),
+        _ => None,
+    };
+    text.ok_or_else(|| {
+        let message = format!("the value of option '{}' must be a string", key.value);
+        let location = place(value.span().start).or(place(key.span.start));
+        PlanError::new(message).at(location)
+    })
+}
+
+fn take(options: &mut Options, key: &str) -> Option<SqlOption> {
+    let index = options.0.iter().position(|option| option.key == key)?;
+    Some(options.0.remove(index))
+}

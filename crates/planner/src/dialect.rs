@@ -1,0 +1,178 @@
+//! The SQL that is understood: PostgreSQL's, with Arroyo's additions.
+//!
+//! sqlparser asks a dialect what it may read. Operators and their precedence (`->`, `->>`, `?`) are PostgreSQL's;
+//! types (`STRUCT<a INT>`), wildcards (`* EXCEPT (…)`) and literals (`{a: 1}`) are taken from where users of
+//! streaming SQL know them; `METADATA FROM '…'` is our own column option.
+
+use std::any::TypeId;
+
+use datafusion::sql::sqlparser::ast::ColumnOption;
+use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+/// PostgreSQL's dialect, whose rules are followed where none is given here.
+const POSTGRES: PostgreSqlDialect = PostgreSqlDialect {};
+
+/// What the hook of sqlparser answers: nothing of ours, or an option (that could not be read).
+type ColumnOptionAnswer = Result<Option<Result<Option<ColumnOption>, ParserError>>, ParserError>;
+
+/// The dialect of every text that is planned.
+#[derive(Debug)]
+pub(crate) struct HeadwaterDialect;
+
+impl Dialect for HeadwaterDialect {
+    fn dialect(&self) -> TypeId {
+        POSTGRES.dialect()
+    }
+
+    fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
+        POSTGRES.identifier_quote_style(identifier)
+    }
+
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '"' || ch == '`'
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        POSTGRES.is_identifier_start(ch)
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        POSTGRES.is_identifier_part(ch)
+    }
+
+    fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
+        POSTGRES.is_reserved_for_identifier(keyword)
+    }
+
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        POSTGRES.get_next_precedence(parser)
+    }
+
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        POSTGRES.prec_value(precedence)
+    }
+
+    fn parse_column_option(&self, parser: &mut Parser) -> ColumnOptionAnswer {
+        if !is_word(&parser.peek_token_ref().token, "METADATA") {
+            return Ok(None);
+        }
+        Ok(Some(parse_metadata(parser).map(Some)))
+    }
+
+    /// Makes `?` an operator and not a parameter.
+    fn supports_geometric_types(&self) -> bool {
+        true
+    }
+
+    /// `STRUCT<a INT, b TEXT>`, and `STRUCT(1, 'a')`.
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+
+    /// `TEXT[]`.
+    fn supports_array_typedef_with_brackets(&self) -> bool {
+        true
+    }
+
+    /// `{a: 1}`.
+    fn supports_dictionary_syntax(&self) -> bool {
+        true
+    }
+
+    /// `MAP {'a': 1}`.
+    fn support_map_literal_syntax(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_except(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_exclude(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_replace(&self) -> bool {
+        true
+    }
+
+    fn supports_unicode_string_literal(&self) -> bool {
+        true
+    }
+
+    fn supports_string_escape_constant(&self) -> bool {
+        true
+    }
+
+    fn supports_numeric_literal_underscores(&self) -> bool {
+        true
+    }
+
+    fn supports_nested_comments(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_notnull_operator(&self) -> bool {
+        true
+    }
+
+    fn supports_interval_options(&self) -> bool {
+        true
+    }
+
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        true
+    }
+
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
+    fn allow_extract_single_quotes(&self) -> bool {
+        true
+    }
+
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+}
+
+/// Whether a token is this word, unquoted, in any case.
+pub(crate) fn is_word(token: &Token, word: &str) -> bool {
+    matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+}
+
+/// Reads `METADATA FROM 'name'`.
+fn parse_metadata(parser: &mut Parser) -> Result<ColumnOption, ParserError> {
+    let metadata = parser.next_token().token;
+    parser.expect_keyword(Keyword::FROM)?;
+    let name = parser.next_token();
+    match &name.token {
+        Token::SingleQuotedString(_) => {
+            Ok(ColumnOption::DialectSpecific(vec![metadata, name.token]))
+        }
+        _ => parser.expected("the name of a metadata field in single quotes", name),
+    }
+}
+
+/// The name in `METADATA FROM 'name'`, if the option is one.
+pub(crate) fn metadata_name(option: &ColumnOption) -> Option<&str> {
+    match option {
+        ColumnOption::DialectSpecific(tokens) => match tokens.as_slice() {
+            [first, Token::SingleQuotedString(name)] if is_word(first, "METADATA") => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}

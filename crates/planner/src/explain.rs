@@ -1,0 +1,160 @@
+//! A dataflow as text, for `EXPLAIN`.
+
+use std::fmt;
+
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::physical_expr_common::physical_expr::fmt_sql;
+use headwater_connector::Connection;
+
+use crate::plan::{Node, Plan, PlanOperator, Step};
+use crate::types::is_json;
+
+/// One paragraph a node: its id, what it does, from which nodes; under it its steps and its columns.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, node) in self.nodes.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            self.fmt_node(node, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn fmt_node(&self, node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", node.id)?;
+        match &node.operator {
+            PlanOperator::Source(connection) => write!(f, ": read {}", Place(connection))?,
+            PlanOperator::Chain(_) => {}
+            PlanOperator::Union => write!(f, ": union")?,
+            PlanOperator::Sink(connection) => write!(f, ": write {}", Place(connection))?,
+            PlanOperator::Preview => write!(f, ": show")?,
+        }
+        for (index, input) in node.inputs.iter().enumerate() {
+            let separator = if index == 0 { " <- " } else { ", " };
+            let id = self
+                .nodes
+                .get(input.0)
+                .map_or("?", |input| input.id.as_str());
+            write!(f, "{separator}{id}")?;
+        }
+        if let PlanOperator::Chain(steps) = &node.operator {
+            let mut input = node.inputs.first().and_then(|id| self.nodes.get(id.0));
+            for step in steps {
+                let schema = input.take().map(|node| node.schema.as_ref());
+                write!(f, "\n  {}", Line(step, schema))?;
+            }
+        }
+        write!(f, "\n  -> {}", Columns(&node.schema))
+    }
+}
+
+struct Place<'a>(&'a Connection);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} '{}' ({})",
+            self.0.connector, self.0.name, self.0.description
+        )
+    }
+}
+
+/// One step; the schema of its input is known for the first one only.
+struct Line<'a>(&'a Step, Option<&'a Schema>);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Step::Filter { predicate, .. } => write!(f, "filter {}", fmt_sql(predicate.as_ref())),
+            Step::Project { exprs, schema } => {
+                write!(f, "project ")?;
+                for (index, (expr, field)) in exprs.iter().zip(schema.fields()).enumerate() {
+                    let separator = if index == 0 { "" } else { ", " };
+                    let text = fmt_sql(expr.as_ref()).to_string();
+                    write!(f, "{separator}{text}")?;
+                    if text != *field.name() {
+                        write!(f, " AS {}", field.name())?;
+                    }
+                }
+                Ok(())
+            }
+            Step::Columns(columns) => {
+                write!(f, "keep ")?;
+                for (index, column) in columns.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { ", " };
+                    match self.1.and_then(|schema| schema.fields().get(*column)) {
+                        Some(field) => write!(f, "{separator}{}", field.name())?,
+                        None => write!(f, "{separator}#{column}")?,
+                    }
+                }
+                Ok(())
+            }
+            Step::Unnest(unnest) => {
+                let schema = unnest.input().schema();
+                let lists = unnest.list_column_indices().iter();
+                let lists =
+                    lists.map(|list| schema.field(list.index_in_input_schema).name().clone());
+                let structs = unnest.struct_column_indices().iter();
+                let structs = structs.map(|index| schema.field(*index).name().clone());
+                let names: Vec<_> = lists.chain(structs).collect();
+                write!(f, "unnest {}", names.join(", "))
+            }
+        }
+    }
+}
+
+struct Columns<'a>(&'a Schema);
+
+impl fmt::Display for Columns<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, field) in self.0.fields().iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{} {}", field.name(), sql_type(field))?;
+            if !field.is_nullable() {
+                write!(f, " NOT NULL")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An Arrow type as it is written in `CREATE TABLE`, or Arrow's name for what cannot be declared.
+fn sql_type(field: &Field) -> String {
+    match field.data_type() {
+        DataType::Utf8 if is_json(field) => "JSON".to_owned(),
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Int8 => "TINYINT".to_owned(),
+        DataType::Int16 => "SMALLINT".to_owned(),
+        DataType::Int32 => "INT".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::UInt8 => "TINYINT UNSIGNED".to_owned(),
+        DataType::UInt16 => "SMALLINT UNSIGNED".to_owned(),
+        DataType::UInt32 => "INT UNSIGNED".to_owned(),
+        DataType::UInt64 => "BIGINT UNSIGNED".to_owned(),
+        DataType::Float32 => "FLOAT".to_owned(),
+        DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        DataType::Utf8 => "TEXT".to_owned(),
+        DataType::Binary => "BYTEA".to_owned(),
+        DataType::Date32 => "DATE".to_owned(),
+        DataType::Time64(_) => "TIME".to_owned(),
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => "TIMESTAMP".to_owned(),
+        DataType::Timestamp(TimeUnit::Microsecond, None) => "TIMESTAMP(6)".to_owned(),
+        DataType::Timestamp(TimeUnit::Millisecond, None) => "TIMESTAMP(3)".to_owned(),
+        DataType::Timestamp(TimeUnit::Second, None) => "TIMESTAMP(0)".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "TIMESTAMPTZ".to_owned(),
+        DataType::Interval(_) => "INTERVAL".to_owned(),
+        DataType::List(item) => format!("{}[]", sql_type(item)),
+        DataType::Struct(fields) => {
+            let fields = fields
+                .iter()
+                .map(|field| format!("{} {}", field.name(), sql_type(field)));
+            format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}

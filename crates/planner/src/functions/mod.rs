@@ -1,0 +1,42 @@
+//! The functions that SQL can call, beyond DataFusion's own.
+//!
+//! To add one: a file here, a line in [`register_all`], a case in `sql-tests/function/`.
+
+mod current_date;
+mod current_time;
+mod extract_json;
+mod extract_json_string;
+mod get_first_json_object;
+mod json_path;
+mod now;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::ScalarUDF;
+
+/// Functions of DataFusion that speak of files, of which a stream has none.
+const WITHOUT_MEANING: [&str; 2] = ["input_file_name", "file_row_index"];
+
+/// Adds our functions to DataFusion's, replacing those that would be computed once for ever.
+///
+/// # Errors
+/// The registry refuses one, which is a bug.
+pub(crate) fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    datafusion_functions_json::register_all(registry)?;
+    for function in [
+        ScalarUDF::from(current_date::CurrentDate::default()),
+        ScalarUDF::from(current_time::CurrentTime::default()),
+        ScalarUDF::from(extract_json::ExtractJson::default()),
+        ScalarUDF::from(extract_json_string::ExtractJsonString::default()),
+        ScalarUDF::from(get_first_json_object::GetFirstJsonObject::default()),
+        ScalarUDF::from(now::Now::default()),
+    ] {
+        registry.register_udf(Arc::new(function))?;
+    }
+    for name in WITHOUT_MEANING {
+        registry.deregister_udf(name)?;
+    }
+    Ok(())
+}

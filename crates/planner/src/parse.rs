@@ -1,0 +1,232 @@
+//! SQL text → statements, each with its place.
+//!
+//! The whole text is tokenised once, so that every place that a later error names counts from the top of the text,
+//! however many statements stand before it.
+
+use std::ops::Range;
+
+use datafusion::sql::sqlparser::ast::{Ident, Statement};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{
+    Location as SqlLocation, Span, Token, TokenWithSpan, Tokenizer, Word,
+};
+use headwater_connector::Location;
+
+use crate::dialect::{HeadwaterDialect, is_word};
+use crate::error::PlanError;
+use crate::unsupported;
+
+/// How deep expressions, types and queries may be nested in parentheses and the like.
+const NESTING_MAX: usize = 100;
+
+/// How many operators one statement may have. They nest without parentheses (`1 + 1 + 1 + …`), and everything that
+/// walks over them recurses.
+const OPERATORS_MAX: usize = 5_000;
+
+/// One statement of a text.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// The statement.
+    pub statement: Statement,
+    /// Its first word.
+    pub location: Location,
+    /// Its tokens, without white space, for finding the places that the syntax tree does not keep.
+    pub tokens: Vec<TokenWithSpan>,
+}
+
+/// Splits a text into its statements.
+///
+/// # Errors
+/// The first thing that is no SQL, with its place.
+pub(crate) fn parse(sql: &str) -> Result<Vec<Parsed>, PlanError> {
+    let mut parsed = Vec::new();
+    for tokens in split(tokenize(sql)?) {
+        unsupported::check_tokens(&tokens)?;
+        check_size(&tokens)?;
+        parsed.push(parse_statement(tokens)?);
+    }
+    Ok(parsed)
+}
+
+/// The tokens of a text, without white space and comments.
+fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, PlanError> {
+    let mut tokens = Tokenizer::new(&HeadwaterDialect, sql)
+        .tokenize_with_location()
+        .map_err(|error| PlanError::new(lower_first(&error.message)).at(place(error.location)))?;
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    Ok(tokens)
+}
+
+/// The tokens of each statement; empty statements (`;;`) are left out.
+fn split(tokens: Vec<TokenWithSpan>) -> Vec<Vec<TokenWithSpan>> {
+    tokens
+        .split(|token| token.token == Token::SemiColon)
+        .filter(|statement| !statement.is_empty())
+        .map(<[TokenWithSpan]>::to_vec)
+        .collect()
+}
+
+fn parse_statement(tokens: Vec<TokenWithSpan>) -> Result<Parsed, PlanError> {
+    let location = tokens.first().and_then(|token| place(token.span.start));
+    let end = tokens.last().and_then(|token| place(token.span.end));
+    let mut parser = Parser::new(&HeadwaterDialect)
+        .with_recursion_limit(NESTING_MAX)
+        .with_tokens_with_locations(join_dotted_options(tokens.clone()));
+    let statement = parser.parse_statement().and_then(|statement| {
+        let next = parser.peek_token();
+        match next.token {
+            Token::EOF => Ok(statement),
+            _ => parser.expected("end of statement or ';'", next),
+        }
+    });
+    let statement = statement.map_err(|error| syntax_error(error).or_at(end))?;
+    Ok(Parsed {
+        statement,
+        location: location.unwrap_or(Location { line: 1, column: 1 }),
+        tokens,
+    })
+}
+
+/// Refuses statements over which later steps could not recurse.
+fn check_size(tokens: &[TokenWithSpan]) -> Result<(), PlanError> {
+    let operators = tokens.iter().filter(|token| nests(&token.token));
+    let Some(one_too_many) = operators.skip(OPERATORS_MAX).next() else {
+        return Ok(());
+    };
+    let message = format!("the statement has more than {OPERATORS_MAX} operators");
+    Err(PlanError::new(message)
+        .at(place(one_too_many.span.start))
+        .hint("write long lists of alternatives as x IN (…), or split the statement"))
+}
+
+/// Whether a token can make the syntax tree one level deeper.
+fn nests(token: &Token) -> bool {
+    match token {
+        Token::Word(_) => ["AND", "OR", "NOT", "UNION", "IS", "LIKE", "ELSE"]
+            .iter()
+            .any(|word| is_word(token, word)),
+        Token::Comma
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::LParen
+        | Token::RParen
+        | Token::RBracket
+        | Token::RBrace
+        | Token::Colon
+        | Token::EOF => false,
+        _ => true,
+    }
+}
+
+/// Makes one quoted word of a dotted option name (`json.unstructured = …`), which sqlparser reads only in quotes.
+fn join_dotted_options(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut joined = Vec::with_capacity(tokens.len());
+    let mut rest = 0;
+    for name in dotted_option_names(&tokens) {
+        joined.extend_from_slice(&tokens[rest..name.start]);
+        let parts = tokens[name.clone()].iter().map(|token| match &token.token {
+            Token::Word(word) => word.value.clone(),
+            other => other.to_string(),
+        });
+        let word = Word {
+            value: parts.collect(),
+            quote_style: Some('"'),
+            keyword: Keyword::NoKeyword,
+        };
+        let span = Span::new(tokens[name.start].span.start, tokens[name.end - 1].span.end);
+        joined.push(TokenWithSpan::new(Token::Word(word), span));
+        rest = name.end;
+    }
+    joined.extend_from_slice(&tokens[rest..]);
+    joined
+}
+
+/// Where `a.b.c` stands before `=` in the `WITH (…)` of a `CREATE TABLE`.
+fn dotted_option_names(tokens: &[TokenWithSpan]) -> Vec<Range<usize>> {
+    let mut names = Vec::new();
+    let creates = tokens
+        .first()
+        .is_some_and(|token| is_word(&token.token, "CREATE"));
+    let with = tokens
+        .windows(2)
+        .position(|pair| is_word(&pair[0].token, "WITH") && pair[1].token == Token::LParen);
+    let Some(with) = with.filter(|_| creates) else {
+        return names;
+    };
+    let mut start = with + 2;
+    for (index, token) in tokens.iter().enumerate().skip(start) {
+        match token.token {
+            Token::Word(_) | Token::Period => {}
+            Token::Eq if index >= start + 3 => names.push(start..index),
+            _ => start = index + 1,
+        }
+    }
+    names
+}
+
+/// sqlparser writes the place into its message: `Expected: …, found: … at Line: 3, Column: 5`.
+fn syntax_error(error: ParserError) -> PlanError {
+    let message = match error {
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
+        ParserError::RecursionLimitExceeded => {
+            format!("the statement is nested more than {NESTING_MAX} levels deep")
+        }
+    };
+    let (message, location) = match message.rsplit_once(" at Line: ") {
+        Some((before, after)) => (before.to_owned(), parse_place(after)),
+        None => (message, None),
+    };
+    let message = message
+        .replacen("Expected: ", "expected ", 1)
+        .replacen(", found: ", ", found ", 1)
+        .replace("found EOF", "found the end of the statement");
+    PlanError::new(lower_first(&message)).at(location)
+}
+
+/// The place in `3, Column: 5`.
+fn parse_place(text: &str) -> Option<Location> {
+    let (line, column) = text.split_once(", Column: ")?;
+    Some(Location {
+        line: line.trim().parse().ok()?,
+        column: column.trim().parse().ok()?,
+    })
+}
+
+/// sqlparser's place as ours; sqlparser says "nowhere" by line 0.
+pub(crate) fn place(location: SqlLocation) -> Option<Location> {
+    (location.line > 0).then_some(Location {
+        line: location.line,
+        column: location.column.max(1),
+    })
+}
+
+/// Our messages begin in lower case, whatever library they come from; names in capitals stay.
+pub(crate) fn lower_first(message: &str) -> String {
+    let mut chars = message.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => message.trim().to_owned(),
+    }
+}
+
+impl Parsed {
+    /// The place of the token that follows a name: where the type of a column stands.
+    pub(crate) fn after(&self, name: &Ident) -> Option<Location> {
+        let at = |token: &TokenWithSpan| token.span.start == name.span.start;
+        let index = self.tokens.iter().position(at)?;
+        place(self.tokens.get(index + 1)?.span.start)
+    }
+
+    /// The place where a name is used first, for errors of which only the name is known.
+    pub(crate) fn first_use(&self, name: &str) -> Option<Location> {
+        let named = |token: &&TokenWithSpan| match &token.token {
+            Token::Word(word) if word.quote_style.is_some() => word.value == name,
+            Token::Word(word) => word.value.eq_ignore_ascii_case(name),
+            _ => false,
+        };
+        place(self.tokens.iter().find(named)?.span.start)
+    }
+}

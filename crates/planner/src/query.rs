@@ -1,0 +1,274 @@
+//! What is written where: a query's columns brought into the form of a sink's columns.
+
+use std::sync::Arc;
+
+use arrow::compute::can_cast_types;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::{Column, DFSchema, Result as DataFusionResult, ScalarValue};
+use datafusion::logical_expr::expr::{Cast, TryCast};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::{Ident, Query, SetExpr, Spanned};
+use datafusion_functions_json::udfs::json_union_to_text_udf;
+use headwater_connector::Location;
+
+use crate::ddl::normalised;
+use crate::error::PlanError;
+use crate::nearest::{nearest, quoted};
+use crate::parse::place;
+use crate::types::{is_json_union, plain};
+
+/// The target of an `INSERT`.
+pub(crate) struct Target<'a> {
+    /// The sink's name.
+    pub table: &'a str,
+    /// The sink's columns.
+    pub schema: &'a Schema,
+    /// The names in `INSERT INTO t (…)`; empty for all columns in their order.
+    pub names: &'a [Ident],
+    /// Where the table's name stands.
+    pub location: Option<Location>,
+}
+
+/// Casts the columns of a query to those of a sink, and names them so.
+///
+/// # Errors
+/// Numbers of columns that differ, names that do not exist, types that cannot be cast.
+pub(crate) fn into_sink(
+    query: LogicalPlan,
+    syntax: &Query,
+    target: &Target,
+) -> Result<LogicalPlan, PlanError> {
+    let indices = target.indices()?;
+    let outputs = outputs(&query);
+    if outputs.len() != indices.len() {
+        return Err(target.count_error(outputs.len(), indices.len(), syntax));
+    }
+    let input = projection_input(&query);
+    let exprs = target
+        .schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(
+            |(column, field)| match indices.iter().position(|index| *index == column) {
+                Some(output) => {
+                    let expr = outputs[output].clone();
+                    cast(expr, input.schema(), field)
+                        .map_err(|error| error.or_at(item_location(syntax, output)))
+                }
+                None => target.missing(field),
+            },
+        );
+    let exprs = exprs.collect::<Result<Vec<_>, _>>()?;
+    project(input, exprs).map_err(|error| PlanError::new(error.strip_backtrace()))
+}
+
+/// The same query with columns of plain types, for a terminal or a sink without columns.
+///
+/// # Errors
+/// None that a query which was bound could cause.
+pub(crate) fn into_plain(query: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    let fields = query.schema().fields().clone();
+    if fields
+        .iter()
+        .all(|field| plain(field.data_type()) == *field.data_type())
+    {
+        return Ok(query);
+    }
+    let outputs = outputs(&query);
+    let input = projection_input(&query);
+    let exprs = outputs.into_iter().zip(&fields).map(|(expr, field)| {
+        let plain = plain(field.data_type());
+        if plain == *field.data_type() {
+            return expr.alias_if_changed(field.name().clone());
+        }
+        let expr = match is_json_union(field.data_type()) {
+            true => json_text(expr.unalias()),
+            false => expr.unalias(),
+        };
+        Ok(Expr::Cast(Cast::new(Box::new(expr), plain)).alias(field.name()))
+    });
+    let exprs = exprs.collect::<DataFusionResult<Vec<_>>>()?;
+    project(input, exprs)
+}
+
+/// The expressions of a query's columns: those of its `SELECT` where it ends in one, so that a cast stands directly
+/// around `a -> 'b'`, which then reads the wanted type from the document.
+fn outputs(query: &LogicalPlan) -> Vec<Expr> {
+    match query {
+        LogicalPlan::Projection(projection) => projection.expr.clone(),
+        other => {
+            let columns = other.schema().iter();
+            columns
+                .map(|field| Expr::Column(Column::from(field)))
+                .collect()
+        }
+    }
+}
+
+/// What the expressions of [`outputs`] are over.
+fn projection_input(query: &LogicalPlan) -> LogicalPlan {
+    match query {
+        LogicalPlan::Projection(projection) => projection.input.as_ref().clone(),
+        other => other.clone(),
+    }
+}
+
+fn project(input: LogicalPlan, exprs: Vec<Expr>) -> DataFusionResult<LogicalPlan> {
+    LogicalPlanBuilder::from(input).project(exprs)?.build()
+}
+
+/// One column of a query as one column of a sink.
+fn cast(expr: Expr, input: &DFSchema, field: &Field) -> Result<Expr, PlanError> {
+    let wanted = field.data_type();
+    let given = expr
+        .get_type(input)
+        .map_err(|error| PlanError::new(error.strip_backtrace()))?;
+    if given == *wanted {
+        return Ok(expr.unalias().alias(field.name()));
+    }
+    let expr = if is_json_union(&given) {
+        cast_json(expr.unalias(), wanted)
+    } else if can_cast_types(&given, wanted) {
+        Expr::Cast(Cast::new(Box::new(expr.unalias()), wanted.clone()))
+    } else {
+        let message = format!(
+            "column '{}' is {wanted}, and a value of {given} cannot be made one",
+            field.name()
+        );
+        return Err(PlanError::new(message).hint("convert it in the SELECT"));
+    };
+    Ok(expr.alias(field.name()))
+}
+
+/// What `->` gives, as a wanted type. Written to text it is JSON text, as in PostgreSQL; a value of another JSON type
+/// than the wanted one is null.
+fn cast_json(expr: Expr, wanted: &DataType) -> Expr {
+    let direct = matches!(&expr, Expr::ScalarFunction(call) if call.func.name() == "json_get");
+    match wanted {
+        DataType::Utf8 => Expr::Cast(Cast::new(Box::new(json_text(expr)), DataType::Utf8)),
+        _ if direct => Expr::Cast(Cast::new(Box::new(expr), wanted.clone())),
+        _ => Expr::TryCast(TryCast::new(Box::new(json_text(expr)), wanted.clone())),
+    }
+}
+
+fn json_text(expr: Expr) -> Expr {
+    json_union_to_text_udf().call(vec![expr])
+}
+
+/// Where the n-th item of the `SELECT` list stands, if that can be counted.
+fn item_location(syntax: &Query, index: usize) -> Option<Location> {
+    let SetExpr::Select(select) = syntax.body.as_ref() else {
+        return None;
+    };
+    let wildcard = |item: &datafusion::sql::sqlparser::ast::SelectItem| {
+        use datafusion::sql::sqlparser::ast::SelectItem::{QualifiedWildcard, Wildcard};
+        matches!(item, Wildcard(_) | QualifiedWildcard(..))
+    };
+    if select.projection.iter().any(wildcard) {
+        return None;
+    }
+    place(select.projection.get(index)?.span().start)
+}
+
+impl Target<'_> {
+    /// For each column of the query, the sink's column it goes to.
+    fn indices(&self) -> Result<Vec<usize>, PlanError> {
+        if self.names.is_empty() {
+            return Ok((0..self.schema.fields().len()).collect());
+        }
+        let mut indices = Vec::with_capacity(self.names.len());
+        for ident in self.names {
+            let name = normalised(ident);
+            let location = place(ident.span.start);
+            let Ok(index) = self.schema.index_of(&name) else {
+                return Err(self.unknown_column(&name).at(location));
+            };
+            if indices.contains(&index) {
+                let message = format!("column '{name}' is named twice");
+                return Err(PlanError::new(message).at(location));
+            }
+            indices.push(index);
+        }
+        Ok(indices)
+    }
+
+    fn unknown_column(&self, name: &str) -> PlanError {
+        let error = PlanError::new(format!("table '{}' has no column '{name}'", self.table));
+        let known = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str());
+        match nearest(name, known) {
+            Some(near) => error.hint(format!("did you mean '{}'?", quoted(near))),
+            None => error.hint(format!("there are {}", self.column_names())),
+        }
+    }
+
+    /// A column that the column list leaves out.
+    fn missing(&self, field: &Field) -> Result<Expr, PlanError> {
+        if !field.is_nullable() {
+            let message = format!(
+                "column '{}' of '{}' is NOT NULL, but is given no value",
+                field.name(),
+                self.table
+            );
+            return Err(PlanError::new(message).at(self.location));
+        }
+        let null = Expr::Literal(ScalarValue::Null, None);
+        let null = Expr::Cast(Cast::new(Box::new(null), field.data_type().clone()));
+        Ok(null.alias(field.name()))
+    }
+
+    fn count_error(&self, given: usize, wanted: usize, syntax: &Query) -> PlanError {
+        let message = format!(
+            "the query gives {}, but '{}' takes {wanted}",
+            columns(given),
+            self.table
+        );
+        let surplus = (given > wanted)
+            .then(|| item_location(syntax, wanted))
+            .flatten();
+        let hint = match self.names {
+            [] => format!("the table has {}", self.column_names()),
+            _ => "give one value for each name in the list".to_owned(),
+        };
+        PlanError::new(message)
+            .at(surplus.or(self.location))
+            .hint(hint)
+    }
+
+    fn column_names(&self) -> String {
+        let names = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| quoted(field.name()));
+        names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn columns(count: usize) -> String {
+    match count {
+        1 => "1 column".to_owned(),
+        _ => format!("{count} columns"),
+    }
+}
+
+/// A view's or a table's columns under new names.
+///
+/// # Errors
+/// None: the numbers were compared before.
+pub(crate) fn renamed(query: LogicalPlan, names: &[String]) -> DataFusionResult<LogicalPlan> {
+    let columns: Vec<_> = query.schema().iter().map(Column::from).collect();
+    let exprs = columns.into_iter().zip(names);
+    let exprs = exprs.map(|(column, name)| Expr::Column(column).alias(name));
+    project(query, exprs.collect())
+}
+
+/// The columns of a query as a sink without columns of its own takes them.
+pub(crate) fn sink_schema(query: &LogicalPlan) -> Schema {
+    let fields = query.schema().fields().iter();
+    Schema::new(fields.map(Arc::clone).collect::<Vec<_>>())
+}

@@ -1,0 +1,176 @@
+//! DataFusion, set up for streams: names and types are bound, expressions compiled.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, DataFusionError, Result, TableReference, not_impl_err};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::planner::{ContextProvider, PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::{ColumnDef, Expr as SqlExpr, Query, Statement};
+
+use crate::catalog::Catalog;
+use crate::functions;
+use crate::types::Types;
+
+/// The part of DataFusion that plans. Holds functions and settings, no tables.
+pub(crate) struct Session {
+    state: SessionState,
+}
+
+impl Session {
+    /// A session with all functions.
+    ///
+    /// # Errors
+    /// A function cannot be registered, which is a bug.
+    pub(crate) fn new() -> Result<Self> {
+        let mut config = SessionConfig::new()
+            .with_target_partitions(1)
+            .with_round_robin_repartition(false)
+            .with_information_schema(false);
+        let sql = &mut config.options_mut().sql_parser;
+        sql.collect_spans = true;
+        sql.map_string_types_to_utf8view = false;
+        let mut state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .build();
+        functions::register_all(&mut state)?;
+        Ok(Self { state })
+    }
+
+    /// Binds a query to the tables of a catalog.
+    ///
+    /// # Errors
+    /// Unknown names, types that do not fit.
+    pub(crate) fn query(&self, catalog: &Catalog, query: Query) -> Result<LogicalPlan> {
+        let binder = self.binder(catalog);
+        let statement = Statement::Query(Box::new(query));
+        SqlToRel::new(&binder).sql_statement_to_plan(statement)
+    }
+
+    /// Binds an expression over the columns of one table.
+    ///
+    /// # Errors
+    /// Unknown names, types that do not fit.
+    pub(crate) fn expression(&self, expression: SqlExpr, columns: &DFSchema) -> Result<Expr> {
+        let catalog = Catalog::default();
+        let binder = self.binder(&catalog);
+        SqlToRel::new(&binder).sql_to_expr(expression, columns, &mut PlannerContext::new())
+    }
+
+    /// A declared column as an Arrow field.
+    ///
+    /// # Errors
+    /// The type is not supported.
+    pub(crate) fn field(&self, column: ColumnDef) -> Result<Field> {
+        let catalog = Catalog::default();
+        let binder = self.binder(&catalog);
+        let schema = SqlToRel::new(&binder).build_schema(vec![column])?;
+        Ok(schema.field(0).clone())
+    }
+
+    /// Checks, simplifies and compiles a query.
+    ///
+    /// # Errors
+    /// Types that do not fit, and what cannot be computed.
+    pub(crate) async fn compile(&self, query: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        self.state.create_physical_plan(query).await
+    }
+
+    /// The names of all functions that can be called on one row.
+    pub(crate) fn scalar_functions(&self) -> impl Iterator<Item = &str> {
+        self.state.scalar_functions().keys().map(String::as_str)
+    }
+
+    /// Whether a function is computed over many rows.
+    pub(crate) fn is_aggregate(&self, name: &str) -> bool {
+        self.state.aggregate_functions().contains_key(name)
+    }
+
+    /// Whether a function needs `OVER`.
+    pub(crate) fn is_window_function(&self, name: &str) -> bool {
+        self.state.window_functions().contains_key(name)
+    }
+
+    fn binder<'a>(&'a self, catalog: &'a Catalog) -> Binder<'a> {
+        let state = &self.state;
+        Binder { state, catalog }
+    }
+}
+
+/// What DataFusion's SQL planner asks: functions of the session, tables of the catalog.
+struct Binder<'a> {
+    state: &'a SessionState,
+    catalog: &'a Catalog,
+}
+
+impl ContextProvider for Binder<'_> {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        match name {
+            TableReference::Bare { table } => self
+                .catalog
+                .readable(&table)
+                .map_err(|error| DataFusionError::External(Box::new(error))),
+            other => not_impl_err!("table '{other}': names of tables have one part"),
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.state.expr_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(Types))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.state.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.state.higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.state.aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.state.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.state.scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.state
+            .higher_order_functions()
+            .keys()
+            .cloned()
+            .collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.state.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.state.window_functions().keys().cloned().collect()
+    }
+}

@@ -1,0 +1,289 @@
+//! A compiled query → the nodes of a dataflow.
+//!
+//! DataFusion's operators are walked from the leaf up. Steps that look at one batch at a time are gathered and become
+//! one `Chain` where a union, a sink or the terminal needs them as a node. A table that several queries read is one
+//! source; a table that several queries write is one sink behind a union.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
+use datafusion::physical_plan::unnest::UnnestExec;
+use headwater_connector::Connection;
+
+use crate::error::PlanError;
+use crate::plan::{Node, NodeId, Plan, PlanOperator, Step};
+use crate::source::SourceExec;
+
+/// A dataflow that grows by one query at a time.
+#[derive(Default)]
+pub(crate) struct Dataflow {
+    plan: Plan,
+    sources: HashMap<String, NodeId>,
+    sinks: Vec<Writes>,
+    previews: usize,
+    /// How many nodes of a kind there are for a target, for their names.
+    named: HashMap<String, usize>,
+}
+
+/// All that is written to one table.
+struct Writes {
+    connection: Arc<Connection>,
+    inputs: Vec<NodeId>,
+}
+
+/// Rows on their way: the last node, and the steps that are not a node yet.
+struct Rows {
+    node: NodeId,
+    steps: Vec<Step>,
+    schema: SchemaRef,
+}
+
+impl Dataflow {
+    /// Adds a query that writes a table.
+    ///
+    /// # Errors
+    /// An operator that the runtime does not have.
+    pub(crate) fn write(
+        &mut self,
+        connection: &Arc<Connection>,
+        query: &Arc<dyn ExecutionPlan>,
+    ) -> Result<(), PlanError> {
+        let rows = self.rows(query, &connection.name)?;
+        let wanted = connection.config.schema.arrow_schema();
+        let rows = renamed_to(rows, &wanted);
+        let input = self.node(rows, &connection.name);
+        let same = |writes: &&mut Writes| writes.connection.name == connection.name;
+        match self.sinks.iter_mut().find(same) {
+            Some(writes) => writes.inputs.push(input),
+            None => self.sinks.push(Writes {
+                connection: Arc::clone(connection),
+                inputs: vec![input],
+            }),
+        }
+        Ok(())
+    }
+
+    /// Adds a query whose rows are shown.
+    ///
+    /// # Errors
+    /// An operator that the runtime does not have.
+    pub(crate) fn preview(&mut self, query: &Arc<dyn ExecutionPlan>) -> Result<(), PlanError> {
+        let id = format!("preview_{}", self.previews);
+        self.previews += 1;
+        let rows = self.rows(query, &id)?;
+        let schema = Arc::clone(&rows.schema);
+        let input = self.node(rows, &id);
+        self.push(id, PlanOperator::Preview, vec![input], schema);
+        Ok(())
+    }
+
+    /// The whole dataflow, unless it is empty.
+    pub(crate) fn finish(mut self) -> Option<Plan> {
+        for writes in std::mem::take(&mut self.sinks) {
+            let name = writes.connection.name.clone();
+            let schema = self.schema_of(&writes.inputs);
+            let input = match writes.inputs.as_slice() {
+                [only] => *only,
+                _ => self.union(writes.inputs, &name, Arc::clone(&schema)),
+            };
+            let sink = PlanOperator::Sink(writes.connection);
+            self.push(format!("sink_{name}"), sink, vec![input], schema);
+        }
+        (!self.plan.nodes.is_empty()).then_some(self.plan)
+    }
+
+    /// Walks a compiled query; `target` names the nodes that come of it.
+    fn rows(&mut self, query: &Arc<dyn ExecutionPlan>, target: &str) -> Result<Rows, PlanError> {
+        if let Some(scan) = query.downcast_ref::<SourceExec>() {
+            return Ok(self.scan(scan));
+        }
+        if query.is::<UnionExec>() || query.is::<InterleaveExec>() {
+            return self.merged(query, target);
+        }
+        let children = query.children();
+        let [child] = children.as_slice() else {
+            return Err(not_runnable(query));
+        };
+        if query.is::<CooperativeExec>() || query.is::<CoalescePartitionsExec>() {
+            return self.rows(child, target);
+        }
+        let step = step(query)?;
+        let mut rows = self.rows(child, target)?;
+        rows.steps.push(step);
+        rows.schema = query.schema();
+        Ok(rows)
+    }
+
+    fn scan(&mut self, scan: &SourceExec) -> Rows {
+        let connection = &scan.connection;
+        let node = match self.sources.get(&connection.name) {
+            Some(node) => *node,
+            None => {
+                let schema = connection.config.schema.arrow_schema();
+                let source = PlanOperator::Source(Arc::clone(connection));
+                let id = format!("source_{}", connection.name);
+                let node = self.push(id, source, Vec::new(), schema);
+                self.sources.insert(connection.name.clone(), node);
+                node
+            }
+        };
+        Rows {
+            node,
+            steps: scan.projection.iter().cloned().map(Step::Columns).collect(),
+            schema: scan.schema(),
+        }
+    }
+
+    fn merged(&mut self, query: &Arc<dyn ExecutionPlan>, target: &str) -> Result<Rows, PlanError> {
+        let schema = query.schema();
+        let mut inputs = Vec::new();
+        for child in query.children() {
+            let rows = renamed_to(self.rows(child, target)?, &schema);
+            inputs.push(self.node(rows, target));
+        }
+        Ok(Rows {
+            node: self.union(inputs, target, Arc::clone(&schema)),
+            steps: Vec::new(),
+            schema,
+        })
+    }
+
+    /// Makes a node of the steps, if there are any.
+    fn node(&mut self, rows: Rows, target: &str) -> NodeId {
+        if rows.steps.is_empty() {
+            return rows.node;
+        }
+        let id = self.name("chain", target);
+        self.push(
+            id,
+            PlanOperator::Chain(rows.steps),
+            vec![rows.node],
+            rows.schema,
+        )
+    }
+
+    fn union(&mut self, inputs: Vec<NodeId>, target: &str, schema: SchemaRef) -> NodeId {
+        let id = self.name("union", target);
+        self.push(id, PlanOperator::Union, inputs, schema)
+    }
+
+    fn push(
+        &mut self,
+        id: String,
+        operator: PlanOperator,
+        inputs: Vec<NodeId>,
+        schema: SchemaRef,
+    ) -> NodeId {
+        self.plan.nodes.push(Node {
+            id,
+            operator,
+            inputs,
+            schema,
+        });
+        NodeId(self.plan.nodes.len() - 1)
+    }
+
+    /// The next name of a kind for a target: `chain_alerts_0`, `chain_alerts_1`.
+    fn name(&mut self, kind: &str, target: &str) -> String {
+        let prefix = format!("{kind}_{target}");
+        let count = self.named.entry(prefix.clone()).or_default();
+        *count += 1;
+        format!("{prefix}_{}", *count - 1)
+    }
+
+    /// The schema of the rows that several nodes put out together.
+    fn schema_of(&self, inputs: &[NodeId]) -> SchemaRef {
+        let mut schemas = inputs.iter().map(|id| &self.plan.nodes[id.0].schema);
+        let first = schemas
+            .next()
+            .map(Arc::clone)
+            .unwrap_or_else(|| Arc::new(arrow::datatypes::Schema::empty()));
+        schemas.fold(first, |merged, schema| {
+            let fields = merged.fields().iter().zip(schema.fields());
+            let fields = fields.map(|(one, other)| {
+                let nullable = one.is_nullable() || other.is_nullable();
+                one.as_ref().clone().with_nullable(nullable)
+            });
+            Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
+        })
+    }
+}
+
+/// One operator of DataFusion as one step of a chain.
+fn step(query: &Arc<dyn ExecutionPlan>) -> Result<Step, PlanError> {
+    if let Some(filter) = query.downcast_ref::<FilterExec>() {
+        if filter.fetch().is_some() {
+            return Err(not_runnable(query));
+        }
+        return Ok(Step::Filter {
+            predicate: Arc::clone(filter.predicate()),
+            projection: filter.projection().as_ref().map(|columns| columns.to_vec()),
+        });
+    }
+    if let Some(projection) = query.downcast_ref::<ProjectionExec>() {
+        let exprs = projection.expr().iter();
+        return Ok(Step::Project {
+            exprs: exprs.map(|column| Arc::clone(&column.expr)).collect(),
+            schema: query.schema(),
+        });
+    }
+    if query.is::<UnnestExec>() {
+        // The downcast of an `Arc` needs `Any`, which a plan is only behind its trait.
+        let any: Arc<dyn std::any::Any + Send + Sync> = Arc::clone(query) as _;
+        if let Ok(unnest) = any.downcast::<UnnestExec>() {
+            return Ok(Step::Unnest(unnest));
+        }
+    }
+    Err(not_runnable(query))
+}
+
+/// Gives rows the names (and other properties) of a schema with the same types.
+fn renamed_to(mut rows: Rows, wanted: &SchemaRef) -> Rows {
+    let named = |schema: &SchemaRef| -> Vec<(String, arrow::datatypes::DataType)> {
+        let fields = schema.fields().iter();
+        fields
+            .map(|field| (field.name().clone(), field.data_type().clone()))
+            .collect()
+    };
+    if named(&rows.schema) == named(wanted) {
+        return rows;
+    }
+    let given = rows.schema.fields().iter().enumerate();
+    let exprs = given
+        .map(|(index, field)| Arc::new(Column::new(field.name(), index)) as Arc<dyn PhysicalExpr>);
+    rows.steps.push(Step::Project {
+        exprs: exprs.collect(),
+        schema: Arc::clone(wanted),
+    });
+    rows.schema = Arc::clone(wanted);
+    rows
+}
+
+/// The safety net below `unsupported`: says in the user's words what cannot be run.
+fn not_runnable(query: &Arc<dyn ExecutionPlan>) -> PlanError {
+    if query.is::<PlaceholderRowExec>() {
+        return PlanError::new(
+            "a query without a table has one row and ends, which this version cannot run yet",
+        )
+        .hint("select from a source table");
+    }
+    if query.is::<EmptyExec>() {
+        return PlanError::new("the condition is never true: the query can give no rows")
+            .hint("look for a contradiction in WHERE");
+    }
+    let name = query.name().trim_end_matches("Exec");
+    PlanError::new(format!(
+        "the query needs the operator {name}, which this version cannot run yet"
+    ))
+}

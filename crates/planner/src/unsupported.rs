@@ -1,0 +1,302 @@
+//! Everything that is SQL and cannot be run yet, in one place that shrinks.
+//!
+//! Checked on the syntax tree before anything is bound, because only there the places are known. What slips through
+//! (DataFusion has more ways to say a thing than the tree has nodes) is caught when the physical plan is translated:
+//! an operator that the runtime does not have is an error there, never a wrong answer.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, Spanned, Statement, TableFactor, Value, Visit, Visitor,
+};
+use datafusion::sql::sqlparser::tokenizer::{Span, TokenWithSpan};
+use headwater_connector::Location;
+
+use crate::dialect::is_word;
+use crate::error::PlanError;
+use crate::parse::{Parsed, place};
+use crate::session::Session;
+
+/// What every refusal ends with.
+const NOT_YET: &str = "which this version cannot run yet";
+
+/// The functions that cut time into windows.
+const WINDOW_FUNCTIONS: [&str; 3] = ["tumble", "hop", "session"];
+
+/// Refuses what sqlparser cannot even read.
+///
+/// # Errors
+/// `WATERMARK FOR`.
+pub(crate) fn check_tokens(tokens: &[TokenWithSpan]) -> Result<(), PlanError> {
+    let watermark = tokens
+        .windows(2)
+        .find(|pair| is_word(&pair[0].token, "WATERMARK") && is_word(&pair[1].token, "FOR"));
+    let Some(watermark) = watermark else {
+        return Ok(());
+    };
+    Err(
+        PlanError::new("WATERMARK FOR serves windows, which this version cannot run yet")
+            .at(place(watermark[0].span.start))
+            .hint("leave the clause out: filters and projections do not need a watermark"),
+    )
+}
+
+/// Refuses the parts of a query, or of an expression in a table, that cannot be run.
+///
+/// # Errors
+/// The first such part, with its place.
+pub(crate) fn check(
+    node: &impl Visit,
+    parsed: &Parsed,
+    session: &Session,
+) -> Result<(), PlanError> {
+    let mut refusal = Refusal { parsed, session };
+    match node.visit(&mut refusal) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// The error for a statement of a kind that is not run at all.
+pub(crate) fn statement(statement: &Statement, location: Location) -> PlanError {
+    let text = statement.to_string();
+    let words: Vec<&str> = text.split_whitespace().take(2).collect();
+    let verb = match words.as_slice() {
+        [first @ ("CREATE" | "DROP" | "ALTER" | "SHOW"), second, ..] => format!("{first} {second}"),
+        [first, ..] => (*first).to_owned(),
+        [] => "this".to_owned(),
+    };
+    PlanError::new(format!("{verb} is not a statement that is understood"))
+        .at(location)
+        .hint("there are CREATE TABLE, CREATE VIEW, INSERT INTO … SELECT, SELECT and EXPLAIN")
+}
+
+/// Walks over a syntax tree until something is refused.
+struct Refusal<'a> {
+    parsed: &'a Parsed,
+    session: &'a Session,
+}
+
+type Verdict = ControlFlow<PlanError>;
+
+impl Refusal<'_> {
+    /// Refuses a clause; `span` is somewhere in it, `keyword` begins it.
+    fn refuse(&self, message: impl Into<String>, span: Span, keyword: &str) -> Verdict {
+        ControlFlow::Break(PlanError::new(message).at(self.keyword_before(span, keyword)))
+    }
+
+    /// Where the keyword stands that is nearest before a place; the place itself if there is none.
+    fn keyword_before(&self, span: Span, keyword: &str) -> Option<Location> {
+        let at = place(span.start)?;
+        let before = |token: &&TokenWithSpan| {
+            is_word(&token.token, keyword)
+                && (token.span.start.line, token.span.start.column) <= (at.line, at.column)
+        };
+        let keyword = self.parsed.tokens.iter().rev().find(before);
+        keyword
+            .and_then(|token| place(token.span.start))
+            .or(Some(at))
+    }
+
+    fn set_operation(&self, body: &SetExpr) -> Verdict {
+        let SetExpr::SetOperation {
+            left,
+            op,
+            set_quantifier,
+            right,
+        } = body
+        else {
+            return self.values(body);
+        };
+        match (op, set_quantifier) {
+            (SetOperator::Union, SetQuantifier::All) => {}
+            (SetOperator::Union, SetQuantifier::AllByName | SetQuantifier::ByName) => {
+                let message = format!("UNION BY NAME is a way to write a union, {NOT_YET}");
+                return self.refuse(message, right.span(), "UNION");
+            }
+            (SetOperator::Union, _) => {
+                let message = "UNION without ALL must remember every row, which a stream cannot";
+                let verdict = self.refuse(message, right.span(), "UNION");
+                return verdict.map_break(|error| error.hint("write UNION ALL"));
+            }
+            (operator, _) => {
+                let message = format!("{operator} must remember every row, which a stream cannot");
+                return self.refuse(message, right.span(), &operator.to_string());
+            }
+        }
+        self.set_operation(left)?;
+        self.set_operation(right)
+    }
+
+    fn values(&self, body: &SetExpr) -> Verdict {
+        match body {
+            SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Table(_) => ControlFlow::Continue(()),
+            SetExpr::Values(values) => {
+                let message = format!("VALUES is a table that ends, {NOT_YET}");
+                self.refuse(message, values.span(), "VALUES")
+            }
+            other => {
+                let message = "a query may only be a SELECT";
+                self.refuse(message, other.span(), "SELECT")
+            }
+        }
+    }
+
+    fn clauses_of_select(&self, select: &Select) -> Verdict {
+        let token = select.select_token.0.span;
+        if let Some(having) = &select.having {
+            return self.refuse(aggregate("HAVING"), having.span(), "HAVING");
+        }
+        if let Some(qualify) = &select.qualify {
+            let message = format!("QUALIFY needs a window function, {NOT_YET}");
+            return self.refuse(message, qualify.span(), "QUALIFY");
+        }
+        if !select.lateral_views.is_empty() || select.top.is_some() || select.into.is_some() {
+            let message = "LATERAL VIEW, TOP and SELECT INTO are not understood";
+            return self.refuse(message, token, "SELECT");
+        }
+        let sorted = [&select.cluster_by, &select.distribute_by];
+        if sorted.iter().any(|exprs| !exprs.is_empty()) || !select.sort_by.is_empty() {
+            return self.refuse(
+                "a stream has no end, so that it cannot be sorted",
+                token,
+                "SELECT",
+            );
+        }
+        if !select.connect_by.is_empty() || select.prewhere.is_some() {
+            return self.refuse(
+                "CONNECT BY and PREWHERE are not understood",
+                token,
+                "SELECT",
+            );
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn function(&self, call: &Function) -> Verdict {
+        let name = call.name.to_string().to_lowercase();
+        let span = call.name.span();
+        if call.over.is_some() || self.session.is_window_function(&name) {
+            let message = format!("'{name}' is a function over a window of rows, {NOT_YET}");
+            return self.refuse(message, span, &name);
+        }
+        if WINDOW_FUNCTIONS.contains(&name.as_str()) {
+            let message = format!("'{name}' makes windows of time, {NOT_YET}");
+            return self.refuse(message, span, &name);
+        }
+        if self.session.is_aggregate(&name) {
+            return self.refuse(aggregate(&format!("'{name}'")), span, &name);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Why aggregates are refused.
+fn aggregate(what: &str) -> String {
+    format!("{what} needs a window, {NOT_YET}")
+}
+
+impl Visitor for Refusal<'_> {
+    type Break = PlanError;
+
+    fn pre_visit_query(&mut self, query: &Query) -> Verdict {
+        if let Some(with) = query.with.as_ref().filter(|with| with.recursive) {
+            let message = "WITH RECURSIVE never ends on a stream";
+            return self.refuse(message, with.span(), "WITH");
+        }
+        self.set_operation(&query.body)?;
+        if let Some(order) = &query.order_by {
+            let message = "a stream has no end, so that it cannot be sorted by ORDER BY";
+            return self.refuse(message, order.span(), "ORDER");
+        }
+        if let Some(limit) = &query.limit_clause {
+            let keyword = match limit {
+                LimitClause::LimitOffset { limit: None, .. } => "OFFSET",
+                _ => "LIMIT",
+            };
+            let message = format!("{keyword} ends a stream, {NOT_YET}");
+            return self.refuse(message, limit.span(), keyword);
+        }
+        if let Some(fetch) = &query.fetch {
+            let message = format!("FETCH ends a stream, {NOT_YET}");
+            return self.refuse(message, fetch.span(), "FETCH");
+        }
+        let odd = !query.locks.is_empty()
+            || query.for_clause.is_some()
+            || query.settings.is_some()
+            || query.format_clause.is_some()
+            || !query.pipe_operators.is_empty();
+        if odd {
+            let message = "FOR, SETTINGS, FORMAT and |> after a query are not understood";
+            return self.refuse(message, query.span(), "SELECT");
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> Verdict {
+        if let Some(Distinct::Distinct | Distinct::On(_)) = select.distinct {
+            let message = "DISTINCT must remember every row, which a stream cannot";
+            let token = select
+                .projection
+                .first()
+                .map_or(Span::empty(), Spanned::span);
+            return self.refuse(message, token, "DISTINCT");
+        }
+        for table in &select.from {
+            if let Some(join) = table.joins.first() {
+                let message = format!("JOIN brings two streams together, {NOT_YET}");
+                return self.refuse(message, join.relation.span(), "JOIN");
+            }
+        }
+        if let Some(second) = select.from.get(1) {
+            let message = format!("two tables in FROM are a join, {NOT_YET}");
+            return self.refuse(message, second.span(), "");
+        }
+        match &select.group_by {
+            GroupByExpr::Expressions(keys, modifiers)
+                if keys.is_empty() && modifiers.is_empty() => {}
+            keys => return self.refuse(aggregate("GROUP BY"), keys.span(), "GROUP"),
+        }
+        self.clauses_of_select(select)
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Verdict {
+        let message = match factor {
+            TableFactor::Table {
+                args: None,
+                sample: None,
+                version: None,
+                ..
+            }
+            | TableFactor::Derived { lateral: false, .. }
+            | TableFactor::NestedJoin { .. } => return ControlFlow::Continue(()),
+            TableFactor::UNNEST { .. } => {
+                let message = format!("unnest in FROM is a join, {NOT_YET}");
+                let verdict = self.refuse(message, factor.span(), "UNNEST");
+                return verdict.map_break(|error| error.hint("write unnest(…) in the SELECT list"));
+            }
+            TableFactor::Derived { .. } => format!("LATERAL is a join, {NOT_YET}"),
+            _ => "FROM takes tables, views and subqueries only".to_owned(),
+        };
+        self.refuse(message, factor.span(), "")
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> Verdict {
+        match expr {
+            Expr::Function(call) => self.function(call),
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                let message = format!("a subquery in an expression is a join, {NOT_YET}");
+                self.refuse(message, expr.span(), "")
+            }
+            Expr::Value(value) => match &value.value {
+                Value::Placeholder(name) => {
+                    let message = format!("'{name}' is a parameter, and there are none");
+                    self.refuse(message, value.span, "")
+                }
+                _ => ControlFlow::Continue(()),
+            },
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
