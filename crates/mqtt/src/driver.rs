@@ -1,43 +1,93 @@
-//! Joins the sessions to tokio.
+//! Joins the sessions to tokio: one task a connection, for as long as its handle lives.
+//!
+//! The task dials, lets the session lead the conversation until the connection ends, and begins again after a delay
+//! ([`outage`]). Within a conversation it waits for whatever comes first: the socket can be read or written
+//! ([`socket`]), the owner wants something, time has passed. It reads and writes by turns and never waits for one
+//! alone, so two sides that both write cannot block each other.
+//!
+//! # Bounds
+//! Every queue between the task and the owner is bounded, and what cannot be handed on is not read: a subscriber that
+//! holds a batch which the owner has no room for leaves the socket alone, and goes on to ping.
 
-use std::sync::Arc;
+mod outage;
+mod publisher;
+mod socket;
+mod subscriber;
+
+use std::time::{Duration, Instant};
 
 use headwater_connector::Metrics;
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::outage::Outage;
+use self::socket::Socket;
+use crate::dial;
 use crate::error::MqttError;
-use crate::options::{ConnectOptions, Subscription};
-use crate::packet::{Inbound, Publish};
-use crate::publisher::{Progress, Refusals};
-use crate::subscriber::Acks;
+use crate::options::ConnectOptions;
+use crate::session::Link;
 
-/// What a subscriber's task needs.
-pub(crate) struct SubscriberDriver {
-    pub(crate) inbox: mpsc::Sender<Result<Inbound, MqttError>>,
-    pub(crate) acks: Arc<Acks>,
-    pub(crate) subscribed: watch::Sender<bool>,
-    pub(crate) close: CancellationToken,
-    pub(crate) metrics: Arc<Metrics>,
+pub(crate) use publisher::PublisherDriver;
+pub(crate) use subscriber::SubscriberDriver;
+
+/// How long the last bytes may take to leave when a connection is closed in good order.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One side of a conversation: subscriber or publisher.
+trait Role {
+    /// Leads one conversation, from CONNECT to its end. `Ok` if the owner has ended it.
+    async fn converse(&mut self, socket: &mut Socket) -> Result<(), MqttError>;
+
+    /// The connection has ended.
+    fn end(&mut self);
+
+    fn link(&mut self) -> &mut Link;
 }
 
-impl SubscriberDriver {
-    pub(crate) async fn run(self, _options: ConnectOptions, _subscriptions: Vec<Subscription>) {
-        self.close.cancelled().await;
+/// Connects again and again, until the owner closes or a fault is final.
+async fn supervise(
+    role: &mut impl Role,
+    metrics: &Metrics,
+    close: &CancellationToken,
+) -> Result<(), MqttError> {
+    let options = role.link().options().clone();
+    options.check()?;
+    let mut outage = Outage::new(&options);
+    loop {
+        let epoch = role.link().epoch();
+        let dialled = tokio::select! {
+            () = close.cancelled() => return Ok(()),
+            dialled = dial::dial(&options) => dialled,
+        };
+        let began = now();
+        let fault = match dialled {
+            Ok(stream) => match role.converse(&mut Socket::new(stream)).await {
+                Ok(()) => return Ok(()),
+                Err(fault) => fault,
+            },
+            Err(fault) => fault,
+        };
+        role.end();
+        if fault.is_fatal() {
+            return Err(fault);
+        }
+        let logged_in = role.link().epoch() > epoch;
+        if logged_in && epoch > 0 {
+            metrics.add_reconnect();
+        }
+        let delay = outage.failed(&fault, logged_in.then(|| began.elapsed()));
+        tokio::select! {
+            () = close.cancelled() => return Ok(()),
+            () = tokio::time::sleep(delay) => {}
+        }
     }
 }
 
-/// What a publisher's task needs.
-pub(crate) struct PublisherDriver {
-    pub(crate) queue: mpsc::Receiver<Vec<Publish>>,
-    pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) refusals: Arc<Refusals>,
-    pub(crate) close: CancellationToken,
-    pub(crate) metrics: Arc<Metrics>,
+/// What a broken read or write means for this connection.
+fn lost(options: &ConnectOptions, error: std::io::Error) -> MqttError {
+    dial::lost(options, error)
 }
 
-impl PublisherDriver {
-    pub(crate) async fn run(self, _options: ConnectOptions) {
-        self.close.cancelled().await;
-    }
+/// The clock of the sessions; stands still when tokio's does.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -23,6 +23,8 @@ impl ReasonCode {
     pub const NOT_AUTHORIZED: Self = Self(0x87);
     /// Another connection with this client id took the session.
     pub const TAKEN_OVER: Self = Self(0x8E);
+    /// The topic cannot be published to.
+    pub const TOPIC_NAME_INVALID: Self = Self(0x90);
     /// The packet is larger than the broker takes.
     pub const PACKET_TOO_LARGE: Self = Self(0x95);
     /// The broker keeps no retained messages.

@@ -12,14 +12,17 @@
 //!
 //! Both handles reconnect by themselves for as long as the fault may pass; what comes out as an error is final.
 
+pub mod config;
 pub mod dial;
 mod driver;
 pub mod error;
 pub mod options;
 pub mod packet;
 pub mod publisher;
+pub mod session;
 pub mod subscriber;
 pub mod tls;
+pub mod topic;
 
 pub use error::{MqttError, ReasonCode};
 pub use options::{ConnectOptions, Password, ProtocolVersion, QoS, Subscription, Tls};

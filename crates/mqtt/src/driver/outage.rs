@@ -1,0 +1,124 @@
+//! What to do between a connection that failed and the next one: how long to wait, and what to say.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+use crate::error::MqttError;
+use crate::options::ConnectOptions;
+
+/// The first delay; jitter may double it, as every other.
+const DELAY_MIN: Duration = Duration::from_millis(100);
+/// The longest delay without jitter.
+const DELAY_MAX: Duration = Duration::from_secs(15);
+/// A connection that lived this long was a good one, and the next may be tried soon after it.
+const STABLE: Duration = Duration::from_secs(10);
+/// So many connections in a row that ended soon after the login look like a fight for the session.
+const BRIEF_SUSPICIOUS: u32 = 3;
+
+/// The delays and reports of a connection's life.
+pub(super) struct Outage {
+    address: String,
+    client_id: String,
+    delays: ExponentialBackoff,
+    /// What was reported last, to say it once.
+    told: Option<String>,
+    /// How many connections in a row were accepted and ended soon.
+    brief: u32,
+}
+
+impl Outage {
+    pub(super) fn new(options: &ConnectOptions) -> Self {
+        Self {
+            address: options.address(),
+            client_id: options.client_id.clone(),
+            delays: delays(),
+            told: None,
+            brief: 0,
+        }
+    }
+
+    /// An attempt has failed; `lived` is how long it lasted if the broker had accepted the login. Answers how long to
+    /// wait before the next.
+    ///
+    /// Only a stable connection makes the delays short again: a broker that accepts every login and ends it, because
+    /// another client fights for the session, is met with growing patience.
+    pub(super) fn failed(&mut self, fault: &MqttError, lived: Option<Duration>) -> Duration {
+        match lived {
+            Some(lived) if lived >= STABLE => {
+                self.delays = delays();
+                self.told = None;
+                self.brief = 0;
+            }
+            Some(_) => self.brief += 1,
+            None => {}
+        }
+        let delay = self.delays.next().unwrap_or(DELAY_MAX);
+        self.tell(fault, delay);
+        delay
+    }
+
+    fn tell(&mut self, fault: &MqttError, delay: Duration) {
+        let mut cause = fault.chain();
+        let taken_over = matches!(fault, MqttError::TakenOver { .. });
+        if self.brief >= BRIEF_SUSPICIOUS && !taken_over {
+            cause.push_str(
+                "; this happens right after every login: does another client use the same client id?",
+            );
+        }
+        let delay_ms = delay.as_millis() as u64;
+        let (broker, client_id) = (&self.address, &self.client_id);
+        if self.told.as_ref() == Some(&cause) {
+            tracing::debug!(%broker, %client_id, %cause, delay_ms, "still not connected");
+            return;
+        }
+        tracing::warn!(%broker, %client_id, %cause, delay_ms, "not connected; trying again until it works");
+        self.told = Some(cause);
+    }
+}
+
+fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(DELAY_MIN)
+        .with_max_delay(DELAY_MAX)
+        .without_max_times()
+        .with_jitter()
+        // Without a seed of its own every process would wait for the same times.
+        .with_jitter_seed(rand::random())
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken_over() -> MqttError {
+        MqttError::TakenOver {
+            client_id: "c".to_owned(),
+        }
+    }
+
+    #[test]
+    fn delays_grow_to_a_cap_and_never_end() {
+        let mut outage = Outage::new(&ConnectOptions::new("localhost", 1883, "c"));
+        let delays: Vec<_> = (0..200)
+            .map(|_| outage.failed(&taken_over(), None))
+            .collect();
+        assert!(delays[0] <= 2 * DELAY_MIN);
+        assert!(
+            delays[20..]
+                .iter()
+                .all(|delay| *delay >= DELAY_MAX && *delay <= 2 * DELAY_MAX)
+        );
+    }
+
+    #[test]
+    fn only_a_stable_connection_resets_them() {
+        let mut outage = Outage::new(&ConnectOptions::new("localhost", 1883, "c"));
+        for _ in 0..20 {
+            outage.failed(&taken_over(), Some(Duration::from_millis(5)));
+        }
+        assert!(outage.failed(&taken_over(), Some(Duration::from_millis(5))) >= DELAY_MAX);
+        assert!(outage.failed(&taken_over(), Some(STABLE)) <= 2 * DELAY_MIN);
+    }
+}

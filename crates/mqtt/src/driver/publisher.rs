@@ -1,0 +1,142 @@
+//! The task behind a [`Publisher`](crate::Publisher).
+
+use std::sync::Arc;
+
+use headwater_connector::Metrics;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::socket::{Alarm, Socket, Turn};
+use super::{Role, lost, now, supervise};
+use crate::error::MqttError;
+use crate::options::ConnectOptions;
+use crate::packet::Publish;
+use crate::publisher::{Progress, Refusals};
+use crate::session::{Link, PublisherSession};
+
+/// What a publisher's task shares with its handle.
+pub(crate) struct PublisherDriver {
+    pub(crate) queue: mpsc::Receiver<Vec<Publish>>,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) close: CancellationToken,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl PublisherDriver {
+    /// Runs until the owner closes or a fault is final, which is then told to every waiting flush.
+    pub(crate) async fn run(self, options: ConnectOptions) {
+        let metrics = Arc::clone(&self.metrics);
+        let close = self.close.clone();
+        let mut sending = Sending {
+            session: PublisherSession::new(options),
+            driver: self,
+            orphaned: false,
+        };
+        let outcome = supervise(&mut sending, &metrics, &close).await;
+        if let Err(fault) = outcome {
+            // Told before the queue is closed, so that whoever finds it closed finds the reason too.
+            sending
+                .driver
+                .progress
+                .send_modify(|progress| progress.failed = Some(fault));
+        }
+    }
+}
+
+struct Sending {
+    driver: PublisherDriver,
+    session: PublisherSession,
+    /// Whether the handle is gone; then nothing more comes from the queue.
+    orphaned: bool,
+}
+
+impl Role for Sending {
+    async fn converse(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
+        self.session.begin(now())?;
+        let mut alarm = Alarm::new();
+        loop {
+            self.report();
+            let link = self.session.link();
+            let wants_more = !self.orphaned && self.session.has_room();
+            tokio::select! {
+                biased;
+                () = self.driver.close.cancelled() => return self.finish(socket).await,
+                turn = socket.turn(link.output(), Some(link.missing())) => {
+                    match turn.map_err(|error| lost(link.options(), error))? {
+                        Turn::Wrote(len) => self.session.wrote(len, now()),
+                        Turn::Read => {
+                            self.session.receive(&mut socket.input, now())?;
+                            self.session.link_mut().goodbye()?;
+                        }
+                        Turn::End => return Err(link.closed()),
+                    }
+                }
+                batch = self.driver.queue.recv(), if wants_more => match batch {
+                    Some(batch) => self.take(batch),
+                    None => self.orphaned = true,
+                },
+                () = alarm.wait(self.session.deadline()) => self.session.tick(now())?,
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.session.end();
+        self.report();
+    }
+
+    fn link(&mut self) -> &mut Link {
+        self.session.link_mut()
+    }
+}
+
+impl Sending {
+    /// Takes this batch and those that wait behind it, to write them at once.
+    fn take(&mut self, batch: Vec<Publish>) {
+        let mut next = Some(batch);
+        while let Some(batch) = next {
+            let bytes = batch
+                .iter()
+                .map(|publish| publish.payload.len() as u64)
+                .sum();
+            self.driver.metrics.add_messages(batch.len() as u64, bytes);
+            self.session.publish(batch);
+            next = if self.session.has_room() {
+                self.driver.queue.try_recv().ok()
+            } else {
+                None
+            };
+        }
+    }
+
+    fn report(&mut self) {
+        for (number, refusal) in self.session.take_refused() {
+            self.driver.refusals.add(number, refusal);
+        }
+        let unfinished = self.session.unfinished() as u64;
+        self.driver.metrics.set_in_flight(unfinished);
+        let completed = self.session.completed();
+        let connected = self.session.link().epoch() > 0;
+        self.driver.progress.send_if_modified(|progress| {
+            let changed = progress.completed != completed || progress.connected != connected;
+            progress.completed = completed;
+            progress.connected = connected;
+            changed
+        });
+    }
+
+    /// The owner closes: writes what is framed, and says goodbye.
+    async fn finish(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
+        self.session.finish();
+        let link = self.session.link();
+        if let Err(error) = socket.farewell(link.output()).await {
+            let fault = lost(link.options(), error);
+            tracing::warn!(
+                cause = fault.chain(),
+                "the connection did not end in good order"
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! The task behind a [`Subscriber`](crate::Subscriber).
+
+use std::sync::Arc;
+
+use headwater_connector::Metrics;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::socket::{Alarm, Socket, Turn};
+use super::{Role, lost, now, supervise};
+use crate::error::MqttError;
+use crate::options::{ConnectOptions, Subscription};
+use crate::packet::Inbound;
+use crate::session::{Link, SubscriberSession};
+use crate::subscriber::Acks;
+
+/// What a subscriber's task shares with its handle.
+pub(crate) struct SubscriberDriver {
+    pub(crate) inbox: mpsc::Sender<Result<Inbound, MqttError>>,
+    pub(crate) acks: Arc<Acks>,
+    pub(crate) subscribed: watch::Sender<bool>,
+    pub(crate) close: CancellationToken,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl SubscriberDriver {
+    /// Runs until the owner closes or a fault is final, which is then the last thing in the inbox.
+    pub(crate) async fn run(self, options: ConnectOptions, subscriptions: Vec<Subscription>) {
+        let metrics = Arc::clone(&self.metrics);
+        let close = self.close.clone();
+        let mut receiving = Receiving {
+            session: SubscriberSession::new(options, subscriptions),
+            pending: None,
+            driver: self,
+        };
+        let outcome = supervise(&mut receiving, &metrics, &close).await;
+        if let Err(fault) = outcome {
+            // An owner that has gone away does not want to know.
+            receiving.driver.inbox.send(Err(fault)).await.ok();
+        }
+    }
+}
+
+struct Receiving {
+    driver: SubscriberDriver,
+    session: SubscriberSession,
+    /// Messages for which the inbox has no room. While there are any, the socket is not read.
+    pending: Option<Inbound>,
+}
+
+impl Role for Receiving {
+    async fn converse(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
+        self.session.begin(now())?;
+        let mut alarm = Alarm::new();
+        loop {
+            let reading = self.pending.is_none();
+            self.session.link_mut().set_reading(reading, now());
+            let link = self.session.link();
+            let missing = reading.then(|| link.missing());
+            tokio::select! {
+                biased;
+                () = self.driver.close.cancelled() => return self.finish(socket).await,
+                upto = self.driver.acks.next() => {
+                    self.session.ack(upto);
+                    self.count_unacknowledged();
+                }
+                listening = hand_over(&self.driver.inbox, &mut self.pending), if !reading => {
+                    if !listening {
+                        return Ok(());
+                    }
+                }
+                turn = socket.turn(link.output(), missing) => {
+                    match turn.map_err(|error| lost(link.options(), error))? {
+                        Turn::Wrote(len) => self.session.wrote(len, now()),
+                        Turn::Read => self.receive(socket)?,
+                        Turn::End => return Err(link.closed()),
+                    }
+                }
+                () = alarm.wait(self.session.deadline()) => self.session.tick(now())?,
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.session.end();
+        self.count_unacknowledged();
+    }
+
+    fn link(&mut self) -> &mut Link {
+        self.session.link_mut()
+    }
+}
+
+/// Waits until the inbox has room for the messages that wait. `false` if nobody listens any more. Cancel-safe.
+async fn hand_over(
+    inbox: &mpsc::Sender<Result<Inbound, MqttError>>,
+    pending: &mut Option<Inbound>,
+) -> bool {
+    let Ok(room) = inbox.reserve().await else {
+        return false;
+    };
+    if let Some(inbound) = pending.take() {
+        room.send(Ok(inbound));
+    }
+    true
+}
+
+impl Receiving {
+    fn receive(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
+        let inbound = self.session.receive(&mut socket.input, now())?;
+        if self.session.is_subscribed() {
+            self.driver.subscribed.send_if_modified(|subscribed| {
+                let first = !*subscribed;
+                *subscribed = true;
+                first
+            });
+        }
+        if let Some(inbound) = inbound {
+            self.driver
+                .metrics
+                .add_messages(inbound.len() as u64, inbound.payload_bytes());
+            self.count_unacknowledged();
+            self.deliver(inbound);
+        }
+        self.session.link_mut().goodbye()
+    }
+
+    fn deliver(&mut self, inbound: Inbound) {
+        match self.driver.inbox.try_send(Ok(inbound)) {
+            // A closed inbox is noticed when room is asked for.
+            Err(TrySendError::Full(Ok(inbound)) | TrySendError::Closed(Ok(inbound))) => {
+                self.pending = Some(inbound);
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// The owner closes: acknowledges what it has acknowledged, and says goodbye.
+    async fn finish(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
+        self.session.ack(self.driver.acks.upto());
+        self.session.finish();
+        let link = self.session.link();
+        socket
+            .farewell(link.output())
+            .await
+            .map_err(|error| lost(link.options(), error))
+            .or_else(|fault| {
+                tracing::warn!(
+                    cause = fault.chain(),
+                    "the last acknowledgements were not written"
+                );
+                Ok(())
+            })
+    }
+
+    fn count_unacknowledged(&self) {
+        let unacknowledged = self.session.unacknowledged() as u64;
+        self.driver.metrics.set_in_flight(unacknowledged);
+    }
+}

@@ -1,0 +1,255 @@
+//! The publishes that wait for the broker's acknowledgement, and their packet ids.
+//!
+//! Ids are given out in turn, 1 … 65,535 and again, and the publishes lie in a queue in the same order: so an id says
+//! where in the queue its publish lies, and no table is needed. A publish that is acknowledged out of turn leaves a
+//! hole until those before it are. The span of the queue is at most 65,535, so an id is never in use twice.
+
+use std::collections::VecDeque;
+
+use crate::packet::Publish;
+
+/// How many packet ids there are; 0 is none.
+const IDS: u64 = u16::MAX as u64;
+
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    /// In the order of publishing. The front is never a hole.
+    slots: VecDeque<Slot>,
+    /// How many slots have left the front, ever.
+    first: u64,
+    /// The first `sent` slots have been sent on this connection.
+    sent: usize,
+    /// How many of these are not acknowledged.
+    unanswered: usize,
+    /// How many slots are not acknowledged, sent or not.
+    live: usize,
+    /// The bytes of these.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// The publish's number in the life of its publisher.
+    number: u64,
+    /// `None` once it is done.
+    publish: Option<Publish>,
+    /// Whether it was ever sent on any connection.
+    tried: bool,
+}
+
+/// A publish whose turn it is.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) packet_id: u16,
+    pub(super) publish: &'a Publish,
+    /// Whether it was sent on an earlier connection.
+    pub(super) again: bool,
+}
+
+impl InFlight {
+    /// How many are sent on this connection and not acknowledged.
+    pub(super) fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// How many are not acknowledged.
+    pub(super) fn len(&self) -> usize {
+        self.live
+    }
+
+    /// The bytes of those that are not acknowledged.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is an id left.
+    pub(super) fn has_room(&self) -> bool {
+        (self.slots.len() as u64) < IDS
+    }
+
+    /// The number of the oldest that is not done.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.slots.front().map(|slot| slot.number)
+    }
+
+    /// Adds a publish, to be sent after all the others. There must be [room](Self::has_room).
+    pub(super) fn push(&mut self, number: u64, publish: Publish) {
+        debug_assert!(self.has_room(), "a packet id would be in use twice");
+        self.live += 1;
+        self.bytes += publish.len();
+        self.slots.push_back(Slot {
+            number,
+            publish: Some(publish),
+            tried: false,
+        });
+    }
+
+    /// The connection has changed: everything that is not acknowledged is to be sent again.
+    pub(super) fn restart(&mut self) {
+        self.sent = 0;
+        self.unanswered = 0;
+    }
+
+    /// The next publish that this connection has not sent.
+    pub(super) fn peek(&mut self) -> Option<Turn<'_>> {
+        while self.slots.get(self.sent)?.publish.is_none() {
+            self.sent += 1;
+        }
+        let slot = self.slots.get(self.sent)?;
+        Some(Turn {
+            packet_id: self.id_at(self.sent),
+            publish: slot.publish.as_ref()?,
+            again: slot.tried,
+        })
+    }
+
+    /// The publish that was peeked at has been sent.
+    pub(super) fn advance(&mut self) {
+        if let Some(slot) = self.slots.get_mut(self.sent) {
+            slot.tried = true;
+            self.sent += 1;
+            self.unanswered += 1;
+        }
+    }
+
+    /// Takes out the publish that was peeked at, because it cannot be sent.
+    pub(super) fn remove_next(&mut self) -> Option<(u64, Publish)> {
+        self.finish(self.sent)
+    }
+
+    /// Takes out the publish that the broker has answered. `None` if none of this connection has this id.
+    pub(super) fn answered(&mut self, packet_id: u16) -> Option<(u64, Publish)> {
+        let front = u64::from(self.id_at(0));
+        let at = (u64::from(packet_id) + IDS - front) % IDS;
+        let at = usize::try_from(at)
+            .ok()
+            .filter(|at| *at < self.sent && packet_id != 0)?;
+        let done = self.finish(at)?;
+        self.unanswered -= 1;
+        Some(done)
+    }
+
+    fn finish(&mut self, at: usize) -> Option<(u64, Publish)> {
+        let slot = self.slots.get_mut(at)?;
+        let publish = slot.publish.take()?;
+        let number = slot.number;
+        self.live -= 1;
+        self.bytes -= publish.len();
+        while self
+            .slots
+            .front()
+            .is_some_and(|slot| slot.publish.is_none())
+        {
+            self.slots.pop_front();
+            self.first += 1;
+            self.sent = self.sent.saturating_sub(1);
+        }
+        Some((number, publish))
+    }
+
+    fn id_at(&self, at: usize) -> u16 {
+        // At most 65,535 by the remainder.
+        ((self.first + at as u64) % IDS + 1) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::options::QoS;
+
+    fn publish(number: u64) -> Publish {
+        Publish {
+            topic: Bytes::from_static(b"t"),
+            payload: number.to_string().into(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+        }
+    }
+
+    fn send(in_flight: &mut InFlight) -> Option<(u16, bool)> {
+        let turn = in_flight.peek()?;
+        let sent = (turn.packet_id, turn.again);
+        in_flight.advance();
+        Some(sent)
+    }
+
+    #[test]
+    fn an_id_is_free_again_only_after_its_turn() {
+        let mut in_flight = InFlight::default();
+        for number in 1..=IDS {
+            in_flight.push(number, publish(number));
+            assert_eq!(send(&mut in_flight), Some((number as u16, false)));
+        }
+        assert!(!in_flight.has_room());
+        assert_eq!(in_flight.answered(2).unwrap().0, 2);
+        assert!(!in_flight.has_room(), "the first is still unanswered");
+        assert_eq!(in_flight.answered(1).unwrap().0, 1);
+        in_flight.push(IDS + 1, publish(IDS + 1));
+        in_flight.push(IDS + 2, publish(IDS + 2));
+        assert_eq!(send(&mut in_flight), Some((1, false)));
+        assert_eq!(send(&mut in_flight), Some((2, false)));
+        assert!(!in_flight.has_room());
+        assert_eq!(in_flight.answered(1).unwrap().0, IDS + 1);
+    }
+
+    #[test]
+    fn unknown_and_repeated_answers_change_nothing() {
+        let mut in_flight = InFlight::default();
+        in_flight.push(1, publish(1));
+        in_flight.push(2, publish(2));
+        assert!(in_flight.answered(1).is_none(), "not sent yet");
+        send(&mut in_flight);
+        send(&mut in_flight);
+        for unknown in [0, 3, u16::MAX] {
+            assert!(in_flight.answered(unknown).is_none());
+        }
+        assert!(in_flight.answered(2).is_some());
+        assert!(in_flight.answered(2).is_none());
+        assert_eq!(
+            (in_flight.unanswered(), in_flight.len(), in_flight.oldest()),
+            (1, 1, Some(1))
+        );
+    }
+
+    proptest! {
+        /// Against a plain list of (id, number).
+        #[test]
+        fn agrees_with_a_list(steps in proptest::collection::vec((0_u8..10, 0_usize..50), 1..400)) {
+            let mut in_flight = InFlight::default();
+            let mut model: Vec<(u16, u64, bool)> = Vec::new();
+            let mut number = 0;
+            for (step, pick) in steps {
+                match step {
+                    0..4 => {
+                        number += 1;
+                        in_flight.push(number, publish(number));
+                        model.push((((number - 1) % IDS + 1) as u16, number, false));
+                    }
+                    4..7 => {
+                        let sent = send(&mut in_flight).map(|(id, _)| id);
+                        let expected = model.iter_mut().find(|(_, _, sent)| !sent);
+                        prop_assert_eq!(sent, expected.map(|entry| { entry.2 = true; entry.0 }));
+                    }
+                    7..9 => {
+                        if let Some(&(id, number, sent)) = model.get(pick) {
+                            let answered = in_flight.answered(id);
+                            prop_assert_eq!(answered.map(|(n, _)| n), sent.then_some(number));
+                            if sent { model.remove(pick); }
+                        }
+                    }
+                    _ => {
+                        in_flight.restart();
+                        model.iter_mut().for_each(|entry| entry.2 = false);
+                    }
+                }
+                prop_assert_eq!(in_flight.len(), model.len());
+                prop_assert_eq!(in_flight.oldest(), model.first().map(|entry| entry.1));
+                prop_assert_eq!(in_flight.unanswered(), model.iter().filter(|entry| entry.2).count());
+            }
+        }
+    }
+}

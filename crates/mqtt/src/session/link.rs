@@ -1,0 +1,259 @@
+//! What every connection has, whatever is sent over it.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+
+use super::heartbeat::Heartbeat;
+use crate::dial;
+use crate::error::{MqttError, ReasonCode};
+use crate::options::{ConnectOptions, ProtocolVersion};
+use crate::packet::{self, Batch, ConnAck, Control, Decoder, Limits, PINGREQ, ReadBuffer};
+
+/// Login, keep-alive, limits, and the bytes to write.
+#[derive(Debug)]
+pub struct Link {
+    options: ConnectOptions,
+    decoder: Decoder,
+    phase: Phase,
+    epoch: u64,
+    limits: Limits,
+    heartbeat: Heartbeat,
+    output: BytesMut,
+    /// How many bytes of this connection have left the output buffer at its front.
+    written: u64,
+    missing: usize,
+    goodbye: Option<MqttError>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// There is no transport.
+    Down,
+    /// CONNECT is on its way; the answer must come before this.
+    Login(Instant),
+    /// The broker has accepted the login.
+    Up,
+    /// DISCONNECT is on its way; nothing follows it.
+    Closing,
+}
+
+/// What the sessions make of a read.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    /// The broker has just accepted the login; whether it had a session.
+    pub(super) connected: Option<bool>,
+    pub(super) batch: Option<Batch>,
+    pub(super) acks: Vec<(u16, ReasonCode, Option<String>)>,
+    pub(super) subacks: Vec<(u16, Vec<ReasonCode>, Option<String>)>,
+}
+
+impl Link {
+    pub(super) fn new(options: ConnectOptions) -> Self {
+        Self {
+            decoder: Decoder::new(options.protocol, options.max_packet_size),
+            phase: Phase::Down,
+            epoch: 0,
+            limits: Limits::default(),
+            heartbeat: Heartbeat::new(Duration::ZERO, Instant::now()),
+            output: BytesMut::new(),
+            written: 0,
+            missing: 0,
+            goodbye: None,
+            options,
+        }
+    }
+
+    /// The options, with the client id that the broker assigned if it did.
+    pub fn options(&self) -> &ConnectOptions {
+        &self.options
+    }
+
+    /// Which connection this is: how many logins have succeeded.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether the broker has accepted the login and the connection has not ended.
+    pub fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    /// What the broker of this connection grants.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The bytes to write next. Tell [`wrote`](Self::wrote) how many were.
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// How many bytes the packet lacks whose beginning lies in the read buffer.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
+    /// The first `len` bytes of the output were written.
+    pub(super) fn wrote(&mut self, len: usize, now: Instant) {
+        self.output.advance(len);
+        self.written += len as u64;
+        self.heartbeat.wrote(self.written, now);
+    }
+
+    /// The offset within this connection up to which bytes were written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The offset within this connection up to which there is output.
+    pub(super) fn queued(&self) -> u64 {
+        self.written + self.output.len() as u64
+    }
+
+    pub(super) fn output_mut(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// Whether the socket is read. While it is not, the broker cannot be late.
+    pub fn set_reading(&mut self, reading: bool, now: Instant) {
+        self.heartbeat.set_reading(reading, now);
+    }
+
+    /// A transport is up: log in.
+    pub(super) fn begin(&mut self, now: Instant) -> Result<(), MqttError> {
+        self.end();
+        packet::connect(&self.options, self.clean_start(), &mut self.output)?;
+        self.phase = Phase::Login(now + self.options.connect_timeout);
+        self.heartbeat = Heartbeat::new(Duration::ZERO, now);
+        Ok(())
+    }
+
+    /// Only the first connection begins anew; later ones want the session back that the first one had. On 3.1.1 the
+    /// flag also decides whether there will be a session at all, so it cannot change.
+    fn clean_start(&self) -> bool {
+        let keeps_session =
+            self.options.protocol == ProtocolVersion::V5 && !self.options.session_expiry.is_zero();
+        self.options.clean_start && !(keeps_session && self.epoch > 0)
+    }
+
+    /// The transport is gone, and with it what was not written.
+    pub(super) fn end(&mut self) {
+        self.phase = Phase::Down;
+        self.output.clear();
+        self.written = 0;
+        self.missing = 0;
+        self.goodbye = None;
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        input: &mut ReadBuffer,
+        now: Instant,
+    ) -> Result<Received, MqttError> {
+        self.heartbeat.received(now);
+        let decoded = self.decoder.decode(input)?;
+        self.missing = decoded.missing;
+        let mut received = Received {
+            batch: decoded.batch,
+            acks: decoded.acks,
+            ..Received::default()
+        };
+        for control in decoded.control {
+            match control {
+                Control::ConnAck(ack) => received.connected = Some(self.connack(ack, now)?),
+                Control::SubAck(id, codes, message) => received.subacks.push((id, codes, message)),
+                Control::PingResp => {}
+                Control::Disconnect(reason, message) => {
+                    self.goodbye = Some(self.disconnected(reason, message));
+                }
+            }
+        }
+        let anything =
+            received.batch.is_some() || !received.acks.is_empty() || !received.subacks.is_empty();
+        if anything && matches!(self.phase, Phase::Login(_) | Phase::Down) {
+            return Err(MqttError::protocol("another packet before CONNACK"));
+        }
+        Ok(received)
+    }
+
+    fn connack(&mut self, ack: ConnAck, now: Instant) -> Result<bool, MqttError> {
+        if !matches!(self.phase, Phase::Login(_)) {
+            return Err(MqttError::protocol("a second CONNACK"));
+        }
+        let ack = dial::accepted(&self.options, ack)?;
+        self.phase = Phase::Up;
+        self.epoch += 1;
+        if let Some(id) = ack.assigned_client_id {
+            self.options.client_id = id;
+        }
+        let keep_alive = ack
+            .limits
+            .server_keep_alive
+            .unwrap_or(self.options.keep_alive);
+        self.heartbeat = Heartbeat::new(keep_alive, now);
+        self.limits = ack.limits;
+        Ok(ack.session_present)
+    }
+
+    fn disconnected(&self, reason: ReasonCode, message: Option<String>) -> MqttError {
+        if reason == ReasonCode::TAKEN_OVER {
+            return MqttError::TakenOver {
+                client_id: self.options.client_id.clone(),
+            };
+        }
+        MqttError::Disconnected { reason, message }
+    }
+
+    /// Whether the broker has said goodbye. Ask after what it sent before has been dealt with.
+    ///
+    /// # Errors
+    /// [`MqttError::Disconnected`] or [`MqttError::TakenOver`].
+    pub fn goodbye(&mut self) -> Result<(), MqttError> {
+        self.goodbye.take().map_or(Ok(()), Err)
+    }
+
+    /// What it means that the broker closed the transport now.
+    pub fn closed(&self) -> MqttError {
+        MqttError::ClosedByBroker {
+            address: self.options.address(),
+            before_login: matches!(self.phase, Phase::Login(_)),
+        }
+    }
+
+    /// When `tick` wants to be called next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Down | Phase::Closing => None,
+            Phase::Login(deadline) => Some(deadline),
+            Phase::Up => self.heartbeat.deadline(),
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) -> Result<(), MqttError> {
+        match self.phase {
+            Phase::Login(deadline) if now >= deadline => Err(MqttError::Timeout {
+                what: "CONNACK",
+                after: self.options.connect_timeout,
+            }),
+            Phase::Up if self.heartbeat.is_overdue(now) => Err(MqttError::Timeout {
+                what: "PINGRESP",
+                after: self.heartbeat.patience(),
+            }),
+            Phase::Up if self.heartbeat.ping_is_due(now) => {
+                self.output.extend_from_slice(&PINGREQ);
+                self.heartbeat.asked(self.queued(), now);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says goodbye; nothing is sent after it.
+    pub(super) fn finish(&mut self) {
+        if self.phase == Phase::Up {
+            packet::disconnect(&mut self.output);
+            self.phase = Phase::Closing;
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What is to be sent, and what of it the broker has not answered.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::Link;
+use super::in_flight::InFlight;
+use crate::error::{MqttError, ReasonCode};
+use crate::options::{ConnectOptions, QoS};
+use crate::packet::{Publish, ReadBuffer};
+
+/// Output beyond which nothing more is framed until some of it was written, in bytes.
+const OUTPUT_HIGH: usize = 256 * 1024;
+/// Unanswered publishes beyond which none is sent, in bytes of topic and payload.
+const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Unsent publishes beyond which no more are asked for.
+const QUEUE_MESSAGES_HIGH: usize = 3 * 1024;
+/// The same in bytes of topic and payload.
+const QUEUE_BYTES_HIGH: usize = 2 * 1024 * 1024;
+
+/// The session of one publisher, over all its connections.
+///
+/// A publish goes from the queue to the wire; one of QoS 1 is kept in flight until it is answered, one of QoS 0 until
+/// its last byte was written. Publishes are numbered 1, 2, 3 … in the order in which they were given.
+#[derive(Debug)]
+pub struct PublisherSession {
+    link: Link,
+    accepted: u64,
+    queue: VecDeque<(u64, Publish)>,
+    queue_bytes: usize,
+    in_flight: InFlight,
+    unwritten: VecDeque<Unwritten>,
+    resumed: bool,
+    refused: Vec<(u64, MqttError)>,
+}
+
+/// A QoS 0 publish in the output buffer.
+#[derive(Debug)]
+struct Unwritten {
+    number: u64,
+    /// Where its last byte lies within the connection.
+    end: u64,
+    publish: Publish,
+}
+
+impl PublisherSession {
+    /// A session that has nothing to send.
+    pub fn new(options: ConnectOptions) -> Self {
+        Self {
+            link: Link::new(options),
+            accepted: 0,
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            in_flight: InFlight::default(),
+            unwritten: VecDeque::new(),
+            resumed: false,
+            refused: Vec::new(),
+        }
+    }
+
+    /// The connection.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The connection.
+    pub fn link_mut(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    /// Whether more publishes should be given. Giving them anyway is safe but unbounded.
+    pub fn has_room(&self) -> bool {
+        self.queue.len() < QUEUE_MESSAGES_HIGH && self.queue_bytes < QUEUE_BYTES_HIGH
+    }
+
+    /// How many publishes are not done.
+    pub fn unfinished(&self) -> usize {
+        self.queue.len() + self.in_flight.len() + self.unwritten.len()
+    }
+
+    /// How many QoS 1 publishes are sent on this connection and not answered.
+    pub fn unanswered(&self) -> usize {
+        self.in_flight.unanswered()
+    }
+
+    /// All publishes up to this number are done: acknowledged, refused or (QoS 0) written.
+    pub fn completed(&self) -> u64 {
+        let queued = self.queue.front().map(|(number, _)| *number);
+        let unwritten = self.unwritten.front().map(|unwritten| unwritten.number);
+        [queued, unwritten, self.in_flight.oldest()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(self.accepted, |oldest| oldest - 1)
+    }
+
+    /// The publishes that were refused since the last call, with their numbers.
+    pub fn take_refused(&mut self) -> impl Iterator<Item = (u64, MqttError)> {
+        self.refused.drain(..)
+    }
+
+    /// Takes publishes, in their order.
+    pub fn publish(&mut self, batch: Vec<Publish>) {
+        for publish in batch {
+            self.accepted += 1;
+            self.queue_bytes += publish.len();
+            self.queue.push_back((self.accepted, publish));
+        }
+        self.pump();
+    }
+
+    /// A transport is up.
+    ///
+    /// # Errors
+    /// [`MqttError::Options`] if the login cannot be put into a packet.
+    pub fn begin(&mut self, now: Instant) -> Result<(), MqttError> {
+        self.end();
+        self.link.begin(now)
+    }
+
+    /// The transport is gone.
+    ///
+    /// A QoS 0 publish of which the last byte was not written cannot have been understood by the broker, so it may be
+    /// sent again without being sent twice.
+    pub fn end(&mut self) {
+        for Unwritten {
+            number, publish, ..
+        } in self.unwritten.drain(..).rev()
+        {
+            self.queue_bytes += publish.len();
+            self.queue.push_front((number, publish));
+        }
+        self.in_flight.restart();
+        self.link.end();
+    }
+
+    /// Takes what was read.
+    ///
+    /// # Errors
+    /// What ends this connection; if [`MqttError::is_fatal`], every other one too.
+    pub fn receive(&mut self, input: &mut ReadBuffer, now: Instant) -> Result<(), MqttError> {
+        let received = self.link.receive(input, now)?;
+        if let Some(session_present) = received.connected {
+            self.resumed = session_present;
+        }
+        if received.batch.is_some() {
+            return Err(MqttError::protocol("a message that was not subscribed to"));
+        }
+        for (id, reason, message) in received.acks {
+            match self.in_flight.answered(id) {
+                Some((number, publish)) if reason.is_error() => {
+                    self.refuse(number, &publish, reason, message);
+                }
+                Some(_) => {}
+                None => tracing::debug!(packet_id = id, "a PUBACK that answers nothing"),
+            }
+        }
+        self.pump();
+        Ok(())
+    }
+
+    /// The first `len` bytes of the output were written.
+    pub fn wrote(&mut self, len: usize, now: Instant) {
+        self.link.wrote(len, now);
+        while let Some(first) = self.unwritten.front()
+            && first.end <= self.link.written()
+        {
+            self.unwritten.pop_front();
+        }
+        self.pump();
+    }
+
+    /// Frames what may be sent now.
+    fn pump(&mut self) {
+        while self.link.is_up() && self.link.output().len() < OUTPUT_HIGH {
+            let progress = self.send_in_flight() || self.send_queued();
+            if !progress {
+                break;
+            }
+        }
+    }
+
+    /// Sends what waits in flight: new publishes, and those of an earlier connection.
+    fn send_in_flight(&mut self) -> bool {
+        if self.in_flight.unanswered() >= usize::from(self.link.limits().receive_maximum) {
+            return false;
+        }
+        let Some(turn) = self.in_flight.peek() else {
+            return false;
+        };
+        if let Some((reason, message)) = refusal(&self.link, turn.publish) {
+            if let Some((number, publish)) = self.in_flight.remove_next() {
+                self.refuse(number, &publish, reason, message);
+            }
+            return true;
+        }
+        let protocol = self.link.options().protocol;
+        let dup = turn.again && self.resumed;
+        turn.publish
+            .encode(protocol, turn.packet_id, dup, self.link.output_mut());
+        self.in_flight.advance();
+        true
+    }
+
+    /// Sends the front of the queue, or puts it into flight, once nothing older waits there to be sent again.
+    fn send_queued(&mut self) -> bool {
+        if self.in_flight.peek().is_some() {
+            return false;
+        }
+        let Some((_, publish)) = self.queue.front() else {
+            return false;
+        };
+        let at_least_once = publish.qos == QoS::AtLeastOnce;
+        if at_least_once && !self.may_fly() {
+            return false;
+        }
+        let refusal = refusal(&self.link, publish);
+        let Some((number, publish)) = self.queue.pop_front() else {
+            return false;
+        };
+        self.queue_bytes -= publish.len();
+        if let Some((reason, message)) = refusal {
+            self.refuse(number, &publish, reason, message);
+        } else if at_least_once {
+            self.in_flight.push(number, publish);
+            self.send_in_flight();
+        } else {
+            let protocol = self.link.options().protocol;
+            publish.encode(protocol, 0, false, self.link.output_mut());
+            self.unwritten.push_back(Unwritten {
+                number,
+                end: self.link.queued(),
+                publish,
+            });
+        }
+        true
+    }
+
+    /// Whether one more publish may wait for an answer: by the broker's receive maximum, the ids, and our memory.
+    fn may_fly(&self) -> bool {
+        let window = usize::from(self.link.limits().receive_maximum);
+        self.in_flight.unanswered() < window
+            && self.in_flight.has_room()
+            && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX
+    }
+
+    fn refuse(
+        &mut self,
+        number: u64,
+        publish: &Publish,
+        reason: ReasonCode,
+        message: Option<String>,
+    ) {
+        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        self.refused.push((
+            number,
+            MqttError::Refused {
+                topic,
+                reason,
+                message,
+            },
+        ));
+    }
+
+    /// When [`tick`](Self::tick) wants to be called next.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.link.deadline()
+    }
+
+    /// Time has passed.
+    ///
+    /// # Errors
+    /// [`MqttError::Timeout`] if the broker did not answer.
+    pub fn tick(&mut self, now: Instant) -> Result<(), MqttError> {
+        self.link.tick(now)
+    }
+
+    /// Says goodbye after what was framed.
+    pub fn finish(&mut self) {
+        self.link.finish();
+    }
+}
+
+/// Why a publish must not be sent to this broker at all.
+fn refusal(link: &Link, publish: &Publish) -> Option<(ReasonCode, Option<String>)> {
+    let limits = link.limits();
+    if publish.topic.is_empty() || publish.topic.len() > usize::from(u16::MAX) {
+        let message = "a topic has 1 to 65535 bytes".to_owned();
+        return Some((ReasonCode::TOPIC_NAME_INVALID, Some(message)));
+    }
+    let len = publish.packet_len(link.options().protocol);
+    if len > limits.max_packet_size as usize {
+        let message = format!(
+            "the packet would have {len} bytes, the broker takes {}",
+            limits.max_packet_size
+        );
+        return Some((ReasonCode::PACKET_TOO_LARGE, Some(message)));
+    }
+    if publish.qos > limits.max_qos {
+        let message = format!("the broker takes QoS {} at most", limits.max_qos.level());
+        return Some((ReasonCode::QOS_NOT_SUPPORTED, Some(message)));
+    }
+    if publish.retain && !limits.retain_available {
+        let message = "the broker keeps no retained messages".to_owned();
+        return Some((ReasonCode::RETAIN_NOT_SUPPORTED, Some(message)));
+    }
+    None
+}
