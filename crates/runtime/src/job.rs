@@ -15,6 +15,7 @@ use headwater_connector::{
     Connection, Metrics, Operator, OperatorError, Registry, SinkOperator, TaskContext,
 };
 use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+use timely::worker::Worker;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
@@ -398,21 +399,27 @@ fn start_workers(job_id: &str, blueprint: Blueprint) -> oneshot::Receiver<()> {
     workers_done
 }
 
+/// Reports a panic: a peer does not notice by itself that a worker has panicked, and would wait for ever.
+fn guard(worker: &mut Worker, fate: &Fate, run: impl FnOnce(&mut Worker)) {
+    let index = worker.index();
+    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| run(worker))) {
+        fate.fail(JobError::Panicked {
+            place: format!("worker {index}"),
+            message: panic_message(panic.as_ref()),
+        });
+    }
+}
+
 fn run_workers(blueprint: Blueprint, fate: &Arc<Fate>) {
     let config = match blueprint.ends.len() {
         1 => timely::Config::thread(),
         workers => timely::Config::process(workers),
     };
     let guards = timely::execute(config, move |worker| {
-        let index = worker.index();
-        // a peer does not notice by itself that a worker has panicked, so every worker reports its own
-        let run = AssertUnwindSafe(|| worker::run(worker, &blueprint));
-        if let Err(panic) = std::panic::catch_unwind(run) {
-            blueprint.fate.fail(JobError::Panicked {
-                place: format!("worker {index}"),
-                message: panic_message(panic.as_ref()),
-            });
-        }
+        guard(worker, &blueprint.fate, |worker| {
+            worker::run(worker, &blueprint)
+        });
+        guard(worker, &blueprint.fate, worker::stop);
     });
     match guards {
         Ok(guards) => {

@@ -72,6 +72,10 @@ pub(crate) fn run(worker: &mut Worker, blueprint: &Blueprint) {
         worker.step_or_park(None);
         sources.iter().for_each(Source::release);
     }
+}
+
+/// Ends whatever still runs on this worker, for timely would go on stepping it.
+pub(crate) fn stop(worker: &mut Worker) {
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
     }
@@ -151,16 +155,17 @@ impl<'a, 'scope> Builder<'a, 'scope> {
     }
 
     fn source(&mut self, id: NodeId, name: &str) -> Stream<'scope, u64, Rows> {
+        // all workers must build the same graph, so the probe is there with or without a share of the source
+        let accepted = ProbeHandle::new();
+        self.accepted.insert(id, accepted.clone());
         let Some((mut inlet, gauge)) = self.ends.sources.remove(&id) else {
             return no_rows(self.scope, name);
         };
-        let accepted = ProbeHandle::new();
         // the sender moves out; a closed channel in its place would end the task, so it is the inlet that is rebuilt
         let durable = std::mem::replace(&mut inlet.durable, tokio::sync::watch::Sender::default());
         let acks = Acks::new(durable, gauge);
         let clock = self.blueprint.clock.clone();
         let (stream, handle) = source_rows(self.scope, name, inlet, acks, clock);
-        self.accepted.insert(id, accepted.clone());
         self.sources.push(Source {
             acks: handle.acks,
             activator: handle.activator,
