@@ -1,0 +1,210 @@
+//! The options of MQTT tables as Rust types, and connections made of them.
+//!
+//! The types come from `schemas/mqtt/*.json`. Here they become [`ConnectOptions`]: environment variables are put in,
+//! the URL is taken apart ([`endpoint`]), certificates are read. All errors name the option.
+
+pub mod endpoint;
+
+use std::time::Duration;
+
+use headwater_connector::config::{ConfigError, VarStr, without_password};
+
+use crate::error::MqttError;
+use crate::options::{ConnectOptions, Password, QoS};
+use crate::tls::{self, TlsParts};
+use endpoint::Endpoint;
+
+pub use profile::{MqttProfile, ProtocolVersion, TlsOptions};
+pub use table::{MqttTable, QualityOfService, SinkOptions, SourceOptions, TableType};
+
+/// `schemas/mqtt/profile.json`.
+pub const PROFILE_SCHEMA: &str = include_str!("../../../schemas/mqtt/profile.json");
+
+/// `schemas/mqtt/table.json`.
+pub const TABLE_SCHEMA: &str = include_str!("../../../schemas/mqtt/table.json");
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from the schema"
+)]
+mod profile {
+    use headwater_connector::config::VarStr;
+
+    typify::import_types!(
+        schema = "../../schemas/mqtt/profile.json",
+        convert = { { type = "string", format = "var-str" } = VarStr }
+    );
+}
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from the schema"
+)]
+mod table {
+    typify::import_types!(schema = "../../schemas/mqtt/table.json");
+}
+
+/// How long the broker keeps the session of a source at QoS 1 that is away, unless the table says otherwise.
+const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
+
+impl From<QualityOfService> for QoS {
+    fn from(qos: QualityOfService) -> Self {
+        match qos {
+            QualityOfService::AtMostOnce => Self::AtMostOnce,
+            QualityOfService::AtLeastOnce => Self::AtLeastOnce,
+        }
+    }
+}
+
+/// The connection that a profile describes, under this client id, with a session that ends with it.
+///
+/// # Errors
+/// Environment variables that are not set, a URL that is none, certificates that cannot be read.
+pub fn connect_options(
+    profile: &MqttProfile,
+    client_id: String,
+) -> Result<ConnectOptions, ConfigError> {
+    let endpoint = endpoint(profile)?;
+    let mut options = ConnectOptions::new(endpoint.host.clone(), endpoint.port, client_id);
+    options.tls = match (endpoint.tls, &profile.tls) {
+        (true, parts) => Some(tls(&endpoint.host, parts.as_ref())?),
+        (false, None) => None,
+        (false, Some(_)) => {
+            let message = "tls.* is given, but the scheme of 'url' means no TLS; use mqtts://";
+            return Err(ConfigError::new(Some("url"), message));
+        }
+    };
+    options.protocol = match profile.protocol_version {
+        ProtocolVersion::X311 => crate::options::ProtocolVersion::V311,
+        ProtocolVersion::X5 => crate::options::ProtocolVersion::V5,
+    };
+    options.username = either("username", endpoint.username, profile.username.as_ref())?;
+    options.password =
+        either("password", endpoint.password, profile.password.as_ref())?.map(Password::new);
+    options.keep_alive = Duration::from_secs(u64::from(profile.keep_alive_seconds));
+    options.connect_timeout = Duration::from_secs(profile.connect_timeout_seconds.get());
+    options.max_packet_size = profile.max_packet_size;
+    options
+        .check()
+        .map_err(|e| ConfigError::new(None, e.to_string()))?;
+    Ok(options)
+}
+
+/// The connection of a source: at QoS 1 its session outlives it, so that what was not acknowledged comes again.
+///
+/// # Errors
+/// As [`connect_options`].
+pub fn source_options(
+    profile: &MqttProfile,
+    qos: QoS,
+    source: &SourceOptions,
+    client_id: String,
+) -> Result<ConnectOptions, ConfigError> {
+    let mut options = connect_options(profile, client_id)?;
+    let expiry = source.session_expiry_seconds.unwrap_or(match qos {
+        QoS::AtMostOnce => 0,
+        QoS::AtLeastOnce => SESSION_EXPIRY_SECONDS,
+    });
+    options.clean_start = expiry == 0;
+    options.session_expiry = Duration::from_secs(expiry.into());
+    options.receive_maximum = source.receive_maximum.get();
+    Ok(options)
+}
+
+fn endpoint(profile: &MqttProfile) -> Result<Endpoint, ConfigError> {
+    let url = resolve("url", &profile.url)?;
+    Endpoint::parse(&url).map_err(|reason| {
+        let message = format!("option 'url': '{}' {reason}", without_password(&url));
+        ConfigError::new(Some("url"), message)
+    })
+}
+
+fn tls(host: &str, options: Option<&TlsOptions>) -> Result<crate::options::Tls, ConfigError> {
+    let mut parts = TlsParts::default();
+    let mut name = host;
+    if let Some(options) = options {
+        let text = |option: &str, value: &Option<VarStr>| {
+            value
+                .as_ref()
+                .map(|value| resolve(option, value))
+                .transpose()
+        };
+        parts.ca = text("tls.ca", &options.ca)?;
+        parts.cert = text("tls.cert", &options.cert)?;
+        parts.key = text("tls.key", &options.key)?;
+        parts.alpn = options.alpn.clone();
+        parts.insecure_skip_verify = options.insecure_skip_verify;
+        name = options.server_name.as_deref().unwrap_or(host);
+    }
+    tls::configure(name, &parts).map_err(|e| {
+        let message = match e {
+            MqttError::Options(message) => message,
+            other => other.chain(),
+        };
+        ConfigError::new(Some("tls"), message)
+    })
+}
+
+/// A part of the login that may stand in the URL or in an option of its own, but not in both.
+fn either(
+    option: &str,
+    in_url: Option<String>,
+    given: Option<&VarStr>,
+) -> Result<Option<String>, ConfigError> {
+    match (in_url, given) {
+        (Some(_), Some(_)) => {
+            let message =
+                format!("option '{option}' is also given within 'url'; remove one of them");
+            Err(ConfigError::new(Some(option), message))
+        }
+        (in_url, None) => Ok(in_url),
+        (None, Some(given)) => resolve(option, given).map(Some),
+    }
+}
+
+fn resolve(option: &str, value: &VarStr) -> Result<String, ConfigError> {
+    value
+        .resolve()
+        .map_err(|e| ConfigError::new(Some(option), format!("option '{option}': {e}")))
+}
+
+/// What can be known of a profile before it is used: all of it, unless the environment is still to be set.
+///
+/// # Errors
+/// As [`connect_options`], save for environment variables that are not set.
+pub fn check_profile(profile: &MqttProfile) -> Result<(), ConfigError> {
+    if profile.url.resolve().is_err() {
+        return Ok(());
+    }
+    let endpoint = endpoint(profile)?;
+    if !endpoint.tls && profile.tls.is_some() {
+        let message = "tls.* is given, but the scheme of 'url' means no TLS; use mqtts://";
+        return Err(ConfigError::new(Some("url"), message));
+    }
+    Ok(())
+}
+
+/// `<prefix>_<job>_<operator>_<subtask>`, of characters that every broker takes. Stable across restarts. Not cut to the
+/// 23 characters that a broker of MQTT 3.1.1 may insist on: two clients with one id would throw each other out.
+pub fn client_id(prefix: &str, job: &str, operator: &str, subtask: usize) -> String {
+    let id = format!("{prefix}_{job}_{operator}_{subtask}");
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if id.chars().all(plain) {
+        return id;
+    }
+    // Different names must not become one, so what was replaced still tells in the hash.
+    let replaced: String = id.chars().map(|c| if plain(c) { c } else { '-' }).collect();
+    format!("{replaced}_{:08x}", fnv1a(&id))
+}
+
+fn fnv1a(text: &str) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    text.bytes().fold(0x811c_9dc5, step)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Profiles become connections.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn profile(value: Value) -> MqttProfile {
+    serde_json::from_value(value).unwrap()
+}
+
+fn error(value: Value) -> String {
+    let result = connect_options(&profile(value), "id".to_owned());
+    result.err().unwrap().to_string()
+}
+
+#[test]
+fn defaults_come_from_the_schema() {
+    let options = connect_options(&profile(json!({"url": "mqtt://h"})), "id".to_owned()).unwrap();
+    assert_eq!((options.host.as_str(), options.port), ("h", 1883));
+    assert_eq!(options.protocol, crate::options::ProtocolVersion::V5);
+    assert_eq!(options.keep_alive, Duration::from_secs(30));
+    assert_eq!(options.max_packet_size, 268_435_460);
+    assert!(options.clean_start && options.tls.is_none());
+}
+
+#[test]
+fn a_source_keeps_its_session_at_qos_1_only() {
+    let profile = profile(json!({"url": "mqtt://h", "protocol_version": "3.1.1"}));
+    let of = |qos, source: Value| {
+        let source: SourceOptions = serde_json::from_value(source).unwrap();
+        let options = source_options(&profile, qos, &source, "id".to_owned()).unwrap();
+        (
+            options.clean_start,
+            options.session_expiry.as_secs(),
+            options.receive_maximum,
+        )
+    };
+    assert_eq!(of(QoS::AtMostOnce, json!({})), (true, 0, 65_535));
+    assert_eq!(of(QoS::AtLeastOnce, json!({})), (false, 86_400, 65_535));
+    let short = json!({"session_expiry_seconds": 0, "receive_maximum": 7});
+    assert_eq!(of(QoS::AtLeastOnce, short), (true, 0, 7));
+}
+
+#[test]
+fn the_login_stands_in_the_url_or_beside_it() {
+    let options = |value| connect_options(&profile(value), "id".to_owned()).unwrap();
+    let in_url = options(json!({"url": "mqtt://u:p@h"}));
+    let beside = options(json!({"url": "mqtt://h", "username": "u", "password": "p"}));
+    assert_eq!(in_url.username.as_deref(), Some("u"));
+    assert_eq!(in_url.password, beside.password);
+    assert_eq!(in_url.username, beside.username);
+}
+
+#[test]
+fn what_is_wrong_is_told_by_option_and_without_secrets() {
+    insta::assert_snapshot!(error(json!({"url": "mqtt://u:geheim@h", "password": "p"})), @"option 'password' is also given within 'url'; remove one of them");
+    insta::assert_snapshot!(error(json!({"url": "mqtt://u:gehe/im@h"})), @"option 'url': 'mqtt://u:***@h' is no valid URL: invalid port number");
+    insta::assert_snapshot!(error(json!({"url": "mqtt://h", "password": "{{ HEADWATER_NOT_SET }}"})), @"option 'password': the environment variable 'HEADWATER_NOT_SET' is not set; set it before starting headwater");
+    insta::assert_snapshot!(error(json!({"url": "mqtt://h", "tls": {"ca": "x"}})), @"tls.* is given, but the scheme of 'url' means no TLS; use mqtts://");
+    insta::assert_snapshot!(error(json!({"url": "mqtts://h", "tls": {"ca": "/does/not/exist"}})), @"tls.ca: cannot read '/does/not/exist': No such file or directory (os error 2)");
+    insta::assert_snapshot!(error(json!({"url": "mqtts://h", "tls": {"key": "-----BEGIN x", "cert": "-----BEGIN y", "insecure_skip_verify": true}})), @"tls.cert is not valid PEM: illegal section start: [45, 45, 45, 45, 45, 66, 69, 71, 73, 78, 32, 121]");
+}
+
+#[test]
+fn client_ids_are_plain_stable_and_distinct() {
+    assert_eq!(
+        client_id("hw", "job-1", "readings", 0),
+        "hw_job-1_readings_0"
+    );
+    let dotted = client_id("hw", "j", "a.b", 0);
+    assert_eq!(dotted, client_id("hw", "j", "a.b", 0));
+    assert!(dotted.starts_with("hw_j_a-b_0_"), "{dotted}");
+    assert_ne!(dotted, client_id("hw", "j", "a/b", 0));
+}
