@@ -83,7 +83,7 @@ impl BadPayload {
     }
 }
 
-/// Displays at most so many bytes of something, without control characters.
+/// Displays at most so many bytes of something, without invisible characters.
 pub(crate) struct Excerpt<'a>(pub(crate) &'a [u8], pub(crate) usize);
 
 impl fmt::Display for Excerpt<'_> {
@@ -95,7 +95,7 @@ impl fmt::Display for Excerpt<'_> {
         let shown = &bytes[..floor_char(bytes, limit)];
         for c in String::from_utf8_lossy(shown).chars() {
             match c {
-                c if c.is_control() => write!(f, "{}", c.escape_default())?,
+                c if c.is_control() || c == '\u{feff}' => write!(f, "{}", c.escape_default())?,
                 c => write!(f, "{c}")?,
             }
         }

@@ -94,21 +94,32 @@ fn found(bytes: &[u8], at: usize) -> String {
     match rest[0] {
         b'{' => "an object".to_owned(),
         b'[' => "an array".to_owned(),
-        first => {
-            let mut end = Scanner::at(bytes, at);
-            let token = match end.skip_value() {
-                Ok(()) => &bytes[at..end.position()],
-                Err(_) if first.is_ascii_alphanumeric() => word(rest),
-                Err(_) => &rest[..1],
+        b'"' => {
+            // Only what cannot ask for this very function again.
+            let mut scanner = Scanner::at(bytes, at);
+            let token = match scanner.string() {
+                Ok(_) => &bytes[at..scanner.position()],
+                Err(_) => rest,
             };
             Excerpt(token, QUOTE_BYTES).to_string()
         }
+        _ => Excerpt(word(rest), QUOTE_BYTES).to_string(),
     }
 }
 
-/// What a person would call one word.
+/// What a person would call one word or one character.
 fn word(rest: &[u8]) -> &[u8] {
     let part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'_');
     let len = rest.iter().take_while(|b| part(b)).count();
-    &rest[..len]
+    let is_continued = |b: &u8| b & 0xC0 == 0x80;
+    match len {
+        0 => {
+            &rest[..1 + rest[1..]
+                .iter()
+                .take(3)
+                .take_while(|b| is_continued(b))
+                .count()]
+        }
+        _ => &rest[..len],
+    }
 }
