@@ -10,6 +10,7 @@
 mod certificates;
 mod client;
 mod mosquitto;
+pub mod slt;
 mod wait;
 mod wire;
 
