@@ -70,10 +70,16 @@ pub(crate) async fn follow(
     mut status: Option<StatusLine>,
 ) -> Option<Outcome> {
     let mut redraw = tokio::time::interval(status::INTERVAL);
-    let mut stopping = false;
+    let (mut opened, mut stopping) = (false, false);
     let outcome = loop {
         tokio::select! {
             outcome = job.wait() => break Some(outcome),
+            () = job.opened(), if !opened => {
+                opened = true;
+                if job.outcome().is_none() {
+                    tracing::info!("all sources and sinks are connected");
+                }
+            }
             () = interrupts.next() => {
                 if stopping {
                     break None;

@@ -1,0 +1,142 @@
+//! Nothing is lost at QoS 1: not when Headwater is killed, not when the broker is.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test"
+)]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its part of the support module"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use headwater_testkit::{Mosquitto, TestClient};
+use support::{Headwater, file};
+
+const MESSAGES: usize = 6000;
+const QUIET: Duration = Duration::from_secs(30);
+
+fn pipeline(url: &str, protocol: &str) -> String {
+    format!(
+        "CREATE TABLE numbers (n BIGINT NOT NULL) WITH (
+           connector = 'mqtt', type = 'source', url = '{url}', topic = 'numbers/+',
+           qos = 'AtLeastOnce', protocol_version = '{protocol}', format = 'json');
+         CREATE TABLE doubles WITH (
+           connector = 'mqtt', type = 'sink', url = '{url}', topic = 'doubles',
+           qos = 'AtLeastOnce', protocol_version = '{protocol}', format = 'json');
+         INSERT INTO doubles SELECT n, n * 2 AS twice FROM numbers;"
+    )
+}
+
+fn broker() -> Mosquitto {
+    Mosquitto::builder()
+        .persistence()
+        .line("autosave_interval 1")
+        .line("autosave_on_changes true")
+        .start()
+        .unwrap()
+}
+
+/// Publishes in steps, so that the kills fall into the middle of the stream.
+async fn publish(client: &TestClient, numbers: std::ops::Range<usize>) {
+    let payloads = numbers.map(|n| format!("{{\"n\":{n}}}"));
+    client
+        .publish_many("numbers/one", payloads, 1)
+        .await
+        .unwrap();
+}
+
+/// Receives until every number has arrived at least once.
+async fn receive_until(results: &mut TestClient, seen: &mut BTreeSet<usize>, count: usize) {
+    while seen.len() < count {
+        let message = match results.recv(QUIET).await {
+            Ok(message) => message,
+            Err(error) => {
+                let missing: Vec<_> = (0..count).filter(|n| !seen.contains(n)).take(10).collect();
+                panic!(
+                    "{} of {count} arrived, missing {missing:?}…: {error:#}",
+                    seen.len()
+                );
+            }
+        };
+        let text = message.text();
+        let n: usize = text
+            .trim_start_matches("{\"n\":")
+            .split(',')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert_eq!(text, format!("{{\"n\":{n},\"twice\":{}}}", 2 * n));
+        seen.insert(n);
+    }
+}
+
+async fn headwater_is_killed(protocol: &str) {
+    let broker = broker();
+    let dir = tempfile::tempdir().unwrap();
+    let sql = file(dir.path(), "crash.sql", &pipeline(&broker.url(), protocol));
+    let args = ["run", sql.to_str().unwrap()];
+    let mut headwater = Headwater::running(&args);
+    let mut results = TestClient::connect(&broker).await.unwrap();
+    results.subscribe("doubles", 1).await.unwrap();
+    let publisher = TestClient::connect(&broker).await.unwrap();
+    let mut seen = BTreeSet::new();
+    for step in 0..4 {
+        let numbers = step * MESSAGES / 4..(step + 1) * MESSAGES / 4;
+        // half of a step has come through when it is killed, the rest is under way or queued
+        let killed_at = seen.len() + numbers.len() / 2;
+        tokio::join!(
+            publish(&publisher, numbers),
+            receive_until(&mut results, &mut seen, killed_at)
+        );
+        headwater.kill();
+        headwater = Headwater::running(&args);
+    }
+    receive_until(&mut results, &mut seen, MESSAGES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_headwater_is_killed() {
+    headwater_is_killed("5").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_headwater_is_killed_on_3_1_1() {
+    headwater_is_killed("3.1.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_the_broker_restarts() {
+    let mut broker = broker();
+    let dir = tempfile::tempdir().unwrap();
+    let sql = file(dir.path(), "restart.sql", &pipeline(&broker.url(), "5"));
+    let headwater = Headwater::running(&["run", sql.to_str().unwrap()]);
+    let session = || TestClient::builder().session("the-results");
+    let mut results = session().connect(broker.plain_addr()).await.unwrap();
+    results.subscribe("doubles", 1).await.unwrap();
+    let mut seen = BTreeSet::new();
+    for step in 0..3 {
+        let publisher = TestClient::connect(&broker).await.unwrap();
+        let numbers = step * MESSAGES / 3..(step + 1) * MESSAGES / 3;
+        let some = seen.len() + numbers.len() / 3;
+        tokio::join!(
+            publish(&publisher, numbers),
+            receive_until(&mut results, &mut seen, some)
+        );
+        // it keeps what it has accepted in its database, as a broker of that name should
+        broker.restart().unwrap();
+        results = session().connect(broker.plain_addr()).await.unwrap();
+    }
+    receive_until(&mut results, &mut seen, MESSAGES).await;
+    headwater.signal(rustix::process::Signal::INT);
+    let finished = headwater.finish();
+    assert!(finished.status.success(), "{}", finished.stderr);
+}
