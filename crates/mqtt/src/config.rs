@@ -118,7 +118,12 @@ pub fn source_options(
 fn endpoint(profile: &MqttProfile) -> Result<Endpoint, ConfigError> {
     let url = resolve("url", &profile.url)?;
     Endpoint::parse(&url).map_err(|reason| {
-        let message = format!("option 'url': '{}' {reason}", without_password(&url));
+        let shown = match url.contains("://") || !url.contains('@') {
+            true => without_password(&url),
+            // Without a scheme it cannot be told where a password ends.
+            false => "***".into(),
+        };
+        let message = format!("option 'url': '{shown}' {reason}");
         ConfigError::new(Some("url"), message)
     })
 }

@@ -13,17 +13,23 @@
 //! Both handles reconnect by themselves for as long as the fault may pass; what comes out as an error is final.
 
 pub mod config;
+pub mod connector;
 pub mod dial;
 mod driver;
 pub mod error;
+pub mod metadata;
 pub mod options;
 pub mod packet;
+pub mod probe;
 pub mod publisher;
 pub mod session;
+pub mod sink;
+pub mod source;
 pub mod subscriber;
 pub mod tls;
 pub mod topic;
 
+pub use connector::MqttConnector;
 pub use error::{MqttError, ReasonCode};
 pub use options::{ConnectOptions, Password, ProtocolVersion, QoS, Subscription, Tls};
 pub use packet::{Inbound, Message, Properties, Property, Publish};

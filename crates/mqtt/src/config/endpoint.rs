@@ -17,6 +17,8 @@ pub struct Endpoint {
     pub password: Option<String>,
 }
 
+const ENCODE: &str = "in a password, write '/' as %2F, '?' as %3F, '#' as %23 and '@' as %40";
+
 impl Endpoint {
     /// Takes a URL apart.
     ///
@@ -34,7 +36,10 @@ impl Endpoint {
             });
         };
         let tls = scheme_tls(&scheme.to_ascii_lowercase())?;
-        let url = Url::parse(text).map_err(|e| format!("is no valid URL: {e}"))?;
+        let url = Url::parse(text).map_err(|e| match rest.contains('@') {
+            true => format!("is no valid URL: {e}; {ENCODE}"),
+            false => format!("is no valid URL: {e}"),
+        })?;
         let host = match url.host() {
             Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
             Some(Host::Ipv4(address)) => address.to_string(),
@@ -72,10 +77,9 @@ fn scheme_tls(scheme: &str) -> Result<bool, String> {
 fn beyond_host(rest: &str) -> String {
     match rest.contains('@') {
         // A password with a '/' would otherwise be read as host and path.
-        true => "has more than host and port; in a password, write '/' as %2F, '?' as %3F and '#' as %23",
-        false => "has more than host and port; the topic belongs into the option 'topic'",
+        true => format!("has more than host and port; {ENCODE}"),
+        false => "has more than host and port; the topic belongs into the option 'topic'".to_owned(),
     }
-    .to_owned()
 }
 
 /// Percent-decoding; `None` for what does not become UTF-8.

@@ -1,0 +1,155 @@
+//! MQTT as a connector: what the engine registers.
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use headwater_connector::config::ConfigError;
+use headwater_connector::{
+    Connection, ConnectionType, Connector, ConnectorMetadata, MetadataDef, Operator,
+    OperatorConfig, Progress, TableSchema, TaskContext,
+};
+use headwater_format::{Decoder, Encoder, FormatConfig};
+
+use crate::config::{self, MqttProfile, MqttTable, PROFILE_SCHEMA, TABLE_SCHEMA, TableType};
+use crate::metadata::{self, MqttMetadata};
+use crate::probe;
+use crate::sink::MqttSink;
+use crate::source::MqttSource;
+use crate::topic::{TopicError, TopicPattern, check_name};
+
+/// Tables over MQTT topics.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MqttConnector;
+
+impl Connector for MqttConnector {
+    type ProfileT = MqttProfile;
+    type TableT = MqttTable;
+
+    fn name(&self) -> &'static str {
+        "mqtt"
+    }
+
+    fn metadata(&self) -> ConnectorMetadata {
+        ConnectorMetadata {
+            id: "mqtt",
+            name: "MQTT",
+            description: "Read from and write to the topics of an MQTT broker (3.1.1 and 5)",
+            source: true,
+            sink: true,
+            testing: true,
+            format: true,
+            profile_schema: Some(PROFILE_SCHEMA),
+            table_schema: TABLE_SCHEMA,
+        }
+    }
+
+    fn metadata_defs(&self) -> Vec<MetadataDef> {
+        metadata::defs()
+    }
+
+    fn table_type(&self, _profile: &MqttProfile, table: &MqttTable) -> ConnectionType {
+        match table.type_ {
+            TableType::Source(_) => ConnectionType::Source,
+            TableType::Sink(_) => ConnectionType::Sink,
+        }
+    }
+
+    fn from_config(
+        &self,
+        name: &str,
+        profile: MqttProfile,
+        table: MqttTable,
+        schema: TableSchema,
+        format: FormatConfig,
+    ) -> Result<Connection, ConfigError> {
+        config::check_profile(&profile)?;
+        let connection_type = self.table_type(&profile, &table);
+        let description = match connection_type {
+            ConnectionType::Source => check_source(&table, &schema, &format)?,
+            ConnectionType::Sink => check_sink(&table, &schema, &format)?,
+        };
+        let json = |e: serde_json::Error| ConfigError::new(None, e.to_string());
+        Ok(Connection {
+            connector: self.name().to_owned(),
+            name: name.to_owned(),
+            connection_type,
+            profile: serde_json::to_value(&profile).map_err(json)?,
+            table: serde_json::to_value(&table).map_err(json)?,
+            config: OperatorConfig { schema, format },
+            description,
+        })
+    }
+
+    fn test_profile(
+        &self,
+        profile: MqttProfile,
+        progress: Progress,
+    ) -> Option<BoxFuture<'static, bool>> {
+        Some(probe::test_profile(profile, progress).boxed())
+    }
+
+    fn test(
+        &self,
+        _name: &str,
+        profile: MqttProfile,
+        table: MqttTable,
+        _config: &OperatorConfig,
+        progress: Progress,
+    ) -> Option<BoxFuture<'static, bool>> {
+        Some(probe::test_table(profile, table, progress).boxed())
+    }
+
+    fn make_operator(
+        &self,
+        profile: MqttProfile,
+        table: MqttTable,
+        config: OperatorConfig,
+        context: TaskContext,
+    ) -> anyhow::Result<Operator> {
+        Ok(match &table.type_ {
+            TableType::Source(source) => {
+                let source = MqttSource::start(&profile, &table, source, &config, context)?;
+                Operator::Source(Box::new(source))
+            }
+            TableType::Sink(sink) => {
+                let sink = MqttSink::start(&profile, &table, sink, &config, context)?;
+                Operator::Sink(Box::new(sink))
+            }
+        })
+    }
+}
+
+fn check_source(
+    table: &MqttTable,
+    schema: &TableSchema,
+    format: &FormatConfig,
+) -> Result<String, ConfigError> {
+    let pattern = TopicPattern::parse(&table.topic).map_err(|e| wrong_topic(&e))?;
+    MqttMetadata::new(schema, &pattern)?;
+    Decoder::new(format, schema.payload_schema()).map_err(|e| wrong_format(&e))?;
+    Ok(format!("MqttSource<{pattern}>"))
+}
+
+fn check_sink(
+    table: &MqttTable,
+    schema: &TableSchema,
+    format: &FormatConfig,
+) -> Result<String, ConfigError> {
+    check_name(&table.topic).map_err(|e| wrong_topic(&e))?;
+    if let Some((_, _, field)) = schema.metadata().next() {
+        let message = format!("column '{}': a sink has no metadata columns", field.name());
+        return Err(ConfigError::new(None, message));
+    }
+    // A sink without columns takes those of its query, and is checked again then.
+    if !schema.columns.is_empty() {
+        Encoder::new(format, schema.payload_schema()).map_err(|e| wrong_format(&e))?;
+    }
+    Ok(format!("MqttSink<{}>", table.topic))
+}
+
+fn wrong_topic(error: &TopicError) -> ConfigError {
+    ConfigError::new(Some("topic"), format!("option 'topic': {error}"))
+}
+
+fn wrong_format(error: &headwater_format::FormatError) -> ConfigError {
+    ConfigError::new(Some("format"), error.to_string())
+}

@@ -1,0 +1,279 @@
+//! Connection tests: each step towards a message that went to the broker and came back.
+//!
+//! ```text
+//! resolve → connect → tls → login → subscribe → publish → receive
+//! ```
+//!
+//! A test must do no harm. Its client id is its own, so that it takes over nobody's session; its session ends with the
+//! connection. The probe goes to `headwater/probe/<client id>`, is never retained, and carries the user property
+//! `headwater-probe` (MQTT 5), by which our own sources know and drop it. A shared filter is tried without its group,
+//! since a member of the group would take messages from the others.
+//!
+//! What an ACL may forbid without the table being any worse (reading the probe back; publishing it, for a source) is a
+//! warning. The whole test takes at most [`TIME_LIMIT`].
+
+mod explain;
+mod wire;
+
+use std::time::Duration;
+
+use headwater_connector::{Progress, StepStatus};
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{self, MqttProfile, MqttTable, TableType};
+use crate::dial;
+use crate::error::MqttError;
+use crate::options::{ConnectOptions, QoS};
+use crate::packet::Message;
+use crate::topic::{TopicPattern, unshared};
+use wire::{Answer, Wire};
+
+/// The most time that a test takes.
+pub const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a probe that the broker took may need to come back.
+const RETURN_LIMIT: Duration = Duration::from_secs(3);
+
+/// Where probes go: this, and the client id.
+pub const TOPIC_PREFIX: &str = "headwater/probe/";
+
+/// The user property by which a probe is known.
+pub const USER_PROPERTY: &str = "headwater-probe";
+
+const PAYLOAD: &[u8] = b"headwater connection test";
+
+/// Whether this is the probe of a test, which is nobody's data.
+#[inline]
+pub fn is_probe(message: &Message<'_>) -> bool {
+    let marked = !message.properties.is_empty()
+        && message.properties.user_property(USER_PROPERTY).next().is_some();
+    marked || (message.payload == PAYLOAD && message.topic().starts_with(TOPIC_PREFIX))
+}
+
+/// Tests that the broker can be reached and logged into.
+pub async fn test_profile(profile: MqttProfile, progress: Progress) -> bool {
+    run(&profile, Purpose::Profile, progress).await
+}
+
+/// Tests that a table can be read or written.
+pub async fn test_table(profile: MqttProfile, table: MqttTable, progress: Progress) -> bool {
+    let purpose = match &table.type_ {
+        TableType::Sink(_) => Purpose::Sink(table.topic.clone()),
+        TableType::Source(_) => match TopicPattern::parse(&table.topic) {
+            Ok(pattern) => Purpose::Source(pattern.filter().to_owned(), table.qos.into()),
+            Err(error) => {
+                let remedy = "change the option 'topic'";
+                progress.failed("options", Instant::now(), error.to_string(), remedy);
+                return false;
+            }
+        },
+    };
+    run(&profile, purpose, progress).await
+}
+
+/// What the test is to prove.
+enum Purpose {
+    Profile,
+    Source(String, QoS),
+    Sink(String),
+}
+
+async fn run(profile: &MqttProfile, purpose: Purpose, progress: Progress) -> bool {
+    let client_id = config::client_id(&profile.client_prefix, "probe", &random_name(), 0);
+    let mut options = match config::connect_options(profile, client_id) {
+        Ok(options) => options,
+        Err(error) => {
+            let remedy = "change the options of the connection profile";
+            progress.failed("options", Instant::now(), error.to_string(), remedy);
+            return false;
+        }
+    };
+    options.connect_timeout = options.connect_timeout.min(TIME_LIMIT);
+    // A filter may bring a flood; nothing of it is acknowledged, so it ends here.
+    options.receive_maximum = 16;
+    let test = Test {
+        topic: format!("{TOPIC_PREFIX}{}", options.client_id),
+        options,
+        purpose,
+        progress,
+        deadline: Instant::now() + TIME_LIMIT,
+    };
+    test.run().await.is_some()
+}
+
+fn random_name() -> String {
+    format!("{:08x}", rand::random::<u32>())
+}
+
+struct Test {
+    options: ConnectOptions,
+    purpose: Purpose,
+    progress: Progress,
+    deadline: Instant,
+    topic: String,
+}
+
+impl Test {
+    /// All steps; `None` once one has failed and been reported.
+    async fn run(&self) -> Option<()> {
+        let mut wire = self.login().await?;
+        if let Purpose::Source(filter, qos) = &self.purpose {
+            self.subscribe_table(&mut wire, filter, *qos).await?;
+        }
+        let readable = self.subscribe_probe(&mut wire).await?;
+        let published = self.publish(&mut wire).await?;
+        if readable && published {
+            self.receive(&mut wire).await?;
+        }
+        // The test is over, and has its answer.
+        let _ended = timeout_at(self.deadline, dial::logout(&self.options, &mut wire.stream)).await;
+        Some(())
+    }
+
+    /// Resolve, connect, TLS, login.
+    async fn login(&self) -> Option<Wire> {
+        let options = &self.options;
+        let started = Instant::now();
+        let addresses = self.step("resolve", dial::resolve(options)).await?;
+        let found: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+        let message = format!("'{}' is {}", options.host, found.join(", "));
+        self.progress.ok("resolve", started, message);
+
+        let started = Instant::now();
+        let stream = self.step("connect", dial::connect_tcp(options, &addresses)).await?;
+        let peer = stream.peer_addr().map_or_else(|_unknown| options.address(), |a| a.to_string());
+        self.progress.ok("connect", started, format!("connected to {peer}"));
+
+        let started = Instant::now();
+        let mut stream = self.step("tls", dial::secure(options, stream)).await?;
+        if let Some(tls) = &options.tls {
+            let message = format!("the certificate is good for {:?}", tls.server_name);
+            self.progress.ok("tls", started, message);
+        }
+
+        let started = Instant::now();
+        let ack = self.step("login", dial::login(options, &mut stream)).await?;
+        let user = match &options.username {
+            Some(user) => format!("as '{user}' "),
+            None => String::new(),
+        };
+        let message = format!("logged in {user}with {}", options.protocol);
+        self.progress.ok("login", started, message);
+        Some(Wire::new(stream, options, ack.limits.max_qos))
+    }
+
+    /// The table's own filter must be granted.
+    async fn subscribe_table(&self, wire: &mut Wire, filter: &str, qos: QoS) -> Option<()> {
+        let started = Instant::now();
+        let plain = unshared(filter);
+        let answer = self.step("subscribe", wire.subscribe(plain, qos)).await?;
+        match answer {
+            Answer::Yes(granted) if granted < qos.level() => {
+                let message = format!("'{plain}' is granted, but with QoS {granted} only");
+                let remedy = "messages may be lost; the broker does not offer this QoS here";
+                self.warn("subscribe", started, message, remedy);
+            }
+            Answer::Yes(_) => self.progress.ok("subscribe", started, format!("'{plain}' is granted")),
+            Answer::No(reason) => {
+                let message = format!("the broker refused the filter '{plain}': {reason}");
+                let remedy = "check the option 'topic', and that the user may read it (ACL)";
+                self.progress.failed("subscribe", started, message, remedy);
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Whether the probe can be read back. If not, that is no fault.
+    async fn subscribe_probe(&self, wire: &mut Wire) -> Option<bool> {
+        let started = Instant::now();
+        let answer = self.step("subscribe", wire.subscribe(&self.topic, QoS::AtMostOnce)).await?;
+        match answer {
+            Answer::Yes(_) => {
+                self.progress.ok("subscribe", started, format!("'{}' is granted", self.topic));
+                Some(true)
+            }
+            Answer::No(reason) => {
+                let message = format!("the user may not read '{}': {reason}", self.topic);
+                let remedy = format!("not needed; the test proves more if '{TOPIC_PREFIX}#' may be read");
+                self.warn("subscribe", started, message, &remedy);
+                Some(false)
+            }
+        }
+    }
+
+    /// Whether the probe was accepted. A sink needs that, others do not.
+    async fn publish(&self, wire: &mut Wire) -> Option<bool> {
+        let started = Instant::now();
+        let answer = self.step("publish", wire.publish(&self.topic, PAYLOAD)).await?;
+        let reason = match answer {
+            Answer::Yes(_) => {
+                let message = format!("the broker took a probe on '{}'", self.topic);
+                self.progress.ok("publish", started, message);
+                return Some(true);
+            }
+            Answer::No(reason) => reason,
+        };
+        let message = format!("the broker refused a probe on '{}': {reason}", self.topic);
+        if let Purpose::Sink(topic) = &self.purpose {
+            let remedy = format!(
+                "let the user write '{TOPIC_PREFIX}#' for this test, and '{topic}' for the table (ACL)"
+            );
+            self.progress.failed("publish", started, message, remedy);
+            return None;
+        }
+        let remedy = format!("not needed to read; the test proves more if '{TOPIC_PREFIX}#' may be written");
+        self.warn("publish", started, message, &remedy);
+        Some(false)
+    }
+
+    async fn receive(&self, wire: &mut Wire) -> Option<()> {
+        let started = Instant::now();
+        let limit = self.deadline.min(started + RETURN_LIMIT);
+        match timeout_at(limit, wire.receive_probe()).await {
+            Ok(Ok(())) => self.progress.ok("receive", started, "the probe came back"),
+            Ok(Err(error)) => {
+                self.fail("receive", started, &error);
+                return None;
+            }
+            Err(_elapsed) => {
+                let message = format!("no probe came back on '{}'", self.topic);
+                let remedy = format!(
+                    "the broker may forbid, without saying so, to write or read '{TOPIC_PREFIX}#' (ACL); check that it allows the table's topic"
+                );
+                self.warn("receive", started, message, &remedy);
+            }
+        }
+        Some(())
+    }
+
+    /// Waits for one step within the limit of the test; reports its failure.
+    async fn step<T>(
+        &self,
+        name: &'static str,
+        step: impl Future<Output = Result<T, MqttError>>,
+    ) -> Option<T> {
+        let started = Instant::now();
+        let outcome = timeout_at(self.deadline, step).await;
+        let error = match outcome {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => MqttError::Timeout {
+                what: "answer of the broker",
+                after: started.elapsed(),
+            },
+        };
+        self.fail(name, started, &error);
+        None
+    }
+
+    fn fail(&self, step: &'static str, started: Instant, error: &MqttError) {
+        let (message, remedy) = explain::explain(error, &self.options);
+        self.progress.failed(step, started, message, remedy);
+    }
+
+    fn warn(&self, step: &'static str, started: Instant, message: String, remedy: &str) {
+        let remedy = Some(remedy.to_owned());
+        self.progress.report(step, StepStatus::Warning, started, message, remedy);
+    }
+}
