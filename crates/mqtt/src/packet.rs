@@ -10,6 +10,13 @@ mod control;
 mod decode;
 mod encode;
 mod properties;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test panics when it fails"
+)]
+mod tests;
 
 pub use buffer::ReadBuffer;
 pub use control::{ConnAck, Limits, connect, disconnect, subscribe};

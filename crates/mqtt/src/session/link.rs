@@ -79,6 +79,11 @@ impl Link {
         self.phase == Phase::Up
     }
 
+    /// Whether the broker has not answered the login yet.
+    pub(super) fn awaits_login(&self) -> bool {
+        matches!(self.phase, Phase::Login(_))
+    }
+
     /// What the broker of this connection grants.
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -75,6 +75,11 @@ impl SubscriberSession {
 
     /// The transport is gone. What is unacknowledged comes again, under new numbers.
     pub fn end(&mut self) {
+        if self.link.awaits_login() {
+            // The broker may have begun a new session for this login, and we have not heard of it: the next CONNACK
+            // will say that there is a session, but it is one without subscriptions.
+            self.subscribed = false;
+        }
         self.link.end();
         self.suback_by = None;
         self.unacknowledged.clear();
