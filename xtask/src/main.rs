@@ -64,12 +64,12 @@ fn test(selection: &[&str]) -> Result<()> {
         given => given,
     };
     if !process::succeeds("cargo", &["nextest", "--version"]) {
-        return process::cargo(&["test"], selection);
+        return process::cargo(&["test", "--no-fail-fast"], selection);
     }
     if selection == ["--workspace"] {
-        process::cargo(&["test", "--doc"], selection)?;
+        process::cargo(&["test", "--doc", "--no-fail-fast"], selection)?;
     }
-    process::cargo(&["nextest", "run"], selection)
+    process::cargo(&["nextest", "run", "--no-fail-fast"], selection)
 }
 
 fn lint() -> Result<()> {
