@@ -3,12 +3,14 @@
 //! - [`Mosquitto`] starts a broker of its own for one test, and kills and restarts it.
 //! - [`TestClient`] publishes and subscribes with its own codec, so that a fault of the connector cannot hide itself.
 //! - [`wait_for`] and [`wait_for_async`] wait for what a test wants to see, with a deadline, instead of sleeping.
+//! - [`fake_broker`] is a broker that does nothing but move bytes, for benches.
 //! - [`slt`] runs the `.slt` files.
 //!
-//! Nothing here is fast; everything here fails with a message that says what was awaited and what happened instead.
+//! Save for the fake broker nothing here is fast; everything here fails with a message that says what was awaited and what happened instead.
 
 mod certificates;
 mod client;
+pub mod fake_broker;
 mod mosquitto;
 pub mod slt;
 mod wait;

@@ -1,0 +1,143 @@
+//! The fake broker against clients that share nothing with it but the wire.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{FakeBroker, Feed, LoadClient};
+use crate::{TestClient, wait_for};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const STAMPED: &str = r#"{"ts":0000000000000000000,"n":1}"#;
+
+fn feed(qos: u8, count: u64) -> Feed {
+    Feed {
+        topic: "sensors/1".to_owned(),
+        payloads: vec![Bytes::from_static(b"one"), Bytes::from_static(b"three")],
+        qos,
+        count,
+        window: 1_000,
+        per_second: None,
+        stamp_at: None,
+    }
+}
+
+fn broker(feed: Feed) -> FakeBroker {
+    FakeBroker::builder()
+        .feed("sensors/+", feed)
+        .start()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_subscriber_gets_the_feed_in_order() {
+    for v5 in [false, true] {
+        for qos in [0, 1] {
+            let broker = broker(feed(qos, 5_000));
+            let builder = TestClient::builder();
+            let builder = if v5 { builder } else { builder.v311() };
+            let mut client = builder.connect(broker.addr()).await.unwrap();
+            client.subscribe("sensors/+", qos).await.unwrap();
+            for index in 0..5_000 {
+                let message = client.recv(DEADLINE).await.unwrap();
+                assert_eq!(message.text(), ["one", "three"][index % 2]);
+                assert_eq!((message.topic.as_str(), message.qos), ("sensors/1", qos));
+            }
+            assert_eq!(broker.counts().sent, 5_000);
+            if qos == 1 {
+                wait_for("the acknowledgements", DEADLINE, || {
+                    broker.counts().acknowledged == 5_000
+                })
+                .unwrap();
+                assert_eq!(broker.counts().misordered, 0);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn publishes_are_counted_and_acknowledged() {
+    let broker = FakeBroker::builder().start().unwrap();
+    let client = TestClient::builder().connect(broker.addr()).await.unwrap();
+    // a publish at QoS 1 returns when it has been acknowledged
+    client.publish("a", "x", 1, false).await.unwrap();
+    client.publish("a", "y", 0, false).await.unwrap();
+    client.publish("a", "z", 1, false).await.unwrap();
+    assert_eq!(broker.counts().received, 3);
+}
+
+#[test]
+fn ids_wrap_around_and_the_window_holds() {
+    let count = 200_000;
+    let broker = broker(feed(1, count));
+    let client = LoadClient::builder("counter")
+        .subscribe("sensors/+", 1)
+        .connect(broker.addr())
+        .unwrap();
+    wait_for("all messages to be acknowledged", DEADLINE, || {
+        let counts = broker.counts();
+        // what was sent is read first, so it can only seem less
+        assert!(counts.sent.saturating_sub(counts.acknowledged) <= 1_000);
+        counts.acknowledged == count
+    })
+    .unwrap();
+    assert_eq!(client.counts().received, count);
+    assert_eq!(broker.counts().misordered, 0);
+}
+
+#[test]
+fn a_load_client_feeds_a_broker_and_ages_are_measured() {
+    let broker = FakeBroker::builder()
+        .measure_latency(b"\"ts\":")
+        .start()
+        .unwrap();
+    let mut client = LoadClient::builder("feeder")
+        .connect(broker.addr())
+        .unwrap();
+    client
+        .publish(&Feed {
+            payloads: vec![Bytes::from_static(STAMPED.as_bytes())],
+            stamp_at: STAMPED.find('0'),
+            ..feed(1, 100_000)
+        })
+        .unwrap();
+    wait_for("all messages to be acknowledged", DEADLINE, || {
+        client.counts().acknowledged == 100_000
+    })
+    .unwrap();
+    let ages = broker.take_latencies_ns();
+    assert_eq!(ages.len(), 100_000);
+    let longest = Duration::from_nanos(ages.into_iter().max().unwrap());
+    assert!(longest < DEADLINE, "{longest:?}");
+}
+
+#[test]
+fn a_pace_is_kept() {
+    let begun = Instant::now();
+    let broker = broker(Feed {
+        per_second: NonZeroU32::new(1_000),
+        ..feed(0, 300)
+    });
+    let client = LoadClient::builder("paced")
+        .v311()
+        .subscribe("sensors/+", 0)
+        .connect(broker.addr())
+        .unwrap();
+    wait_for("all messages", DEADLINE, || client.counts().received == 300).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(299));
+}
+
+#[test]
+fn a_client_that_hangs_up_in_the_window_leaves_no_thread_behind() {
+    let broker = broker(feed(1, 1_000_000));
+    let client = LoadClient::builder("brief")
+        .subscribe("sensors/+", 1)
+        .connect(broker.addr())
+        .unwrap();
+    drop(client);
+    // joins every thread, and would hang if the feed still waited for its window
+    drop(broker);
+}
