@@ -2,9 +2,10 @@
 
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use headwater_connector::Location;
+use headwater_connector::config::nearest;
 
 use crate::error::PlanError;
-use crate::nearest::{nearest, quoted};
+use crate::names::quoted;
 use crate::parse::{Parsed, lower_first};
 use crate::session::Session;
 

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{LogicalPlan, TableSource};
-use headwater_connector::{Connection, Location, Options};
+use headwater_connector::Connection;
+use headwater_connector::Location;
+use headwater_connector::config::nearest;
 
+use crate::ddl::Configuration;
 use crate::error::PlanError;
-use crate::nearest::{nearest, quoted};
+use crate::names::quoted;
 
 /// What a name stands for.
 #[derive(Debug)]
@@ -24,22 +27,9 @@ pub(crate) enum Relation {
     /// A table that is written.
     Sink(Arc<Connection>),
     /// A table without columns: a sink that takes those of the first query written to it.
-    Untyped(UntypedSink),
+    Untyped(Configuration),
     /// A query with a name.
     View(LogicalPlan),
-}
-
-/// A table that was declared without columns.
-#[derive(Debug, Clone)]
-pub(crate) struct UntypedSink {
-    /// The connector's name.
-    pub connector: String,
-    /// The options for the connector.
-    pub options: Options,
-    /// The name of the profile.
-    pub profile: Option<String>,
-    /// Where the table's name stands.
-    pub location: Location,
 }
 
 /// All relations.

@@ -1,17 +1,18 @@
 //! `CREATE TABLE`: the declaration of a table, read but not yet made.
 
+use std::sync::Arc;
+
 use arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr, GeneratedAs, Ident, ObjectName,
-    Spanned, SqlOption as OptionSyntax, UnaryOperator, Value,
+    ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr, GeneratedAs, Ident, Spanned,
+    SqlOption as OptionSyntax, UnaryOperator, Value,
 };
 use headwater_connector::{Column, ColumnOrigin, Location, Options, SqlOption, TableSchema};
-use std::sync::Arc;
 
 use crate::dialect::metadata_name;
 use crate::error::PlanError;
-use crate::nearest::quoted;
+use crate::names::{quoted, single};
 use crate::parse::{Parsed, place};
 use crate::session::Session;
 
@@ -20,16 +21,23 @@ use crate::session::Session;
 pub(crate) struct Declaration {
     /// Its name.
     pub name: String,
-    /// Where the name stands.
-    pub location: Location,
     /// Its columns, in the order of declaration.
     pub columns: Vec<DeclaredColumn>,
-    /// The connector's name.
-    pub connector: String,
-    /// The name of the profile.
-    pub profile: Option<String>,
+    /// The options.
+    pub configuration: Configuration,
+}
+
+/// The options of a table as they were declared.
+#[derive(Debug, Clone)]
+pub(crate) struct Configuration {
+    /// `connector = '…'`.
+    pub connector: SqlOption,
+    /// `connection_profile = '…'`.
+    pub profile: Option<SqlOption>,
     /// All other options.
     pub options: Options,
+    /// Where the table's name stands.
+    pub location: Location,
 }
 
 /// One column as it was declared.
@@ -87,7 +95,7 @@ pub(crate) fn declaration(
     session: &Session,
 ) -> Result<Declaration, PlanError> {
     check_clauses(&create, parsed)?;
-    let (name, location) = single_name(&create.name)?;
+    let (name, location) = single(&create.name)?;
     let location = location.unwrap_or(parsed.location);
     let columns = create
         .columns
@@ -105,39 +113,15 @@ pub(crate) fn declaration(
             .hint("add WITH (connector = '…', …)"));
     };
     Ok(Declaration {
-        profile: take(&mut options, "connection_profile").map(|option| option.value),
-        connector: connector.value,
         name,
-        location,
         columns,
-        options,
-    })
-}
-
-/// The name of a relation, normalised, and its place.
-///
-/// # Errors
-/// It has several parts.
-pub(crate) fn single_name(name: &ObjectName) -> Result<(String, Option<Location>), PlanError> {
-    let location = place(name.span().start);
-    match name.0.as_slice() {
-        [part] => match part.as_ident() {
-            Some(ident) => Ok((normalised(ident), location)),
-            None => Err(PlanError::new(format!("'{name}' is not a name")).at(location)),
+        configuration: Configuration {
+            connector,
+            profile: take(&mut options, "connection_profile"),
+            options,
+            location,
         },
-        _ => {
-            let message = format!("'{name}' has several parts, but names of tables have one");
-            Err(PlanError::new(message).at(location))
-        }
-    }
-}
-
-/// A name as it is stored: in lower case unless it was quoted.
-pub(crate) fn normalised(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    }
+    })
 }
 
 /// Refuses every clause that is not read here: what is left of the statement without them must be a bare one.

@@ -14,6 +14,8 @@ pub struct PlanError {
     pub location: Option<Location>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Further problems of the same statement, so that all of a `WITH` clause can be mended at once.
+    pub more: Vec<PlanError>,
 }
 
 impl PlanError {
@@ -23,6 +25,7 @@ impl PlanError {
             message: message.into(),
             location: None,
             hint: None,
+            more: Vec::new(),
         }
     }
 
@@ -37,6 +40,9 @@ impl PlanError {
     #[must_use]
     pub fn or_at(mut self, location: Option<Location>) -> Self {
         self.location = self.location.or(location);
+        for problem in &mut self.more {
+            problem.location = problem.location.or(location);
+        }
         self
     }
 
@@ -70,6 +76,10 @@ impl PlanError {
         if let Some(hint) = &self.hint {
             writeln!(text, "  = hint: {hint}").ok();
         }
+        for problem in &self.more {
+            text.push('\n');
+            text.push_str(&problem.render(file, sql));
+        }
         text
     }
 }
@@ -100,6 +110,8 @@ fn render_place(text: &mut String, file: &str, sql: &str, location: Location) {
 
 impl From<ConfigError> for PlanError {
     fn from(error: ConfigError) -> Self {
-        Self::new(error.message).at(error.location)
+        let mut plan_error = Self::new(error.message).at(error.location);
+        plan_error.more = error.more.into_iter().map(Self::from).collect();
+        plan_error
     }
 }

@@ -11,7 +11,7 @@
 //! soon as it asks for what cannot be run (`unsupported`), bound and compiled by DataFusion (`session`, `source`,
 //! `types`, `functions`), brought into the form of the sink's columns (`query`) and translated operator by operator
 //! into [`plan`] (`translate`), which can be read as text (`explain`). Whatever goes wrong becomes a [`PlanError`]
-//! with a place and a hint (`error`, `bind_error`, `nearest`).
+//! with a place and a hint (`error`, `bind_error`).
 //!
 //! **Invariants.** No connector is known by name. Nothing is opened, read or run. Nothing that changes with time is
 //! computed while planning: a query may run for years. DataFusion's executors are never started; of its physical
@@ -39,7 +39,7 @@ mod explain;
 
 mod bind_error;
 mod error;
-mod nearest;
+mod names;
 
 mod planner;
 

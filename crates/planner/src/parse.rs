@@ -20,7 +20,7 @@ use crate::unsupported;
 /// How deep expressions, types and queries may be nested in parentheses and the like.
 const NESTING_MAX: usize = 100;
 
-/// How many operators one statement may have. They nest without parentheses (`1 + 1 + 1 + …`), and everything that
+/// How many operators and keywords one statement may have. They nest without parentheses (`1 + 1 + 1 + …`), and everything that
 /// walks over them recurses.
 const OPERATORS_MAX: usize = 5_000;
 
@@ -90,31 +90,26 @@ fn parse_statement(tokens: Vec<TokenWithSpan>) -> Result<Parsed, PlanError> {
 
 /// Refuses statements over which later steps could not recurse.
 fn check_size(tokens: &[TokenWithSpan]) -> Result<(), PlanError> {
-    let operators = tokens.iter().filter(|token| nests(&token.token));
-    let Some(one_too_many) = operators.skip(OPERATORS_MAX).next() else {
+    let mut operators = tokens.iter().filter(|token| nests(&token.token));
+    let Some(one_too_many) = operators.nth(OPERATORS_MAX) else {
         return Ok(());
     };
-    let message = format!("the statement has more than {OPERATORS_MAX} operators");
+    let message = format!("the statement has more than {OPERATORS_MAX} operators and keywords");
     Err(PlanError::new(message)
         .at(place(one_too_many.span.start))
         .hint("write long lists of alternatives as x IN (…), or split the statement"))
 }
 
-/// Whether a token can make the syntax tree one level deeper.
+/// Whether a token can make the syntax tree one level deeper. What fills long lists cannot.
 fn nests(token: &Token) -> bool {
     match token {
-        Token::Word(_) => ["AND", "OR", "NOT", "UNION", "IS", "LIKE", "ELSE"]
-            .iter()
-            .any(|word| is_word(token, word)),
+        Token::Word(word) => word.keyword != Keyword::NoKeyword,
         Token::Comma
+        | Token::Period
         | Token::Number(..)
         | Token::SingleQuotedString(_)
         | Token::LParen
-        | Token::RParen
-        | Token::RBracket
-        | Token::RBrace
-        | Token::Colon
-        | Token::EOF => false,
+        | Token::RParen => false,
         _ => true,
     }
 }
@@ -157,12 +152,25 @@ fn dotted_option_names(tokens: &[TokenWithSpan]) -> Vec<Range<usize>> {
     let mut start = with + 2;
     for (index, token) in tokens.iter().enumerate().skip(start) {
         match token.token {
-            Token::Word(_) | Token::Period => {}
-            Token::Eq if index >= start + 3 => names.push(start..index),
-            _ => start = index + 1,
+            Token::Word(_) | Token::Period => continue,
+            Token::Eq if is_dotted(&tokens[start..index]) => names.push(start..index),
+            _ => {}
         }
+        start = index + 1;
     }
     names
+}
+
+/// Whether tokens are words with single dots between them, and at least two of them.
+fn is_dotted(tokens: &[TokenWithSpan]) -> bool {
+    let mut alternating = tokens
+        .iter()
+        .enumerate()
+        .map(|(index, token)| match token.token {
+            Token::Word(_) => index % 2 == 0,
+            _ => index % 2 == 1,
+        });
+    tokens.len() >= 3 && tokens.len() % 2 == 1 && alternating.all(|fits| fits)
 }
 
 /// sqlparser writes the place into its message: `Expected: …, found: … at Line: 3, Column: 5`.

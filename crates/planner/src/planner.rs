@@ -13,15 +13,17 @@ use datafusion::sql::sqlparser::ast::{
     CreateTable, CreateView, DescribeAlias, Ident, Insert, Query, Statement, TableObject, Visit,
 };
 use futures::executor::block_on;
+use headwater_connector::config::nearest;
 use headwater_connector::{
-    Connection, ConnectionProfile, ConnectionType, Location, Registry, TableSchema,
+    Connection, ConnectionProfile, ConnectionType, ErasedConnector, Location, Registry, SqlOption,
+    TableSchema,
 };
 
 use crate::bind_error::plan_error;
-use crate::catalog::{Catalog, Relation, UntypedSink};
-use crate::ddl::{self, Declaration, Values, single_name};
+use crate::catalog::{Catalog, Relation};
+use crate::ddl::{self, Configuration, Declaration, Values};
 use crate::error::PlanError;
-use crate::nearest::{nearest, quoted};
+use crate::names::{normalised, single};
 use crate::parse::{Parsed, parse};
 use crate::plan::Plan;
 use crate::query::{self, Target};
@@ -171,7 +173,7 @@ impl Planner {
         parsed: &Parsed,
         draft: &mut Draft,
     ) -> Result<(), PlanError> {
-        let (name, location) = single_name(&create.name)?;
+        let (name, location) = single(&create.name)?;
         if create.if_not_exists && self.catalog.contains(&name) {
             return Ok(());
         }
@@ -190,16 +192,8 @@ impl Planner {
 
     /// A table without columns, whose options are checked when its columns are known.
     fn untyped(&self, declaration: Declaration) -> Result<Relation, PlanError> {
-        let sink = UntypedSink {
-            connector: declaration.connector,
-            options: declaration.options,
-            profile: declaration.profile,
-            location: declaration.location,
-        };
-        self.registry
-            .get(&sink.connector)
-            .map_err(|error| PlanError::from(error).or_at(Some(sink.location)))?;
-        Ok(Relation::Untyped(sink))
+        self.connector(&declaration.configuration)?;
+        Ok(Relation::Untyped(declaration.configuration))
     }
 
     async fn typed(
@@ -207,13 +201,8 @@ impl Planner {
         declaration: Declaration,
         parsed: &Parsed,
     ) -> Result<Relation, PlanError> {
-        let sink = UntypedSink {
-            connector: declaration.connector.clone(),
-            options: declaration.options.clone(),
-            profile: declaration.profile.clone(),
-            location: declaration.location,
-        };
-        let connection = self.connect(&declaration.name, &sink, declaration.physical())?;
+        let configuration = &declaration.configuration;
+        let connection = self.connect(&declaration.name, configuration, declaration.physical())?;
         let connection = Arc::new(connection);
         if connection.connection_type == ConnectionType::Source {
             let query = self.source_query(&connection, &declaration, parsed).await?;
@@ -265,7 +254,7 @@ impl Planner {
     }
 
     async fn create_view(&mut self, create: &CreateView, parsed: &Parsed) -> Result<(), PlanError> {
-        let (name, location) = single_name(&create.name)?;
+        let (name, location) = single(&create.name)?;
         let plain = !(create.or_replace || create.materialized || create.temporary);
         if !plain || create.to.is_some() {
             let message = "a view is CREATE VIEW name AS SELECT …, without OR REPLACE, MATERIALIZED, TEMPORARY or TO";
@@ -278,10 +267,7 @@ impl Planner {
         self.catalog.check_free(&name, location)?;
         let mut query = self.bind(&create.query, parsed)?;
         if !create.columns.is_empty() {
-            let names = create
-                .columns
-                .iter()
-                .map(|column| ddl::normalised(&column.name));
+            let names = create.columns.iter().map(|column| normalised(&column.name));
             let names: Vec<_> = names.collect();
             if names.len() != query.schema().fields().len() {
                 let given = query.schema().fields().len();
@@ -336,7 +322,7 @@ impl Planner {
     fn give_columns(
         &mut self,
         name: &str,
-        untyped: &UntypedSink,
+        untyped: &Configuration,
         query: &LogicalPlan,
         parsed: &Parsed,
     ) -> Result<Arc<Connection>, PlanError> {
@@ -373,48 +359,55 @@ impl Planner {
         }
     }
 
+    fn connector(&self, table: &Configuration) -> Result<&Arc<dyn ErasedConnector>, PlanError> {
+        let SqlOption {
+            value, location, ..
+        } = &table.connector;
+        let connector = self.registry.get(value);
+        connector.map_err(|error| PlanError::from(error).or_at(location.or(Some(table.location))))
+    }
+
     /// Has the connector make a table.
     fn connect(
         &self,
         name: &str,
-        table: &UntypedSink,
+        table: &Configuration,
         schema: TableSchema,
     ) -> Result<Connection, PlanError> {
-        let at = |error| PlanError::from(error).or_at(Some(table.location));
-        let connector = self.registry.get(&table.connector).map_err(at)?;
+        let connector = self.connector(table)?;
         let profile = match &table.profile {
-            Some(profile) => Some(self.profile(profile, &table.connector, table.location)?),
+            Some(profile) => Some(self.profile(profile, connector.name())?),
             None => None,
         };
         connector
             .from_options(name, &table.options, schema, profile)
-            .map_err(at)
+            .map_err(|error| error.located(&table.options))
+            .map_err(|error| PlanError::from(error).or_at(Some(table.location)))
     }
 
     fn profile(
         &self,
-        name: &str,
+        option: &SqlOption,
         connector: &str,
-        location: Location,
     ) -> Result<&ConnectionProfile, PlanError> {
-        let profile = self.profiles.iter().find(|profile| profile.name == name);
-        let Some(profile) = profile else {
-            let error = PlanError::new(format!("connection profile '{name}' not found"));
-            let known = self.profiles.iter().map(|profile| profile.name.as_str());
-            let error = match nearest(name, known) {
-                Some(near) => error.hint(format!("did you mean '{}'?", quoted(near))),
-                None => error,
-            };
-            return Err(error.at(location));
-        };
-        if profile.connector != connector {
-            let message = format!(
+        let name = &option.value;
+        let profile = self.profiles.iter().find(|profile| profile.name == *name);
+        let error = match profile {
+            Some(profile) if profile.connector == connector => return Ok(profile),
+            Some(profile) => PlanError::new(format!(
                 "connection profile '{name}' is for the connector '{}', not for '{connector}'",
                 profile.connector
-            );
-            return Err(PlanError::new(message).at(location));
-        }
-        Ok(profile)
+            )),
+            None => {
+                let error = PlanError::new(format!("connection profile '{name}' not found"));
+                let known = self.profiles.iter().map(|profile| profile.name.as_str());
+                match nearest(name, known) {
+                    Some(near) => error.hint(format!("did you mean '{near}'?")),
+                    None => error,
+                }
+            }
+        };
+        Err(error.at(option.location))
     }
 
     fn session(&self) -> Result<&Session, PlanError> {
@@ -469,7 +462,7 @@ fn inserted_table(
         || !insert.assignments.is_empty()
         || !insert.after_columns.is_empty();
     match &insert.table {
-        TableObject::TableName(name) if !odd => single_name(name),
+        TableObject::TableName(name) if !odd => single(name),
         _ => Err(
             PlanError::new("INSERT takes the form INSERT INTO t (a, b) SELECT …")
                 .at(parsed.location),

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, TryCast};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{Ident, Query, SetExpr, Spanned};
 use datafusion_functions_json::udfs::json_union_to_text_udf;
 use headwater_connector::Location;
+use headwater_connector::config::nearest;
 
-use crate::ddl::normalised;
 use crate::error::PlanError;
-use crate::nearest::{nearest, quoted};
+use crate::names::{normalised, quoted};
 use crate::parse::place;
-use crate::types::{is_json_union, plain};
+use crate::types::{is_json_union, json_metadata, plain};
 
 /// The target of an `INSERT`.
 pub(crate) struct Target<'a> {
@@ -82,11 +83,12 @@ pub(crate) fn into_plain(query: LogicalPlan) -> DataFusionResult<LogicalPlan> {
         if plain == *field.data_type() {
             return expr.alias_if_changed(field.name().clone());
         }
-        let expr = match is_json_union(field.data_type()) {
-            true => json_text(expr.unalias()),
-            false => expr.unalias(),
-        };
-        Ok(Expr::Cast(Cast::new(Box::new(expr), plain)).alias(field.name()))
+        if is_json_union(field.data_type()) {
+            let text = Expr::Cast(Cast::new(Box::new(json_text(expr.unalias())), plain));
+            let metadata = Some(FieldMetadata::from(json_metadata()));
+            return Ok(text.alias_with_metadata(field.name(), metadata));
+        }
+        Ok(Expr::Cast(Cast::new(Box::new(expr.unalias()), plain)).alias(field.name()))
     });
     let exprs = exprs.collect::<DataFusionResult<Vec<_>>>()?;
     project(input, exprs)

@@ -220,12 +220,30 @@ impl Dataflow {
     }
 }
 
+/// How deep an expression may be nested: workers evaluate it recursively, on the stack of a thread.
+const DEPTH_MAX: usize = 500;
+
+/// Refuses expressions whose evaluation could exhaust a stack. Does not recurse itself.
+fn check_depth(expr: &Arc<dyn PhysicalExpr>) -> Result<(), PlanError> {
+    let mut open = vec![(expr, 1)];
+    while let Some((expr, depth)) = open.pop() {
+        if depth > DEPTH_MAX {
+            let message = format!("an expression is nested more than {DEPTH_MAX} levels deep");
+            return Err(PlanError::new(message)
+                .hint("write long lists of alternatives as x IN (…), or use several steps"));
+        }
+        open.extend(expr.children().into_iter().map(|child| (child, depth + 1)));
+    }
+    Ok(())
+}
+
 /// One operator of DataFusion as one step of a chain.
 fn step(query: &Arc<dyn ExecutionPlan>) -> Result<Step, PlanError> {
     if let Some(filter) = query.downcast_ref::<FilterExec>() {
         if filter.fetch().is_some() {
             return Err(not_runnable(query));
         }
+        check_depth(filter.predicate())?;
         return Ok(Step::Filter {
             predicate: Arc::clone(filter.predicate()),
             projection: filter.projection().as_ref().map(|columns| columns.to_vec()),
@@ -233,6 +251,9 @@ fn step(query: &Arc<dyn ExecutionPlan>) -> Result<Step, PlanError> {
     }
     if let Some(projection) = query.downcast_ref::<ProjectionExec>() {
         let exprs = projection.expr().iter();
+        exprs
+            .clone()
+            .try_for_each(|column| check_depth(&column.expr))?;
         return Ok(Step::Project {
             exprs: exprs.map(|column| Arc::clone(&column.expr)).collect(),
             schema: query.schema(),
