@@ -15,12 +15,15 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headwater_format::{Decoder, Format, FormatConfig};
 
+mod cpu;
+use cpu::CpuTime;
+
 const ROWS: usize = 1024;
 
 fn sensor(i: usize) -> Vec<u8> {
     let (whole, tenth) = (i % 40 + 10, i % 10);
     format!(
-        r#"{{"device":"dev-{:04}","ts":{},"temperature":{whole}.{tenth},"humidity":4{tenth}.5,"seq":{:06},"ok":true}}"#,
+        r#"{{"device":"de-{:04}","ts":{},"temperature":{whole}.{tenth},"humidity":4{tenth}.5,"seq":{:06},"ok":true}}"#,
         i % 10_000,
         1_795_242_288_123 + i,
         100_000 + i,
@@ -54,7 +57,7 @@ fn text_schema() -> SchemaRef {
     ]))
 }
 
-fn ours(criterion: &mut Criterion, group: &str, schema: &SchemaRef, payloads: &[Vec<u8>]) {
+fn ours(criterion: &mut Criterion<CpuTime>, group: &str, schema: &SchemaRef, payloads: &[Vec<u8>]) {
     let config = FormatConfig {
         format: Some(Format::Json),
         ..FormatConfig::default()
@@ -91,7 +94,7 @@ fn ours(criterion: &mut Criterion, group: &str, schema: &SchemaRef, payloads: &[
     group.finish();
 }
 
-fn decode(criterion: &mut Criterion) {
+fn decode(criterion: &mut Criterion<CpuTime>) {
     let payloads: Vec<_> = (0..ROWS).map(sensor).collect();
     assert!(payloads.iter().all(|payload| payload.len() == 97));
     ours(criterion, "decode/sensor", &sensor_schema(), &payloads);
@@ -99,5 +102,9 @@ fn decode(criterion: &mut Criterion) {
     ours(criterion, "decode/texts", &text_schema(), &payloads);
 }
 
-criterion_group!(benches, decode);
+criterion_group! {
+    name = benches;
+    config = cpu::criterion();
+    targets = decode
+}
 criterion_main!(benches);

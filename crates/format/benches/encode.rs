@@ -15,6 +15,9 @@ use arrow_json::writer::LineDelimited;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headwater_format::{Encoder, Format, FormatConfig, Payloads};
 
+mod cpu;
+use cpu::CpuTime;
+
 const ROWS: i64 = 1024;
 
 fn batch(ts: ArrayRef) -> RecordBatch {
@@ -30,7 +33,7 @@ fn batch(ts: ArrayRef) -> RecordBatch {
     .unwrap()
 }
 
-fn compare(criterion: &mut Criterion, group: &str, batch: &RecordBatch) {
+fn compare(criterion: &mut Criterion<CpuTime>, group: &str, batch: &RecordBatch) {
     let config = FormatConfig {
         format: Some(Format::Json),
         ..FormatConfig::default()
@@ -56,7 +59,7 @@ fn compare(criterion: &mut Criterion, group: &str, batch: &RecordBatch) {
     group.finish();
 }
 
-fn encode(criterion: &mut Criterion) {
+fn encode(criterion: &mut Criterion<CpuTime>) {
     let millis = Int64Array::from_iter_values((0..ROWS).map(|i| 1_795_242_288_123 + i));
     compare(criterion, "encode/numbers", &batch(Arc::new(millis)));
     let nanos = (0..ROWS).map(|i| (1_795_242_288_123 + i) * 1_000_000);
@@ -64,5 +67,9 @@ fn encode(criterion: &mut Criterion) {
     compare(criterion, "encode/timestamps", &batch(Arc::new(timestamps)));
 }
 
-criterion_group!(benches, encode);
+criterion_group! {
+    name = benches;
+    config = cpu::criterion();
+    targets = encode
+}
 criterion_main!(benches);

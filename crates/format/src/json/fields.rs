@@ -211,13 +211,10 @@ impl Guess {
         })
     }
 
-    /// Whether this name comes next. (Near the payload's end, where 16 bytes cannot be read, it says no.)
+    /// Whether this name comes next.
     #[inline]
     fn matches(&self, scanner: &Scanner<'_>) -> bool {
-        match scanner.peek_16() {
-            Some(bytes) => (bytes ^ self.bytes) & self.mask == 0,
-            None => false,
-        }
+        (scanner.peek_16() ^ self.bytes) & self.mask == 0
     }
 }
 

@@ -71,11 +71,16 @@ impl<'a> Scanner<'a> {
         self.at += len;
     }
 
-    /// The next 16 bytes, the first one lowest, if there are so many.
+    /// The next 16 bytes, the first one lowest; zeros behind the end.
     #[inline]
-    pub(crate) fn peek_16(&self) -> Option<u128> {
-        let chunk = self.bytes.get(self.at..)?.first_chunk::<16>()?;
-        Some(u128::from_le_bytes(*chunk))
+    pub(crate) fn peek_16(&self) -> u128 {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        if let Some(chunk) = rest.first_chunk::<16>() {
+            return u128::from_le_bytes(*chunk);
+        }
+        let mut padded = [0; 16];
+        padded[..rest.len()].copy_from_slice(rest);
+        u128::from_le_bytes(padded)
     }
 
     /// Goes over white space, of which there is mostly none.
@@ -166,8 +171,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Goes over a number.
-    #[inline]
+    /// Goes over a number. Always inlined: a `Number` that is passed through memory costs as much as scanning it.
+    #[inline(always)]
     pub(crate) fn number(&mut self) -> Result<Number<'a>> {
         match number::scan(&self.bytes[self.at..]) {
             Some(number) => {

@@ -61,7 +61,7 @@ pub(super) fn decimal(scanner: &mut Scanner<'_>, precision: u8, scale: i8) -> Re
 }
 
 /// A number, bare or quoted, as a type that may not hold it.
-#[inline]
+#[inline(always)]
 fn converted<T>(
     scanner: &mut Scanner<'_>,
     expected: &str,
@@ -73,12 +73,18 @@ fn converted<T>(
         b'-' | b'0'..=b'9' => scanner.number()?,
         _ => quoted_number(scanner, expected)?,
     };
-    convert(number).ok_or_else(|| {
-        let text = String::from_utf8_lossy(number.text);
-        let shown: String = text.chars().take(40).collect();
-        let dots = if shown.len() < text.len() { "…" } else { "" };
-        Fault::new(at, format!("{shown}{dots} {not}"))
-    })
+    match convert(number) {
+        Some(value) => Ok(value),
+        None => Err(unfit(number.text, at, not)),
+    }
+}
+
+#[cold]
+fn unfit(number: &[u8], at: usize, not: &str) -> Box<Fault> {
+    let text = String::from_utf8_lossy(number);
+    let shown: String = text.chars().take(40).collect();
+    let dots = if shown.len() < text.len() { "…" } else { "" };
+    Fault::new(at, format!("{shown}{dots} {not}"))
 }
 
 #[cold]
