@@ -26,17 +26,61 @@ pub fn defs() -> Vec<MetadataDef> {
     };
     vec![
         def("topic", DataType::Utf8, "The topic of the message."),
-        def("topic.*", DataType::Utf8, "The level of the topic that the filter calls `{name}`."),
-        def("qos", DataType::Int32, "The QoS at which the broker sent the message, 0 or 1."),
-        def("retain", DataType::Boolean, "Whether the broker had kept the message from before the subscription."),
-        def("dup", DataType::Boolean, "Whether the broker may have sent the message before."),
-        def("packet_id", DataType::Int32, "The packet identifier; null at QoS 0."),
-        def("received_at", TIMESTAMP, "When the message was read from the connection, by this machine's clock."),
-        def("content_type", DataType::Utf8, "The content type (MQTT 5), or null."),
-        def("response_topic", DataType::Utf8, "Where an answer is awaited (MQTT 5), or null."),
-        def("correlation_data", DataType::Binary, "What an answer must repeat (MQTT 5), or null."),
-        def("message_expiry_interval", DataType::Int64, "How many seconds the message has left (MQTT 5), or null."),
-        def("user_property.*", DataType::Utf8, "The first user property of this name (MQTT 5), or null."),
+        def(
+            "topic.*",
+            DataType::Utf8,
+            "The level of the topic that the filter calls `{name}`.",
+        ),
+        def(
+            "qos",
+            DataType::Int32,
+            "The QoS at which the broker sent the message, 0 or 1.",
+        ),
+        def(
+            "retain",
+            DataType::Boolean,
+            "Whether the broker had kept the message from before the subscription.",
+        ),
+        def(
+            "dup",
+            DataType::Boolean,
+            "Whether the broker may have sent the message before.",
+        ),
+        def(
+            "packet_id",
+            DataType::Int32,
+            "The packet identifier; null at QoS 0.",
+        ),
+        def(
+            "received_at",
+            TIMESTAMP,
+            "When the message was read from the connection, by this machine's clock.",
+        ),
+        def(
+            "content_type",
+            DataType::Utf8,
+            "The content type (MQTT 5), or null.",
+        ),
+        def(
+            "response_topic",
+            DataType::Utf8,
+            "Where an answer is awaited (MQTT 5), or null.",
+        ),
+        def(
+            "correlation_data",
+            DataType::Binary,
+            "What an answer must repeat (MQTT 5), or null.",
+        ),
+        def(
+            "message_expiry_interval",
+            DataType::Int64,
+            "How many seconds the message has left (MQTT 5), or null.",
+        ),
+        def(
+            "user_property.*",
+            DataType::Utf8,
+            "The first user property of this name (MQTT 5), or null.",
+        ),
     ]
 }
 
@@ -54,7 +98,9 @@ pub struct Received<'a> {
 /// Nanoseconds since 1970, now.
 pub fn now_nanos() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
 }
 
 /// The metadata columns of one table.
@@ -126,7 +172,10 @@ impl Column {
                 None => Err(no_such_level(level, pattern)),
             };
         }
-        if let Some(key) = name.strip_prefix("user_property.").filter(|key| !key.is_empty()) {
+        if let Some(key) = name
+            .strip_prefix("user_property.")
+            .filter(|key| !key.is_empty())
+        {
             return Ok(Self::UserProperty(key.to_owned(), StringBuilder::new()));
         }
         Ok(match name {

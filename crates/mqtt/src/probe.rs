@@ -46,7 +46,11 @@ const PAYLOAD: &[u8] = b"headwater connection test";
 #[inline]
 pub fn is_probe(message: &Message<'_>) -> bool {
     let marked = !message.properties.is_empty()
-        && message.properties.user_property(USER_PROPERTY).next().is_some();
+        && message
+            .properties
+            .user_property(USER_PROPERTY)
+            .next()
+            .is_some();
     marked || (message.payload == PAYLOAD && message.topic().starts_with(TOPIC_PREFIX))
 }
 
@@ -135,14 +139,22 @@ impl Test {
         let options = &self.options;
         let started = Instant::now();
         let addresses = self.step("resolve", dial::resolve(options)).await?;
-        let found: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+        let found: Vec<_> = addresses
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect();
         let message = format!("'{}' is {}", options.host, found.join(", "));
         self.progress.ok("resolve", started, message);
 
         let started = Instant::now();
-        let stream = self.step("connect", dial::connect_tcp(options, &addresses)).await?;
-        let peer = stream.peer_addr().map_or_else(|_unknown| options.address(), |a| a.to_string());
-        self.progress.ok("connect", started, format!("connected to {peer}"));
+        let stream = self
+            .step("connect", dial::connect_tcp(options, &addresses))
+            .await?;
+        let peer = stream
+            .peer_addr()
+            .map_or_else(|_unknown| options.address(), |a| a.to_string());
+        self.progress
+            .ok("connect", started, format!("connected to {peer}"));
 
         let started = Instant::now();
         let mut stream = self.step("tls", dial::secure(options, stream)).await?;
@@ -152,7 +164,9 @@ impl Test {
         }
 
         let started = Instant::now();
-        let ack = self.step("login", dial::login(options, &mut stream)).await?;
+        let ack = self
+            .step("login", dial::login(options, &mut stream))
+            .await?;
         let user = match &options.username {
             Some(user) => format!("as '{user}' "),
             None => String::new(),
@@ -173,7 +187,10 @@ impl Test {
                 let remedy = "messages may be lost; the broker does not offer this QoS here";
                 self.warn("subscribe", started, message, remedy);
             }
-            Answer::Yes(_) => self.progress.ok("subscribe", started, format!("'{plain}' is granted")),
+            Answer::Yes(_) => {
+                self.progress
+                    .ok("subscribe", started, format!("'{plain}' is granted"))
+            }
             Answer::No(reason) => {
                 let message = format!("the broker refused the filter '{plain}': {reason}");
                 let remedy = "check the option 'topic', and that the user may read it (ACL)";
@@ -187,15 +204,19 @@ impl Test {
     /// Whether the probe can be read back. If not, that is no fault.
     async fn subscribe_probe(&self, wire: &mut Wire) -> Option<bool> {
         let started = Instant::now();
-        let answer = self.step("subscribe", wire.subscribe(&self.topic, QoS::AtMostOnce)).await?;
+        let answer = self
+            .step("subscribe", wire.subscribe(&self.topic, QoS::AtMostOnce))
+            .await?;
         match answer {
             Answer::Yes(_) => {
-                self.progress.ok("subscribe", started, format!("'{}' is granted", self.topic));
+                self.progress
+                    .ok("subscribe", started, format!("'{}' is granted", self.topic));
                 Some(true)
             }
             Answer::No(reason) => {
                 let message = format!("the user may not read '{}': {reason}", self.topic);
-                let remedy = format!("not needed; the test proves more if '{TOPIC_PREFIX}#' may be read");
+                let remedy =
+                    format!("not needed; the test proves more if '{TOPIC_PREFIX}#' may be read");
                 self.warn("subscribe", started, message, &remedy);
                 Some(false)
             }
@@ -205,7 +226,9 @@ impl Test {
     /// Whether the probe was accepted. A sink needs that, others do not.
     async fn publish(&self, wire: &mut Wire) -> Option<bool> {
         let started = Instant::now();
-        let answer = self.step("publish", wire.publish(&self.topic, PAYLOAD)).await?;
+        let answer = self
+            .step("publish", wire.publish(&self.topic, PAYLOAD))
+            .await?;
         let reason = match answer {
             Answer::Yes(_) => {
                 let message = format!("the broker took a probe on '{}'", self.topic);
@@ -222,7 +245,8 @@ impl Test {
             self.progress.failed("publish", started, message, remedy);
             return None;
         }
-        let remedy = format!("not needed to read; the test proves more if '{TOPIC_PREFIX}#' may be written");
+        let remedy =
+            format!("not needed to read; the test proves more if '{TOPIC_PREFIX}#' may be written");
         self.warn("publish", started, message, &remedy);
         Some(false)
     }
@@ -232,6 +256,9 @@ impl Test {
         let limit = self.deadline.min(started + RETURN_LIMIT);
         match timeout_at(limit, wire.receive_probe()).await {
             Ok(Ok(())) => self.progress.ok("receive", started, "the probe came back"),
+            Ok(Err(MqttError::ClosedByBroker { .. } | MqttError::Lost { .. })) => {
+                return self.closed_after_publish(started);
+            }
             Ok(Err(error)) => {
                 self.fail("receive", started, &error);
                 return None;
@@ -244,6 +271,19 @@ impl Test {
                 self.warn("receive", started, message, &remedy);
             }
         }
+        Some(())
+    }
+
+    /// MQTT 3.1.1 has no words for a refused publish: brokers acknowledge it and close the connection.
+    fn closed_after_publish(&self, started: Instant) -> Option<()> {
+        let message = format!("the broker closed the connection after a probe on '{}'", self.topic);
+        let remedy = format!("the user may not write there, it seems; allow '{TOPIC_PREFIX}#' (ACL)");
+        if matches!(self.purpose, Purpose::Sink(_)) {
+            self.progress.failed("receive", started, message, remedy);
+            return None;
+        }
+        let remedy = format!("{remedy}; a source need not write");
+        self.warn("receive", started, message, &remedy);
         Some(())
     }
 
@@ -274,6 +314,7 @@ impl Test {
 
     fn warn(&self, step: &'static str, started: Instant, message: String, remedy: &str) {
         let remedy = Some(remedy.to_owned());
-        self.progress.report(step, StepStatus::Warning, started, message, remedy);
+        self.progress
+            .report(step, StepStatus::Warning, started, message, remedy);
     }
 }

@@ -90,7 +90,8 @@ impl MqttSource {
                 continue;
             }
             let received = Received { message, at_nanos };
-            self.decoder.push(message.payload, &received, || place(&message))?;
+            self.decoder
+                .push(message.payload, &received, || place(&message))?;
         }
         Ok(())
     }

@@ -150,7 +150,8 @@ pub(crate) fn certificate_error(options: &ConnectOptions, error: &io::Error) -> 
 
 fn explain(error: &CertificateError) -> String {
     let remedy = match error {
-        CertificateError::UnknownIssuer => {
+        // Two authorities of one name differ by their keys only, so the wrong one shows as a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "; give the authority that issued it as tls.ca in the connection profile"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

@@ -78,7 +78,9 @@ fn beyond_host(rest: &str) -> String {
     match rest.contains('@') {
         // A password with a '/' would otherwise be read as host and path.
         true => format!("has more than host and port; {ENCODE}"),
-        false => "has more than host and port; the topic belongs into the option 'topic'".to_owned(),
+        false => {
+            "has more than host and port; the topic belongs into the option 'topic'".to_owned()
+        }
     }
 }
 
@@ -164,7 +166,7 @@ mod tests {
         mqtt:// → has no host; write mqtt://host:1883
         mqtt://host:99999 → is no valid URL: invalid port number
         mqtt://host/sensors → has more than host and port; the topic belongs into the option 'topic'
-        mqtt://user:a/b@host → is no valid URL: invalid port number
+        mqtt://user:a/b@host → is no valid URL: invalid port number; in a password, write '/' as %2F, '?' as %3F, '#' as %23 and '@' as %40
         "#);
     }
 }

@@ -11,17 +11,26 @@ pub(super) fn explain(error: &MqttError, options: &ConnectOptions) -> (String, S
     let tls = options.tls.is_some();
     let remedy = match error {
         MqttError::Resolve { .. } => {
-            format!("check the spelling of the host '{}' in 'url', and this machine's DNS", options.host)
+            format!(
+                "check the spelling of the host '{}' in 'url', and this machine's DNS",
+                options.host
+            )
         }
-        MqttError::Connect { source, .. } if source.kind() == ErrorKind::ConnectionRefused => format!(
-            "nothing listens on port {}: check that the broker runs, and the port in 'url' (usually 1883, with TLS 8883)",
-            options.port
-        ),
-        MqttError::Connect { .. } => "check the host and the port in 'url', and the network".to_owned(),
+        MqttError::Connect { source, .. } if source.kind() == ErrorKind::ConnectionRefused => {
+            format!(
+                "nothing listens on port {}: check that the broker runs, and the port in 'url' (usually 1883, with TLS 8883)",
+                options.port
+            )
+        }
+        MqttError::Connect { .. } => {
+            "check the host and the port in 'url', and the network".to_owned()
+        }
         MqttError::Timeout { .. } => {
             "check the host and the port in 'url'; a firewall may swallow the packets".to_owned()
         }
-        MqttError::Lost { .. } | MqttError::ClosedByBroker { .. } | MqttError::Protocol(_) if !tls => {
+        MqttError::Lost { .. } | MqttError::ClosedByBroker { .. } | MqttError::Protocol(_)
+            if !tls =>
+        {
             "check that this is the broker's MQTT port; if it expects TLS, write mqtts:// in 'url'"
                 .to_owned()
         }
@@ -31,7 +40,9 @@ pub(super) fn explain(error: &MqttError, options: &ConnectOptions) -> (String, S
         }
         _ => return split(&text),
     };
-    let message = text.split_once("; ").map_or(text.as_str(), |(cause, _)| cause);
+    let message = text
+        .split_once("; ")
+        .map_or(text.as_str(), |(cause, _)| cause);
     match error {
         // The cause behind the remedy in the text is the interesting part.
         MqttError::Tls { source, .. } => (format!("{message}: {source}"), remedy),
@@ -43,6 +54,9 @@ pub(super) fn explain(error: &MqttError, options: &ConnectOptions) -> (String, S
 fn split(text: &str) -> (String, String) {
     match text.split_once("; ") {
         Some((cause, remedy)) => (cause.to_owned(), remedy.to_owned()),
-        None => (text.to_owned(), "see the broker's log for the reason".to_owned()),
+        None => (
+            text.to_owned(),
+            "see the broker's log for the reason".to_owned(),
+        ),
     }
 }

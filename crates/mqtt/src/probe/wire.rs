@@ -161,7 +161,10 @@ fn marked(topic: &str, publish: &Publish, id: u16, out: &mut BytesMut) -> Result
         QoS::AtLeastOnce => rumqttc::v5::mqttbytes::QoS::AtLeastOnce,
     };
     let properties = v5::PublishProperties {
-        user_properties: vec![(USER_PROPERTY.to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
+        user_properties: vec![(
+            USER_PROPERTY.to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        )],
         ..Default::default()
     };
     let mut packet = v5::Publish::new(topic, qos, publish.payload.clone(), Some(properties));
