@@ -63,14 +63,7 @@ impl LoadClientBuilder {
     /// # Errors
     /// The broker cannot be reached, or refuses.
     pub fn connect(self, addr: SocketAddr) -> io::Result<LoadClient> {
-        let mut stream = TcpStream::connect(addr)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
-        let receive_maximum = self.log_in(&mut stream)?;
-        if let Some((filter, qos)) = &self.subscription {
-            subscribe(&mut stream, filter, *qos, self.v5)?;
-        }
-        stream.set_read_timeout(None)?;
+        let (stream, receive_maximum) = self.open(addr)?;
         let tally = Arc::new(Tally::new(self.stamp_marker));
         let mut link = Link::new(stream.try_clone()?, Arc::clone(&tally))?;
         let writer = link.writer();
@@ -88,6 +81,19 @@ impl LoadClientBuilder {
             receive_maximum,
             threads: vec![reading],
         })
+    }
+
+    /// Connects and subscribes; hands over the socket with the broker's receive maximum.
+    pub(super) fn open(&self, addr: SocketAddr) -> io::Result<(TcpStream, u16)> {
+        let mut stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        let receive_maximum = self.log_in(&mut stream)?;
+        if let Some((filter, qos)) = &self.subscription {
+            subscribe(&mut stream, filter, *qos, self.v5)?;
+        }
+        stream.set_read_timeout(None)?;
+        Ok((stream, receive_maximum))
     }
 
     fn log_in(&self, stream: &mut TcpStream) -> io::Result<u16> {

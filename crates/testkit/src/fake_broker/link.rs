@@ -150,6 +150,13 @@ impl<'a> Control<'a> {
         self.first >> 4
     }
 
+    /// The quality of service of a PUBLISH (3.3.1.2).
+    #[inline]
+    pub(super) fn qos(&self) -> u8 {
+        self.first >> 1 & 3
+    }
+
+    #[inline]
     pub(super) fn reader(&self) -> Reader<'a> {
         Reader::new(self.body)
     }
@@ -214,38 +221,19 @@ impl Link {
         &mut self,
         mut control: impl FnMut(Control<'_>, &mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut buffer = vec![0; READ_BYTES];
-        let mut len = 0;
+        let mut stream = self.stream.try_clone()?;
+        let mut packets = Packets::default();
         let mut out = Vec::new();
         loop {
-            if len == buffer.len() {
-                buffer.resize(2 * len, 0);
-            }
-            let read = self.stream.read(&mut buffer[len..])?;
-            if read == 0 {
+            let mut batch = Batch::default();
+            let open = packets.read(&mut stream, |packet| match packet.kind() {
+                3 => self.publish(packet, &mut batch, &mut out),
+                4 => self.puback(packet, &mut batch),
+                _ => control(packet, &mut out),
+            })?;
+            if !open {
                 return Ok(());
             }
-            len += read;
-            let mut batch = Batch::default();
-            let mut at = 0;
-            while let Some((header, body)) = frame(&buffer[at..len])? {
-                let end = at + header + body;
-                if end > len {
-                    break;
-                }
-                let packet = Control {
-                    first: buffer[at],
-                    body: &buffer[at + header..end],
-                };
-                match packet.kind() {
-                    3 => self.publish(packet, &mut batch, &mut out)?,
-                    4 => self.puback(packet, &mut batch)?,
-                    _ => control(packet, &mut out)?,
-                }
-                at = end;
-            }
-            buffer.copy_within(at..len, 0);
-            len -= at;
             self.finish(&batch, &mut out)?;
         }
     }
@@ -259,7 +247,7 @@ impl Link {
     ) -> io::Result<()> {
         batch.received += 1;
         batch.received_bytes += packet.body.len() as u64;
-        if packet.first >> 1 & 3 == 1 {
+        if packet.qos() == 1 {
             let mut reader = packet.reader();
             reader.string()?;
             let id = reader.bytes(2)?;
@@ -315,6 +303,54 @@ impl Link {
     }
 }
 
+/// The buffer between a socket and whole packets.
+pub(super) struct Packets {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Default for Packets {
+    fn default() -> Self {
+        Self {
+            buffer: vec![0; READ_BYTES],
+            len: 0,
+        }
+    }
+}
+
+impl Packets {
+    /// Reads once, and hands over every packet that is whole. False at the end of the stream.
+    pub(super) fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        mut each: impl FnMut(Control<'_>) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        if self.len == self.buffer.len() {
+            self.buffer.resize(2 * self.len, 0);
+        }
+        let read = stream.read(&mut self.buffer[self.len..])?;
+        if read == 0 {
+            return Ok(false);
+        }
+        self.len += read;
+        let mut at = 0;
+        while let Some((header, body)) = frame(&self.buffer[at..self.len])? {
+            let end = at + header + body;
+            if end > self.len {
+                break;
+            }
+            each(Control {
+                first: self.buffer[at],
+                body: &self.buffer[at + header..end],
+            })?;
+            at = end;
+        }
+        self.buffer.copy_within(at..self.len, 0);
+        self.len -= at;
+        Ok(true)
+    }
+}
+
 /// The lengths of the fixed header and of the rest (2.1.4), when they are known.
 #[inline]
 fn frame(buffer: &[u8]) -> io::Result<Option<(usize, usize)>> {
@@ -367,6 +403,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What is left.
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.0
     }
 
     #[inline]

@@ -12,13 +12,15 @@
 //!                ── PUBACKs, one write per read ─────► client
 //! ```
 //!
-//! The same two halves serve the other side of the wire: a [`LoadClient`] feeds a real broker, or counts what it sends.
+//! The same two halves serve the other side of the wire: a [`LoadClient`] feeds a real broker, or counts what it sends; a
+//! [`Bridge`] passes messages on.
 //! To keep its CPU time apart from what it measures, run one of the two in another process.
 //!
 //! # Bounds
 //! One read buffer and one batch of acknowledgements a connection; at most [`LATENCIES_MAX`] latencies; the feed is held
 //! once, however many messages it stands for.
 
+mod bridge;
 mod client;
 mod feed;
 mod link;
@@ -31,6 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+pub use bridge::Bridge;
 pub use client::{LoadClient, LoadClientBuilder};
 pub use feed::Feed;
 pub use link::{Counts, LATENCIES_MAX};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{FakeBroker, Feed, LoadClient};
+use super::{Bridge, FakeBroker, Feed, LoadClient};
 use crate::{TestClient, wait_for};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -140,4 +140,27 @@ fn a_client_that_hangs_up_in_the_window_leaves_no_thread_behind() {
     drop(client);
     // joins every thread, and would hang if the feed still waited for its window
     drop(broker);
+}
+
+#[test]
+fn a_bridge_passes_everything_on_and_acknowledges_behind_it() {
+    for qos in [0, 1] {
+        let count = 150_000;
+        let broker = broker(feed(qos, count));
+        let bridge = Bridge::start(broker.addr(), "sensors/+", "out", qos).unwrap();
+        wait_for("all messages to come back", DEADLINE, || {
+            broker.counts().received == count
+        })
+        .unwrap();
+        wait_for("the acknowledgements", DEADLINE, || {
+            broker.counts().acknowledged == count * u64::from(qos)
+        })
+        .unwrap();
+        assert_eq!(broker.counts().misordered, 0);
+        // it counts what it has written, a moment after that has arrived
+        wait_for("its own counts", DEADLINE, || {
+            bridge.forwarded() == count && bridge.acknowledged() == count * u64::from(qos)
+        })
+        .unwrap();
+    }
 }

@@ -1,0 +1,154 @@
+//! The least that a client can do which passes messages on: what a pipeline is compared with.
+//!
+//! ```text
+//! broker ── PUBLISH ──► thread 1: another header, the same payload ── PUBLISH ──► broker
+//! broker ◄── PUBACK ─── thread 2 ◄──────────────────────────────────── PUBACK ─── broker
+//! ```
+//!
+//! One write per read. At QoS 1 a message keeps its packet id on its way, and is acknowledged when its copy has been.
+//! It does not reconnect.
+
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use super::client::LoadClient;
+use super::link::{Packets, broken, put_len};
+
+/// A running bridge of MQTT 5. On drop its connections are cut.
+#[derive(Debug)]
+pub struct Bridge {
+    streams: [TcpStream; 2],
+    progress: Arc<Progress>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    forwarded: AtomicU64,
+    acknowledged: AtomicU64,
+}
+
+impl Bridge {
+    /// Forwards what matches the filter to the topic, both at the same broker.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses, or takes fewer than 65,535 unacknowledged publishes: the bridge has no
+    /// queue to wait in.
+    pub fn start(addr: SocketAddr, filter: &str, topic: &str, qos: u8) -> io::Result<Self> {
+        let (output, receive_maximum) = LoadClient::builder("bridge-out").open(addr)?;
+        if qos > 0 && receive_maximum < u16::MAX {
+            return Err(broken(format!(
+                "the broker takes only {receive_maximum} unacknowledged publishes"
+            )));
+        }
+        let input = LoadClient::builder("bridge-in").subscribe(filter, qos);
+        let (input, _) = input.open(addr)?;
+        let progress = Arc::new(Progress::default());
+        let forwarding = {
+            let (from, to) = (input.try_clone()?, output.try_clone()?);
+            let (progress, topic) = (Arc::clone(&progress), topic.as_bytes().to_vec());
+            move || forward(from, to, &topic, &progress)
+        };
+        let acknowledging = {
+            let (from, to) = (output.try_clone()?, input.try_clone()?);
+            let progress = Arc::clone(&progress);
+            move || acknowledge(from, to, &progress)
+        };
+        Ok(Self {
+            streams: [input, output],
+            progress,
+            threads: vec![spawn(forwarding), spawn(acknowledging)],
+        })
+    }
+
+    /// How many messages were written to the output.
+    pub fn forwarded(&self) -> u64 {
+        self.progress.forwarded.load(Ordering::Relaxed)
+    }
+
+    /// How many of them, at QoS 1, were acknowledged there and then to the input.
+    pub fn acknowledged(&self) -> u64 {
+        self.progress.acknowledged.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        for stream in &self.streams {
+            // fails if the broker has gone, and then the threads end too
+            stream.shutdown(Shutdown::Both).ok();
+        }
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+    }
+}
+
+fn spawn(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        if let Err(error) = work() {
+            tracing::debug!(%error, "one direction of a bridge has ended");
+        }
+    })
+}
+
+fn forward(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    topic: &[u8],
+    progress: &Progress,
+) -> io::Result<()> {
+    let topic_len = u16::try_from(topic.len()).map_err(broken)?.to_be_bytes();
+    let mut packets = Packets::default();
+    let mut out = Vec::new();
+    loop {
+        let mut messages = 0;
+        let open = packets.read(&mut from, |packet| {
+            if packet.kind() != 3 {
+                return Ok(());
+            }
+            let mut reader = packet.reader();
+            reader.string()?;
+            let id = reader.bytes(2 * usize::from(packet.qos()))?;
+            reader.properties()?;
+            let payload = reader.rest();
+            out.push(0x30 | packet.qos() << 1);
+            put_len(&mut out, 2 + topic.len() + id.len() + 1 + payload.len());
+            for part in [&topic_len, topic, id, &[0], payload] {
+                out.extend_from_slice(part);
+            }
+            messages += 1;
+            Ok(())
+        })?;
+        if !open {
+            return Ok(());
+        }
+        to.write_all(&out)?;
+        out.clear();
+        progress.forwarded.fetch_add(messages, Ordering::Relaxed);
+    }
+}
+
+fn acknowledge(mut from: TcpStream, mut to: TcpStream, progress: &Progress) -> io::Result<()> {
+    let mut packets = Packets::default();
+    let mut out = Vec::new();
+    loop {
+        let open = packets.read(&mut from, |packet| {
+            if packet.kind() == 4 {
+                let id = packet.reader().bytes(2)?;
+                out.extend_from_slice(&[0x40, 2, id[0], id[1]]);
+            }
+            Ok(())
+        })?;
+        if !open {
+            return Ok(());
+        }
+        to.write_all(&out)?;
+        let messages = out.len() as u64 / 4;
+        out.clear();
+        progress.acknowledged.fetch_add(messages, Ordering::Relaxed);
+    }
+}
