@@ -94,7 +94,7 @@ impl Column {
         if scanner.peek() == b'n' {
             return self.read_null(scanner);
         }
-        self.values.read(scanner, self.nulls.len())?;
+        self.values.read(scanner, &self.nulls)?;
         self.nulls.append_non_null();
         Ok(())
     }
@@ -197,9 +197,10 @@ impl Values {
         })
     }
 
-    /// Appends the value that the scanner is at, which is not null. `len` is the number of values so far.
+    /// Appends the value that the scanner is at, which is not null. `nulls` tells how many
+    /// values there are so far.
     #[inline]
-    fn read(&mut self, scanner: &mut Scanner<'_>, len: usize) -> Result<()> {
+    fn read(&mut self, scanner: &mut Scanner<'_>, nulls: &NullBufferBuilder) -> Result<()> {
         match self {
             Self::Float64(values) => values.push(float(scanner, |number| number.to_f64())?),
             Self::Float32(values) => values.push(float(scanner, |number| number.to_f32())?),
@@ -230,7 +231,7 @@ impl Values {
             Self::Time64(values, unit) => values.push(time_of_day(scanner, *unit)?),
             Self::Json(values) => raw(scanner, values)?,
             Self::Binary(values) => binary(scanner, values)?,
-            Self::Struct(fields) => fields.read(scanner, len)?,
+            Self::Struct(fields) => fields.read(scanner, nulls.len())?,
             Self::List(list) => list.read(scanner)?,
         }
         Ok(())
