@@ -44,11 +44,7 @@ trait Role {
 }
 
 /// Connects again and again, until the owner closes or a fault is final.
-async fn supervise(
-    role: &mut impl Role,
-    metrics: &Metrics,
-    close: &CancellationToken,
-) -> Result<(), MqttError> {
+async fn supervise(role: &mut impl Role, close: &CancellationToken) -> Result<(), MqttError> {
     let options = role.link().options().clone();
     options.check()?;
     let mut outage = Outage::new(&options);
@@ -71,14 +67,36 @@ async fn supervise(
             return Err(fault);
         }
         let logged_in = role.link().epoch() > epoch;
-        if logged_in && epoch > 0 {
-            metrics.add_reconnect();
-        }
         let delay = outage.failed(&fault, logged_in.then(|| began.elapsed()));
         tokio::select! {
             () = close.cancelled() => return Ok(()),
             () = tokio::time::sleep(delay) => {}
         }
+    }
+}
+
+/// Counts and tells the logins of a role, once each.
+#[derive(Debug, Default)]
+struct Logins {
+    told: u64,
+}
+
+impl Logins {
+    fn tell(&mut self, link: &Link, metrics: &Metrics) {
+        if link.epoch() == self.told {
+            return;
+        }
+        self.told = link.epoch();
+        if self.told > 1 {
+            metrics.add_reconnect();
+        }
+        let options = link.options();
+        tracing::info!(
+            broker = options.address(),
+            client_id = options.client_id,
+            "connected{}",
+            if self.told > 1 { " again" } else { "" }
+        );
     }
 }
 

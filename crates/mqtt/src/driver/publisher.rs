@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::socket::{Alarm, Socket, Turn};
-use super::{Role, lost, now, supervise};
+use super::{Logins, Role, lost, now, supervise};
 use crate::error::MqttError;
 use crate::options::ConnectOptions;
 use crate::packet::Publish;
@@ -26,14 +26,14 @@ pub(crate) struct PublisherDriver {
 impl PublisherDriver {
     /// Runs until the owner closes or a fault is final, which is then told to every waiting flush.
     pub(crate) async fn run(self, options: ConnectOptions) {
-        let metrics = Arc::clone(&self.metrics);
         let close = self.close.clone();
         let mut sending = Sending {
             session: PublisherSession::new(options),
             driver: self,
+            logins: Logins::default(),
             orphaned: false,
         };
-        let outcome = supervise(&mut sending, &metrics, &close).await;
+        let outcome = supervise(&mut sending, &close).await;
         if let Err(fault) = outcome {
             // Told before the queue is closed, so that whoever finds it closed finds the reason too.
             sending
@@ -47,6 +47,7 @@ impl PublisherDriver {
 struct Sending {
     driver: PublisherDriver,
     session: PublisherSession,
+    logins: Logins,
     /// Whether the handle is gone; then nothing more comes from the queue.
     orphaned: bool,
 }
@@ -67,6 +68,7 @@ impl Role for Sending {
                         Turn::Wrote(len) => self.session.wrote(len, now()),
                         Turn::Read => {
                             self.session.receive(&mut socket.input, now())?;
+                            self.logins.tell(self.session.link(), &self.driver.metrics);
                             self.session.link_mut().goodbye()?;
                         }
                         Turn::End => return Err(link.closed()),

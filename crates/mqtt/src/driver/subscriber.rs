@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::socket::{Alarm, Socket, Turn};
-use super::{Role, lost, now, supervise};
+use super::{Logins, Role, lost, now, supervise};
 use crate::error::MqttError;
 use crate::options::{ConnectOptions, Subscription};
 use crate::packet::Inbound;
@@ -27,14 +27,14 @@ pub(crate) struct SubscriberDriver {
 impl SubscriberDriver {
     /// Runs until the owner closes or a fault is final, which is then the last thing in the inbox.
     pub(crate) async fn run(self, options: ConnectOptions, subscriptions: Vec<Subscription>) {
-        let metrics = Arc::clone(&self.metrics);
         let close = self.close.clone();
         let mut receiving = Receiving {
             session: SubscriberSession::new(options, subscriptions),
             pending: None,
+            logins: Logins::default(),
             driver: self,
         };
-        let outcome = supervise(&mut receiving, &metrics, &close).await;
+        let outcome = supervise(&mut receiving, &close).await;
         if let Err(fault) = outcome {
             // An owner that has gone away does not want to know.
             receiving.driver.inbox.send(Err(fault)).await.ok();
@@ -47,6 +47,7 @@ struct Receiving {
     session: SubscriberSession,
     /// Messages for which the inbox has no room. While there are any, the socket is not read.
     pending: Option<Inbound>,
+    logins: Logins,
 }
 
 impl Role for Receiving {
@@ -109,6 +110,7 @@ async fn hand_over(
 impl Receiving {
     fn receive(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
         let inbound = self.session.receive(&mut socket.input, now())?;
+        self.logins.tell(self.session.link(), &self.driver.metrics);
         if self.session.is_subscribed() {
             self.driver.subscribed.send_if_modified(|subscribed| {
                 let first = !*subscribed;
@@ -140,6 +142,7 @@ impl Receiving {
     async fn finish(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
         self.session.ack(self.driver.acks.upto());
         self.session.finish();
+        self.count_unacknowledged();
         let link = self.session.link();
         socket
             .farewell(link.output())

@@ -1,6 +1,6 @@
 //! What goes out in bulk: PUBLISH and PUBACK, framed into the output buffer of the connection.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::options::{ProtocolVersion, QoS};
 
@@ -56,19 +56,37 @@ impl Publish {
         let len = self.remaining_len(protocol);
         out.reserve(len + 5);
         let flags = (u8::from(dup) << 3) | (self.qos.level() << 1) | u8::from(self.retain);
-        out.put_u8(0x30 | flags);
-        put_varint(out, len);
-        // The topic's length was checked by the caller, and again before the message was queued.
-        out.put_u16(self.topic.len() as u16);
-        out.put_slice(&self.topic);
-        if self.qos != QoS::AtMostOnce {
-            out.put_u16(packet_id);
+        let (header, header_len) = fixed_header(0x30 | flags, len, self.topic.len());
+        out.extend_from_slice(&header[..header_len]);
+        out.extend_from_slice(&self.topic);
+        let [high, low] = packet_id.to_be_bytes();
+        // The packet id, and the length of the properties, of which there are none.
+        match (self.qos, protocol) {
+            (QoS::AtMostOnce, ProtocolVersion::V311) => {}
+            (QoS::AtMostOnce, ProtocolVersion::V5) => out.extend_from_slice(&[0]),
+            (QoS::AtLeastOnce, ProtocolVersion::V311) => out.extend_from_slice(&[high, low]),
+            (QoS::AtLeastOnce, ProtocolVersion::V5) => out.extend_from_slice(&[high, low, 0]),
         }
-        if protocol == ProtocolVersion::V5 {
-            out.put_u8(0);
-        }
-        out.put_slice(&self.payload);
+        out.extend_from_slice(&self.payload);
     }
+}
+
+/// The fixed header and the length of the topic that follows it: at most seven bytes, put out at once.
+#[inline]
+fn fixed_header(first: u8, mut len: usize, topic_len: usize) -> ([u8; 7], usize) {
+    let mut bytes = [first, 0, 0, 0, 0, 0, 0];
+    let mut at = 1;
+    // Four bytes are enough: a longer packet is refused before it is framed.
+    while len >= 0x80 && at < 4 {
+        bytes[at] = (len & 0x7F) as u8 | 0x80;
+        len >>= 7;
+        at += 1;
+    }
+    bytes[at] = (len & 0x7F) as u8;
+    let [high, low] = (topic_len as u16).to_be_bytes();
+    bytes[at + 1] = high;
+    bytes[at + 2] = low;
+    (bytes, at + 3)
 }
 
 /// A successful PUBACK (section 3.4), the same in both versions.
@@ -76,13 +94,4 @@ impl Publish {
 pub fn puback(packet_id: u16, out: &mut BytesMut) {
     let [high, low] = packet_id.to_be_bytes();
     out.extend_from_slice(&[0x40, 2, high, low]);
-}
-
-#[inline]
-fn put_varint(out: &mut BytesMut, mut value: usize) {
-    while value >= 0x80 {
-        out.put_u8((value & 0x7F) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
 }
