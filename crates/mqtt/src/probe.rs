@@ -276,8 +276,12 @@ impl Test {
 
     /// MQTT 3.1.1 has no words for a refused publish: brokers acknowledge it and close the connection.
     fn closed_after_publish(&self, started: Instant) -> Option<()> {
-        let message = format!("the broker closed the connection after a probe on '{}'", self.topic);
-        let remedy = format!("the user may not write there, it seems; allow '{TOPIC_PREFIX}#' (ACL)");
+        let message = format!(
+            "the broker closed the connection after a probe on '{}'",
+            self.topic
+        );
+        let remedy =
+            format!("the user may not write there, it seems; allow '{TOPIC_PREFIX}#' (ACL)");
         if matches!(self.purpose, Purpose::Sink(_)) {
             self.progress.failed("receive", started, message, remedy);
             return None;

@@ -11,10 +11,16 @@ use tokio::net::TcpListener;
 
 use crate::support::*;
 
-async fn steps(run: futures::future::BoxFuture<'static, bool>, progress: Steps) -> Result<(bool, Vec<TestStep>)> {
+async fn steps(
+    run: futures::future::BoxFuture<'static, bool>,
+    progress: Steps,
+) -> Result<(bool, Vec<TestStep>)> {
     let started = Instant::now();
     let passed = run.await;
-    assert!(started.elapsed() < Duration::from_secs(12), "a test takes at most ten seconds");
+    assert!(
+        started.elapsed() < Duration::from_secs(12),
+        "a test takes at most ten seconds"
+    );
     let mut progress = progress;
     let mut steps = Vec::new();
     while let Some(step) = progress.recv().await {
@@ -35,9 +41,14 @@ async fn test_table(with: With) -> Result<(bool, Vec<TestStep>)> {
 
 async fn test_profile(with: With) -> Result<(bool, Vec<TestStep>)> {
     let connector: &dyn ErasedConnector = &MqttConnector;
-    let connection = with.and("type", "source").and("topic", "x").connection(one_column())?;
+    let connection = with
+        .and("type", "source")
+        .and("topic", "x")
+        .connection(one_column())?;
     let (progress, reported) = Progress::channel();
-    let run = connector.test_profile(&connection.profile, progress)?.context("a test")?;
+    let run = connector
+        .test_profile(&connection.profile, progress)?
+        .context("a test")?;
     steps(run, reported).await
 }
 
@@ -49,13 +60,23 @@ fn names(steps: &[TestStep]) -> Vec<&'static str> {
 fn last(steps: &[TestStep], port: u16) -> String {
     let step = steps.last().unwrap();
     let remedy = step.remedy.as_deref().unwrap_or_default();
-    let text = format!("{} {:?}: {}\nremedy: {remedy}", step.step, step.status, step.message);
+    let text = format!(
+        "{} {:?}: {}\nremedy: {remedy}",
+        step.step, step.status, step.message
+    );
     let text = text.replace(&port.to_string(), "PORT");
     let mut words = text.split_inclusive([' ', '\'', '\n']);
-    words.by_ref().map(|word| match word.find("headwater_probe_") {
-        Some(at) => format!("{}headwater_probe_ID_0{}", &word[..at], if word.ends_with('\'') { "'" } else { "" }),
-        None => word.to_owned(),
-    }).collect()
+    words
+        .by_ref()
+        .map(|word| match word.find("headwater_probe_") {
+            Some(at) => format!(
+                "{}headwater_probe_ID_0{}",
+                &word[..at],
+                if word.ends_with('\'') { "'" } else { "" }
+            ),
+            None => word.to_owned(),
+        })
+        .collect()
 }
 
 #[tokio::test]
@@ -63,21 +84,45 @@ async fn a_good_connection_passes_every_step() -> Result<()> {
     let broker = Mosquitto::builder().tls().start()?;
     let ca = broker.certificates().unwrap().ca.to_str().unwrap();
     for version in ["5", "3.1.1"] {
-        let with = With::source(&broker, "a/{b}").qos_1().and("tls.ca", ca).and("protocol_version", version);
-        let all = ["resolve", "connect", "tls", "login", "subscribe", "publish", "receive"];
+        let with = With::source(&broker, "a/{b}")
+            .qos_1()
+            .and("tls.ca", ca)
+            .and("protocol_version", version);
+        let all = [
+            "resolve",
+            "connect",
+            "tls",
+            "login",
+            "subscribe",
+            "publish",
+            "receive",
+        ];
         let fine = |steps: &[TestStep]| steps.iter().all(|step| step.status == StepStatus::Ok);
 
         let (passed, steps) = test_profile(with.clone()).await?;
         assert!(passed && fine(&steps), "{steps:?}");
         assert_eq!(names(&steps), all);
 
-        let (passed, steps) = test_table(with.clone().and("type", "sink").and("topic", "b")).await?;
+        let (passed, steps) =
+            test_table(with.clone().and("type", "sink").and("topic", "b")).await?;
         assert!(passed && fine(&steps), "{steps:?}");
         assert_eq!(names(&steps), all);
 
         let (passed, steps) = test_table(with).await?;
         assert!(passed && fine(&steps), "{steps:?}");
-        assert_eq!(names(&steps), ["resolve", "connect", "tls", "login", "subscribe", "subscribe", "publish", "receive"]);
+        assert_eq!(
+            names(&steps),
+            [
+                "resolve",
+                "connect",
+                "tls",
+                "login",
+                "subscribe",
+                "subscribe",
+                "publish",
+                "receive"
+            ]
+        );
         assert!(steps[4].message.contains("'a/+'"), "{steps:?}");
     }
     Ok(())
@@ -91,14 +136,26 @@ async fn a_test_leaves_nothing_behind_and_touches_no_other_topic() -> Result<()>
     let (passed, _) = test_table(With::sink(&broker, "alerts").qos_1()).await?;
     assert!(passed);
     let probe = client.recv(DEADLINE).await?;
-    assert!(probe.topic.starts_with("headwater/probe/headwater_probe_"), "{}", probe.topic);
+    assert!(
+        probe.topic.starts_with("headwater/probe/headwater_probe_"),
+        "{}",
+        probe.topic
+    );
     assert!(!probe.retain);
     assert_eq!(probe.properties.user_properties[0].0, "headwater-probe");
     let mut later = TestClient::connect(&broker).await?;
     later.subscribe("#", 1).await?;
     client.publish("end", "", 1, false).await?;
-    assert_eq!(client.recv(DEADLINE).await?.topic, "end", "one probe and nothing else");
-    assert_eq!(later.recv(DEADLINE).await?.topic, "end", "nothing was retained");
+    assert_eq!(
+        client.recv(DEADLINE).await?.topic,
+        "end",
+        "one probe and nothing else"
+    );
+    assert_eq!(
+        later.recv(DEADLINE).await?.topic,
+        "end",
+        "nothing was retained"
+    );
     Ok(())
 }
 
@@ -123,7 +180,12 @@ async fn the_host_does_not_exist() -> Result<()> {
     let step = steps.last().unwrap();
     assert_eq!((step.step, step.status), ("resolve", StepStatus::Failed));
     assert!(step.message.contains(&host), "{step:?}");
-    assert!(step.remedy.as_ref().is_some_and(|remedy| remedy.contains("'url'")), "{step:?}");
+    assert!(
+        step.remedy
+            .as_ref()
+            .is_some_and(|remedy| remedy.contains("'url'")),
+        "{step:?}"
+    );
     Ok(())
 }
 
@@ -131,7 +193,15 @@ async fn the_host_does_not_exist() -> Result<()> {
 async fn certificates_that_are_not_trusted() -> Result<()> {
     let broker = Mosquitto::builder().mutual_tls().start()?;
     let other = Mosquitto::builder().tls().start()?;
-    let ca = |broker: &Mosquitto| broker.certificates().unwrap().ca.to_str().unwrap().to_owned();
+    let ca = |broker: &Mosquitto| {
+        broker
+            .certificates()
+            .unwrap()
+            .ca
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
     let with = With::broker(&broker);
     let (passed, steps) = test_profile(with.clone().and("tls.ca", &ca(&other))).await?;
     assert!(!passed);
@@ -139,7 +209,10 @@ async fn certificates_that_are_not_trusted() -> Result<()> {
     tls Failed: 127.0.0.1:PORT: the broker's certificate is not trusted: BadSignature
     remedy: give the authority that issued it as tls.ca in the connection profile
     ");
-    let named = with.clone().and("tls.ca", &ca(&broker)).and("tls.server_name", "elsewhere.example");
+    let named = with
+        .clone()
+        .and("tls.ca", &ca(&broker))
+        .and("tls.server_name", "elsewhere.example");
     let (passed, steps) = test_profile(named).await?;
     assert!(!passed);
     let step = steps.last().unwrap();
@@ -158,11 +231,17 @@ async fn certificates_that_are_not_trusted() -> Result<()> {
 async fn tls_on_one_side_only() -> Result<()> {
     let plain = Mosquitto::start()?;
     let url = plain.url().replace("mqtt://", "mqtts://");
-    let (passed, steps) = test_profile(With::url(&url).and("tls.insecure_skip_verify", "true")).await?;
+    let (passed, steps) =
+        test_profile(With::url(&url).and("tls.insecure_skip_verify", "true")).await?;
     assert!(!passed);
     let step = steps.last().unwrap();
     assert_eq!(step.step, "tls", "{step:?}");
-    assert!(step.remedy.as_ref().is_some_and(|remedy| remedy.contains("mqtt://")), "{step:?}");
+    assert!(
+        step.remedy
+            .as_ref()
+            .is_some_and(|remedy| remedy.contains("mqtt://")),
+        "{step:?}"
+    );
 
     let secured = Mosquitto::builder().tls().start()?;
     let url = secured.url().replace("mqtts://", "mqtt://");
@@ -170,7 +249,12 @@ async fn tls_on_one_side_only() -> Result<()> {
     assert!(!passed);
     let step = steps.last().unwrap();
     assert_eq!(step.step, "login", "{step:?}");
-    assert!(step.remedy.as_ref().is_some_and(|remedy| remedy.contains("mqtts://")), "{step:?}");
+    assert!(
+        step.remedy
+            .as_ref()
+            .is_some_and(|remedy| remedy.contains("mqtts://")),
+        "{step:?}"
+    );
     Ok(())
 }
 
@@ -178,10 +262,17 @@ async fn tls_on_one_side_only() -> Result<()> {
 async fn a_wrong_password() -> Result<()> {
     let broker = Mosquitto::builder().user("ada", "sesame").start()?;
     for version in ["5", "3.1.1"] {
-        let with = With::broker(&broker).and("username", "ada").and("password", "geheim");
+        let with = With::broker(&broker)
+            .and("username", "ada")
+            .and("password", "geheim");
         let (passed, steps) = test_profile(with.and("protocol_version", version)).await?;
         assert!(!passed);
-        assert!(steps.iter().all(|step| !format!("{step:?}").contains("geheim")), "{steps:?}");
+        assert!(
+            steps
+                .iter()
+                .all(|step| !format!("{step:?}").contains("geheim")),
+            "{steps:?}"
+        );
         if version == "5" {
             insta::assert_snapshot!(last(&steps, broker.port()), @r"
             login Failed: 127.0.0.1:PORT refused client 'headwater_probe_ID_0': not authorized (0x87)
@@ -226,7 +317,9 @@ async fn refuse_filters(listener: TcpListener) -> Result<()> {
     stream.write_all(&[0x20, 3, 0, 0, 0]).await?;
     let subscribe = stream.read(&mut packet).await?;
     assert!(subscribe > 4 && packet[0] == 0x82);
-    stream.write_all(&[0x90, 4, packet[2], packet[3], 0, 0x87]).await?;
+    stream
+        .write_all(&[0x90, 4, packet[2], packet[3], 0, 0x87])
+        .await?;
     while stream.read(&mut packet).await? > 0 {}
     Ok(())
 }
@@ -236,7 +329,9 @@ async fn a_filter_that_is_refused() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     let broker = tokio::spawn(refuse_filters(listener));
-    let with = With::url(&format!("mqtt://127.0.0.1:{port}")).and("type", "source").and("topic", "sensors/#");
+    let with = With::url(&format!("mqtt://127.0.0.1:{port}"))
+        .and("type", "source")
+        .and("topic", "sensors/#");
     let (passed, steps) = test_table(with).await?;
     assert!(!passed);
     insta::assert_snapshot!(last(&steps, port), @r"

@@ -33,7 +33,10 @@ async fn a_login_by_password() -> Result<()> {
     let with = With::source(&broker, "a").qos_1();
     for version in ["5", "3.1.1"] {
         let with = with.clone().and("protocol_version", version);
-        let login = with.clone().and("username", "ada").and("password", "sesame");
+        let login = with
+            .clone()
+            .and("username", "ada")
+            .and("password", "sesame");
         works(&broker, &format!("login-{version}"), login).await?;
         let error = fails(with.and("username", "ada").and("password", "geheim")).await?;
         assert!(error.contains("check username and password"), "{error}");
@@ -49,7 +52,9 @@ async fn tls_with_an_authority_of_its_own() -> Result<()> {
     works(&broker, "tls", tls(&broker)).await?;
     let pem = std::fs::read_to_string(&broker.certificates().unwrap().ca)?;
     works(&broker, "tls-pem", tls(&broker).and("tls.ca", &pem)).await?;
-    let careless = With::source(&broker, "a").and("tls.insecure_skip_verify", "true").qos_1();
+    let careless = With::source(&broker, "a")
+        .and("tls.insecure_skip_verify", "true")
+        .qos_1();
     works(&broker, "tls-careless", careless).await?;
 
     let other = Mosquitto::builder().tls().start()?;
@@ -58,7 +63,10 @@ async fn tls_with_an_authority_of_its_own() -> Result<()> {
     assert!(error.contains("certificate is not trusted"), "{error}");
     assert!(error.contains("tls.ca"), "{error}");
     let error = fails(tls(&broker).and("tls.server_name", "elsewhere.example")).await?;
-    assert!(error.contains("by a name that the certificate carries"), "{error}");
+    assert!(
+        error.contains("by a name that the certificate carries"),
+        "{error}"
+    );
     Ok(())
 }
 

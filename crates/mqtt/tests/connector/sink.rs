@@ -27,7 +27,10 @@ async fn rows_arrive_in_order_at_every_service() -> Result<()> {
         let messages = client.collect(300, DEADLINE).await?;
         let texts: Vec<_> = messages.iter().map(|m| m.text()).collect();
         assert_eq!(texts, payloads(0..300), "{topic}");
-        assert!(messages.iter().all(|m| m.qos == level && !m.retain), "{topic}");
+        assert!(
+            messages.iter().all(|m| m.qos == level && !m.retain),
+            "{topic}"
+        );
         assert_eq!(metrics.snapshot().in_flight, 0, "{topic}");
         sink.close().await?;
     }
@@ -37,7 +40,9 @@ async fn rows_arrive_in_order_at_every_service() -> Result<()> {
 #[tokio::test]
 async fn a_retained_row_waits_for_those_who_come_later() -> Result<()> {
     let broker = Mosquitto::start()?;
-    let with = With::sink(&broker, "state").qos_1().and("sink.retain", "true");
+    let with = With::sink(&broker, "state")
+        .qos_1()
+        .and("sink.retain", "true");
     let (mut sink, _) = make_sink("retain", with)?;
     sink.write(batch([1, 2])).await?;
     timeout(DEADLINE, sink.flush()).await??;
@@ -57,7 +62,10 @@ async fn a_flush_waits_for_the_broker() -> Result<()> {
     sink.write(batch([1])).await?;
     let mut flush = sink.flush();
     let early = timeout(Duration::from_millis(200), &mut flush).await;
-    assert!(early.is_err(), "the broker cannot have acknowledged anything");
+    assert!(
+        early.is_err(),
+        "the broker cannot have acknowledged anything"
+    );
     broker.resume()?;
     timeout(DEADLINE, flush).await??;
     Ok(())

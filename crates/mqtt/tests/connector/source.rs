@@ -17,7 +17,9 @@ async fn rows_come_in_order_at_every_service() -> Result<()> {
             .and("qos", qos)
             .and("protocol_version", version);
         let (mut source, metrics) = open_source(&topic, with, one_column()).await?;
-        client.publish_many(&topic, payloads(0..1000), level).await?;
+        client
+            .publish_many(&topic, payloads(0..1000), level)
+            .await?;
         let mut values = Vec::new();
         while values.len() < 1000 {
             let (batch, position) = next_rows(&mut *source).await?;
@@ -26,7 +28,10 @@ async fn rows_come_in_order_at_every_service() -> Result<()> {
             source.commit(position).await?;
         }
         assert_eq!(values, Vec::from_iter(0..1000), "{topic}");
-        wait_for_async("all acknowledgements", DEADLINE, || metrics.snapshot().in_flight == 0).await?;
+        wait_for_async("all acknowledgements", DEADLINE, || {
+            metrics.snapshot().in_flight == 0
+        })
+        .await?;
         let counted = metrics.snapshot();
         assert_eq!((counted.messages, counted.rows), (1000, 1000), "{topic}");
         source.close().await?;
@@ -80,7 +85,12 @@ async fn metadata_tells_what_is_around_the_payload() -> Result<()> {
     let number = |row: usize, name: &str| rows[row][name].as_primitive::<Int64Type>().value(0);
     assert_eq!((number(0, "qos"), number(1, "qos")), (1, 0));
     assert!((1..=60).contains(&number(0, "message_expiry_interval")));
-    let ids = |row: usize| rows[row]["packet_id"].as_primitive::<Int32Type>().iter().next();
+    let ids = |row: usize| {
+        rows[row]["packet_id"]
+            .as_primitive::<Int32Type>()
+            .iter()
+            .next()
+    };
     assert!(ids(0).unwrap().is_some_and(|id| id > 0));
     assert_eq!(ids(1), Some(None), "no packet id at QoS 0");
     assert_eq!(text(1, "topic.line").as_deref(), Some("b"));
@@ -112,13 +122,18 @@ async fn what_was_not_committed_comes_again_to_the_same_job() -> Result<()> {
         let broker = Mosquitto::start()?;
         let client = TestClient::connect(&broker).await?;
         let with = || {
-            With::source(&broker, "a").qos_1().and("protocol_version", version)
+            With::source(&broker, "a")
+                .qos_1()
+                .and("protocol_version", version)
         };
         let (mut source, metrics) = open_source("again", with(), one_column()).await?;
         client.publish_many("a", payloads(0..5), 1).await?;
         let (_, position) = read(&mut *source, 5).await?;
         source.commit(position).await?;
-        wait_for_async("acknowledgements", DEADLINE, || metrics.snapshot().in_flight == 0).await?;
+        wait_for_async("acknowledgements", DEADLINE, || {
+            metrics.snapshot().in_flight == 0
+        })
+        .await?;
         client.publish_many("a", payloads(5..10), 1).await?;
         read(&mut *source, 5).await?;
         // No close and no commit, as if the process had been killed.
@@ -155,14 +170,20 @@ async fn bad_data_is_dropped_and_counted_or_ends_the_source() -> Result<()> {
     assert_eq!(values, [1, 2]);
     assert_eq!(metrics.snapshot().bad_data, 1);
     dropping.commit(position).await?;
-    wait_for_async("acknowledgements", DEADLINE, || metrics.snapshot().in_flight == 0).await?;
+    wait_for_async("acknowledgements", DEADLINE, || {
+        metrics.snapshot().in_flight == 0
+    })
+    .await?;
 
     let error = loop {
         if let Err(error) = next_rows(&mut *failing).await {
             break error.to_string();
         }
     };
-    assert!(error.starts_with("bad data: message on topic 'bad': "), "{error}");
+    assert!(
+        error.starts_with("bad data: message on topic 'bad': "),
+        "{error}"
+    );
     Ok(())
 }
 
@@ -185,7 +206,10 @@ async fn probes_are_nobodys_data() -> Result<()> {
     assert_eq!(values, [7]);
     assert_eq!(metrics.snapshot().bad_data, 0);
     source.commit(position).await?;
-    wait_for_async("acknowledgements", DEADLINE, || metrics.snapshot().in_flight == 0).await?;
+    wait_for_async("acknowledgements", DEADLINE, || {
+        metrics.snapshot().in_flight == 0
+    })
+    .await?;
     Ok(())
 }
 
@@ -215,7 +239,11 @@ async fn many_messages_make_few_batches() -> Result<()> {
 #[test]
 fn tables_that_cannot_work_are_refused_before_anything_is_connected() {
     let error = |with: With, schema| with.connection(schema).err().unwrap().to_string();
-    let source = |topic: &str| With::url("mqtt://localhost").and("type", "source").and("topic", topic);
+    let source = |topic: &str| {
+        With::url("mqtt://localhost")
+            .and("type", "source")
+            .and("topic", topic)
+    };
     insta::assert_snapshot!(error(source("a/#/b"), one_column()), @"option 'topic': 'a/#/b' has '#' as level 2 of 3; it must be the last");
     insta::assert_snapshot!(error(source("a"), with_metadata(&[("topc", DataType::Utf8)])), @"column 'topc': unknown metadata 'topc'; did you mean 'topic'? (there are 'topic', 'topic.*', 'qos', 'retain', 'dup', 'packet_id', 'received_at', 'content_type', 'response_topic', 'correlation_data', 'message_expiry_interval', 'user_property.*')");
     insta::assert_snapshot!(error(source("a/{dev}"), with_metadata(&[("topic.dve", DataType::Utf8)])), @"column 'topic.dve': the topic 'a/+' has no level '{dve}'; did you mean 'dev'?");
@@ -230,7 +258,12 @@ fn tables_that_cannot_work_are_refused_before_anything_is_connected() {
 
 #[test]
 fn the_description_names_the_topic_and_no_secret() -> Result<()> {
-    let with = With::url("mqtt://u:geheim@localhost").and("type", "source").and("topic", "a/{b}/#");
-    assert_eq!(with.connection(one_column())?.description, "MqttSource<a/+/#>");
+    let with = With::url("mqtt://u:geheim@localhost")
+        .and("type", "source")
+        .and("topic", "a/{b}/#");
+    assert_eq!(
+        with.connection(one_column())?.description,
+        "MqttSource<a/+/#>"
+    );
     Ok(())
 }

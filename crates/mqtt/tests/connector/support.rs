@@ -39,7 +39,9 @@ impl With {
     }
 
     pub(crate) fn source(broker: &Mosquitto, topic: &str) -> Self {
-        Self::broker(broker).and("type", "source").and("topic", topic)
+        Self::broker(broker)
+            .and("type", "source")
+            .and("topic", topic)
     }
 
     pub(crate) fn sink(broker: &Mosquitto, topic: &str) -> Self {
@@ -135,7 +137,9 @@ pub(crate) fn make_sink(job: &str, with: With) -> Result<(Box<dyn SinkOperator>,
 /// The next rows, which are at least one.
 pub(crate) async fn next_rows(source: &mut dyn SourceOperator) -> Result<(RecordBatch, Position)> {
     loop {
-        let batch = timeout(DEADLINE, source.next()).await.context("no rows")??;
+        let batch = timeout(DEADLINE, source.next())
+            .await
+            .context("no rows")??;
         let batch = batch.context("the source has ended")?;
         if batch.rows.num_rows() > 0 {
             return Ok((batch.rows, batch.position));
