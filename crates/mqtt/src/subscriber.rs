@@ -114,9 +114,7 @@ impl Subscriber {
         }
         // The driver has ended without it: its error is the last thing in the inbox.
         loop {
-            if let Err(error) = self.recv().await {
-                return Err(error);
-            }
+            self.recv().await?;
         }
     }
 

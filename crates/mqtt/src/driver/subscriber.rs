@@ -129,12 +129,11 @@ impl Receiving {
     }
 
     fn deliver(&mut self, inbound: Inbound) {
-        match self.driver.inbox.try_send(Ok(inbound)) {
-            // A closed inbox is noticed when room is asked for.
-            Err(TrySendError::Full(Ok(inbound)) | TrySendError::Closed(Ok(inbound))) => {
-                self.pending = Some(inbound);
-            }
-            Ok(()) | Err(_) => {}
+        // A closed inbox is noticed when room is asked for.
+        if let Err(TrySendError::Full(Ok(inbound)) | TrySendError::Closed(Ok(inbound))) =
+            self.driver.inbox.try_send(Ok(inbound))
+        {
+            self.pending = Some(inbound);
         }
     }
 

@@ -156,7 +156,7 @@ pub fn connect(
             let mut packet = v4::Connect::new(&options.client_id);
             packet.keep_alive = keep_alive;
             packet.clean_session = clean_start;
-            packet.login = login.then(|| v4::Login { username, password });
+            packet.login = login.then_some(v4::Login { username, password });
             packet.write(out).map_err(unwritable)
         }
         ProtocolVersion::V5 => {
@@ -170,7 +170,7 @@ pub fn connect(
                 clean_start,
                 properties: Some(properties),
             };
-            let login = login.then(|| v5::Login { username, password });
+            let login = login.then_some(v5::Login { username, password });
             packet.write(&None, &login, out).map_err(unwritable)
         }
     };

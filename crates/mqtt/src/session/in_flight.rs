@@ -154,6 +154,7 @@ impl InFlight {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;

@@ -21,7 +21,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// How many seeds are run of each simulation.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 /// Runs a simulation for all seeds, or for the one of the environment.
 fn for_all_seeds(name: &str, simulate: fn(StdRng)) {
