@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use headwater_connector::Connector;
+use headwater_connector::config::{OptionDoc, Part, describe, redact};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::MqttConnector;
 
 fn profile(value: Value) -> MqttProfile {
     serde_json::from_value(value).unwrap()
@@ -74,4 +77,73 @@ fn client_ids_are_plain_stable_and_distinct() {
     assert_eq!(dotted, client_id("hw", "j", "a.b", 0));
     assert!(dotted.starts_with("hw_j_a-b_0_"), "{dotted}");
     assert_ne!(dotted, client_id("hw", "j", "a/b", 0));
+}
+
+fn options() -> Vec<OptionDoc> {
+    describe(&Connector::metadata(&MqttConnector)).unwrap()
+}
+
+#[test]
+fn every_option_has_one_place_a_description_and_a_type() {
+    let mut names: Vec<_> = options().into_iter().map(|option| option.name).collect();
+    names.sort();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all, "profile, table and format share no name");
+    for option in options() {
+        assert!(!option.description.is_empty(), "{}", option.name);
+    }
+}
+
+#[test]
+fn the_options_at_a_glance() {
+    let line = |option: &OptionDoc| {
+        let default = option
+            .default
+            .as_ref()
+            .map(|default| format!(" = {default}"));
+        let mark = if option.required { " (required)" } else { "" };
+        let secret = if option.sensitive { " (secret)" } else { "" };
+        format!(
+            "{}: {}{}{mark}{secret}",
+            option.name,
+            option.kind,
+            default.unwrap_or_default()
+        )
+    };
+    let ours = options()
+        .into_iter()
+        .filter(|option| option.part != Part::Format);
+    let lines: Vec<_> = ours.map(|option| line(&option)).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    url: text (required)
+    username: text
+    password: text (secret)
+    tls.ca: text
+    tls.cert: text
+    tls.key: text (secret)
+    tls.server_name: text
+    tls.alpn: list of texts
+    tls.insecure_skip_verify: boolean = false
+    client_prefix: text = headwater
+    protocol_version: '3.1.1' | '5' = 5
+    max_packet_size: integer = 268435460
+    keep_alive_seconds: integer = 30
+    connect_timeout_seconds: integer = 10
+    topic: text (required)
+    qos: 'AtMostOnce' | 'AtLeastOnce' = AtMostOnce
+    type: 'source' | 'sink' (required)
+    source.session_expiry_seconds: integer
+    source.receive_maximum: integer = 65535
+    sink.retain: boolean = false
+    ");
+}
+
+#[test]
+fn secrets_are_masked_and_never_debugged() {
+    let value = json!({"url": "mqtt://u:geheim@h", "password": "geheim", "tls": {"key": "geheim"}});
+    let shown = redact(PROFILE_SCHEMA, &value).to_string();
+    assert!(!shown.contains("geheim"), "{shown}");
+    let debugged = format!("{:?}", profile(value));
+    assert!(!debugged.contains("geheim"), "{debugged}");
 }

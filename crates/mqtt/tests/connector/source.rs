@@ -251,6 +251,7 @@ fn tables_that_cannot_work_are_refused_before_anything_is_connected() {
     insta::assert_snapshot!(error(source("a").and("qos", "ExactlyOnce"), one_column()), @"option 'qos': 'ExactlyOnce' is not one of 'AtMostOnce', 'AtLeastOnce'");
     insta::assert_snapshot!(error(source("a").and("url", "localhost:1883"), one_column()), @"option 'url': 'localhost:1883' has no scheme; did you mean 'mqtt://localhost:1883'?");
     insta::assert_snapshot!(error(source("a").and("url", "wss://localhost"), one_column()), @"option 'url': 'wss://localhost' asks for MQTT over WebSocket, which is not supported yet; use the broker's mqtt:// or mqtts:// port");
+    insta::assert_snapshot!(error(source("a").and("url", "mqtts://h").and("tls.cert", "x"), one_column()), @"missing option 'tls.key': The private key of `tls.cert` (PKCS#1, PKCS#8 or SEC1): path or PEM text");
     insta::assert_snapshot!(error(source("a/+").and("type", "sink"), one_column()), @"option 'topic': 'a/+' has the wildcard '+'; a sink publishes to one topic, wildcards are for sources");
     insta::assert_snapshot!(error(source("a").and("type", "sink"), with_metadata(&[("topic", DataType::Utf8)])), @"column 'topic': a sink has no metadata columns");
     insta::assert_snapshot!(error(source("a").and("format", "raw_string"), one_column()), @"format 'raw_string' needs exactly one payload column, of type TEXT or BYTEA; the table has 'v' (Int64)");
