@@ -15,7 +15,7 @@
 mod support;
 
 use headwater_testkit::{Mosquitto, TestClient, free_port};
-use rustix::process::Signal;
+use nix::sys::signal::Signal;
 use support::{DEADLINE, Headwater, file, run};
 
 fn sql(text: &str) -> (tempfile::TempDir, String) {
@@ -123,7 +123,7 @@ fn connectors_are_listed_with_options_and_schemas() {
 async fn an_interrupt_drains_and_exits_with_0() {
     let broker = Mosquitto::start().unwrap();
     let (_dir, file) = sql(&copy(&broker.url()));
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let headwater = Headwater::running(&["run", &file]);
         let mut results = TestClient::connect(&broker).await.unwrap();
         results.subscribe("out", 1).await.unwrap();
@@ -139,7 +139,7 @@ async fn an_interrupt_drains_and_exits_with_0() {
         // what was not read before the interrupt is still the broker's, for the session of this job
         let mut again = Headwater::running(&["run", &file]);
         results.collect(499, DEADLINE).await.unwrap();
-        again.signal(Signal::INT);
+        again.signal(Signal::SIGINT);
         again.wait_for_line("done:");
     }
 }
@@ -151,7 +151,7 @@ fn a_job_whose_broker_is_away_says_so_and_can_be_stopped() {
     let mut headwater = Headwater::start(&["run", &file]);
     let line = headwater.wait_for_line("refused");
     assert!(line.contains("127.0.0.1"), "{line}");
-    headwater.signal(Signal::INT);
+    headwater.signal(Signal::SIGINT);
     let finished = headwater.finish();
     assert!(finished.status.success(), "{}", finished.stderr);
 }

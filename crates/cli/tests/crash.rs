@@ -136,7 +136,7 @@ async fn nothing_is_lost_when_the_broker_restarts() {
         results = session().connect(broker.plain_addr()).await.unwrap();
     }
     receive_until(&mut results, &mut seen, MESSAGES).await;
-    headwater.signal(rustix::process::Signal::INT);
+    headwater.signal(nix::sys::signal::Signal::SIGINT);
     let finished = headwater.finish();
     assert!(finished.status.success(), "{}", finished.stderr);
 }

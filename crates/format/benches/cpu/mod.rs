@@ -2,7 +2,7 @@
 
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, Throughput};
-use rustix::time::{ClockId, clock_gettime};
+use cpu_time::ThreadTime;
 
 /// Nanoseconds that this thread was on a CPU.
 pub(crate) struct CpuTime;
@@ -13,8 +13,7 @@ pub(crate) fn criterion() -> Criterion<CpuTime> {
 }
 
 fn nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    ThreadTime::now().as_duration().as_nanos() as u64
 }
 
 impl Measurement for CpuTime {

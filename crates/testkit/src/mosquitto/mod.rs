@@ -17,7 +17,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::certificates::Certificates;
@@ -38,6 +39,10 @@ pub struct Mosquitto {
     process: Option<Child>,
     /// Where in the log file the present process began to write.
     log_start: usize,
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
 }
 
 impl Mosquitto {
@@ -189,7 +194,7 @@ impl Mosquitto {
         let Some(mut child) = self.process.take() else {
             return Ok(());
         };
-        kill_process(Pid::from_child(&child), Signal::TERM)?;
+        kill(pid_of(&child), Signal::SIGTERM)?;
         let started = Instant::now();
         while child.try_wait()?.is_none() {
             if started.elapsed() > DEADLINE {
@@ -235,7 +240,7 @@ impl Mosquitto {
     /// # Errors
     /// It does not run.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::SIGSTOP)
     }
 
     /// Lets a frozen broker go on (SIGCONT).
@@ -243,7 +248,7 @@ impl Mosquitto {
     /// # Errors
     /// It does not run.
     pub fn resume(&self) -> Result<()> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::SIGCONT)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -251,7 +256,7 @@ impl Mosquitto {
             .process
             .as_ref()
             .context("the broker does not run: it was stopped or killed")?;
-        Ok(kill_process(Pid::from_child(child), signal)?)
+        Ok(kill(pid_of(child), signal)?)
     }
 }
 
