@@ -39,8 +39,10 @@ fn schema_error(error: &SchemaError, parsed: &Parsed) -> PlanError {
             valid_fields,
         } => not_found(field, valid_fields).at(parsed.first_use(&field.name)),
         SchemaError::AmbiguousReference { field } => {
-            let message = format!("column '{}' could be one of several", field.name);
-            PlanError::new(message).at(parsed.first_use(&field.name))
+            let message = format!("several columns have the name '{}'", field.name);
+            PlanError::new(message)
+                .at(parsed.first_use(&field.name))
+                .hint("give one of them another with AS, or write the name of its table before it")
         }
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => {
@@ -80,6 +82,17 @@ fn other_error(message: &str, parsed: &Parsed, session: &Session) -> PlanError {
     let first = message.lines().next().unwrap_or_default();
     let first = first.split(" No function matches the given name").next();
     PlanError::new(lower_first(first.unwrap_or_default().trim_end_matches('.')))
+        .at(first_quoted_use(message, parsed))
+}
+
+/// The place of the first name in quotes that also stands in the statement.
+fn first_quoted_use(message: &str, parsed: &Parsed) -> Option<Location> {
+    let quoted = message.split('\'').skip(1).step_by(2);
+    let mut places = quoted.filter_map(|name| {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        parsed.first_use(name).or_else(|| parsed.first_use(last))
+    });
+    places.next()
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use headwater_connector::{ConfigError, Location};
 
+/// How much of a line is shown.
+const LINE_CHARS_MAX: usize = 160;
+
 /// Why a SQL text cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -95,10 +98,17 @@ fn render_place(text: &mut String, file: &str, sql: &str, location: Location) {
     let number = line.to_string();
     let gutter = " ".repeat(number.len());
     let before = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX);
+    // Of a very long line, what stands around the place.
+    let skip = if source.chars().count() > LINE_CHARS_MAX {
+        before.saturating_sub(LINE_CHARS_MAX / 2)
+    } else {
+        0
+    };
+    let source: String = source.chars().skip(skip).take(LINE_CHARS_MAX).collect();
     // Tabs stay tabs, so that the caret stands under its character whatever their width.
     let indent: String = source
         .chars()
-        .take(before)
+        .take(before - skip)
         .map(|c| if c == '\t' { '\t' } else { ' ' })
         .collect();
     writeln!(

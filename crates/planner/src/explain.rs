@@ -82,6 +82,7 @@ impl fmt::Display for Line<'_> {
                 }
                 Ok(())
             }
+            Step::Columns(columns) if columns.is_empty() => write!(f, "keep no column"),
             Step::Columns(columns) => {
                 write!(f, "keep ")?;
                 for (index, column) in columns.iter().enumerate() {
@@ -123,7 +124,7 @@ impl fmt::Display for Columns<'_> {
 }
 
 /// An Arrow type as it is written in `CREATE TABLE`, or Arrow's name for what cannot be declared.
-fn sql_type(field: &Field) -> String {
+pub(crate) fn sql_type(field: &Field) -> String {
     match field.data_type() {
         DataType::Utf8 if is_json(field) => "JSON".to_owned(),
         DataType::Boolean => "BOOLEAN".to_owned(),

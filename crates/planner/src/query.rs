@@ -14,6 +14,7 @@ use headwater_connector::Location;
 use headwater_connector::config::nearest;
 
 use crate::error::PlanError;
+use crate::explain::sql_type;
 use crate::names::{normalised, quoted};
 use crate::parse::place;
 use crate::types::{is_json_union, json_metadata, plain};
@@ -135,8 +136,10 @@ fn cast(expr: Expr, input: &DFSchema, field: &Field) -> Result<Expr, PlanError> 
         Expr::Cast(Cast::new(Box::new(expr.unalias()), wanted.clone()))
     } else {
         let message = format!(
-            "column '{}' is {wanted}, and a value of {given} cannot be made one",
-            field.name()
+            "column '{}' is {}, and a value of {} cannot be made one",
+            field.name(),
+            sql_type(field),
+            sql_type(&Field::new("", given, true)),
         );
         return Err(PlanError::new(message).hint("convert it in the SELECT"));
     };

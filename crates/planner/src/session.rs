@@ -34,6 +34,9 @@ impl Session {
             .with_target_partitions(1)
             .with_round_robin_repartition(false)
             .with_information_schema(false);
+        // It would look up JSON fields of rows that the filter behind it drops.
+        let optimizer = &mut config.options_mut().optimizer;
+        optimizer.enable_leaf_expression_pushdown = false;
         let sql = &mut config.options_mut().sql_parser;
         sql.collect_spans = true;
         sql.map_string_types_to_utf8view = false;
@@ -45,14 +48,19 @@ impl Session {
         Ok(Self { state })
     }
 
-    /// Binds a query to the tables of a catalog.
+    /// Binds a query to the tables of a catalog, and settles the types of all its expressions.
     ///
     /// # Errors
     /// Unknown names, types that do not fit.
     pub(crate) fn query(&self, catalog: &Catalog, query: Query) -> Result<LogicalPlan> {
         let binder = self.binder(catalog);
         let statement = Statement::Query(Box::new(query));
-        SqlToRel::new(&binder).sql_statement_to_plan(statement)
+        let bound = SqlToRel::new(&binder).sql_statement_to_plan(statement)?;
+        // Before it is known which types meet (in a CASE, a UNION), the type of a column is a guess.
+        let options = self.state.config_options();
+        self.state
+            .analyzer()
+            .execute_and_check(bound, options, |_, _| {})
     }
 
     /// Binds an expression over the columns of one table.

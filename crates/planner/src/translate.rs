@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, cast};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::coop::CooperativeExec;
@@ -24,6 +24,7 @@ use headwater_connector::Connection;
 use crate::error::PlanError;
 use crate::plan::{Node, NodeId, Plan, PlanOperator, Step};
 use crate::source::SourceExec;
+use crate::unsupported::{DEPTH_HINT, DEPTH_MAX};
 
 /// A dataflow that grows by one query at a time.
 #[derive(Default)]
@@ -61,7 +62,7 @@ impl Dataflow {
     ) -> Result<(), PlanError> {
         let rows = self.rows(query, &connection.name)?;
         let wanted = connection.config.schema.arrow_schema();
-        let rows = renamed_to(rows, &wanted);
+        let rows = renamed_to(rows, &wanted)?;
         let input = self.node(rows, &connection.name);
         let same = |writes: &&mut Writes| writes.connection.name == connection.name;
         match self.sinks.iter_mut().find(same) {
@@ -149,7 +150,7 @@ impl Dataflow {
         let schema = query.schema();
         let mut inputs = Vec::new();
         for child in query.children() {
-            let rows = renamed_to(self.rows(child, target)?, &schema);
+            let rows = renamed_to(self.rows(child, target)?, &schema)?;
             inputs.push(self.node(rows, target));
         }
         Ok(Rows {
@@ -208,29 +209,25 @@ impl Dataflow {
         let first = schemas
             .next()
             .map(Arc::clone)
-            .unwrap_or_else(|| Arc::new(arrow::datatypes::Schema::empty()));
+            .unwrap_or_else(|| Arc::new(Schema::empty()));
         schemas.fold(first, |merged, schema| {
             let fields = merged.fields().iter().zip(schema.fields());
             let fields = fields.map(|(one, other)| {
                 let nullable = one.is_nullable() || other.is_nullable();
                 one.as_ref().clone().with_nullable(nullable)
             });
-            Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
+            Arc::new(Schema::new(fields.collect::<Vec<_>>()))
         })
     }
 }
 
-/// How deep an expression may be nested: workers evaluate it recursively, on the stack of a thread.
-const DEPTH_MAX: usize = 500;
-
-/// Refuses expressions whose evaluation could exhaust a stack. Does not recurse itself.
+/// Refuses expressions whose evaluation could exhaust a stack, which views upon views can make. Does not recurse itself.
 fn check_depth(expr: &Arc<dyn PhysicalExpr>) -> Result<(), PlanError> {
     let mut open = vec![(expr, 1)];
     while let Some((expr, depth)) = open.pop() {
         if depth > DEPTH_MAX {
             let message = format!("an expression is nested more than {DEPTH_MAX} levels deep");
-            return Err(PlanError::new(message)
-                .hint("write long lists of alternatives as x IN (…), or use several steps"));
+            return Err(PlanError::new(message).hint(DEPTH_HINT));
         }
         open.extend(expr.children().into_iter().map(|child| (child, depth + 1)));
     }
@@ -269,26 +266,34 @@ fn step(query: &Arc<dyn ExecutionPlan>) -> Result<Step, PlanError> {
     Err(not_runnable(query))
 }
 
-/// Gives rows the names (and other properties) of a schema with the same types.
-fn renamed_to(mut rows: Rows, wanted: &SchemaRef) -> Rows {
-    let named = |schema: &SchemaRef| -> Vec<(String, arrow::datatypes::DataType)> {
-        let fields = schema.fields().iter();
-        fields
-            .map(|field| (field.name().clone(), field.data_type().clone()))
-            .collect()
+/// Gives rows the names and types of a schema, column by column.
+///
+/// # Errors
+/// A type that cannot be cast.
+fn renamed_to(mut rows: Rows, wanted: &SchemaRef) -> Result<Rows, PlanError> {
+    let same = |(given, wanted): (&FieldRef, &FieldRef)| {
+        given.name() == wanted.name() && given.data_type() == wanted.data_type()
     };
-    if named(&rows.schema) == named(wanted) {
-        return rows;
+    let given = rows.schema.fields();
+    if given.iter().zip(wanted.fields()).all(same) {
+        return Ok(rows);
     }
-    let given = rows.schema.fields().iter().enumerate();
-    let exprs = given
-        .map(|(index, field)| Arc::new(Column::new(field.name(), index)) as Arc<dyn PhysicalExpr>);
+    let mut exprs = Vec::with_capacity(given.len());
+    let mut fields = Vec::with_capacity(given.len());
+    for (index, (given, wanted)) in given.iter().zip(wanted.fields()).enumerate() {
+        let column = Arc::new(Column::new(given.name(), index));
+        let column = cast(column, &rows.schema, wanted.data_type().clone());
+        exprs.push(column.map_err(|error| PlanError::new(error.strip_backtrace()))?);
+        let nullable = given.is_nullable() || wanted.is_nullable();
+        fields.push(wanted.as_ref().clone().with_nullable(nullable));
+    }
+    let schema = Arc::new(Schema::new(fields));
     rows.steps.push(Step::Project {
-        exprs: exprs.collect(),
-        schema: Arc::clone(wanted),
+        exprs,
+        schema: Arc::clone(&schema),
     });
-    rows.schema = Arc::clone(wanted);
-    rows
+    rows.schema = schema;
+    Ok(rows)
 }
 
 /// The safety net below `unsupported`: says in the user's words what cannot be run.

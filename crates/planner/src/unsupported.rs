@@ -21,6 +21,14 @@ use crate::session::Session;
 /// What every refusal ends with.
 const NOT_YET: &str = "which this version cannot run yet";
 
+/// How deep an expression may be nested, counting `1 + 1 + 1` as two levels. DataFusion's time to plan grows with the
+/// square of it (and workers evaluate it on the stack of a thread).
+pub(crate) const DEPTH_MAX: usize = 500;
+
+/// What to do about an expression that is too deep.
+pub(crate) const DEPTH_HINT: &str =
+    "write long lists of alternatives as x IN (…), or take several steps";
+
 /// The functions that cut time into windows.
 const WINDOW_FUNCTIONS: [&str; 3] = ["tumble", "hop", "session"];
 
@@ -51,7 +59,11 @@ pub(crate) fn check(
     parsed: &Parsed,
     session: &Session,
 ) -> Result<(), PlanError> {
-    let mut refusal = Refusal { parsed, session };
+    let mut refusal = Refusal {
+        parsed,
+        session,
+        depth: 0,
+    };
     match node.visit(&mut refusal) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
@@ -76,6 +88,8 @@ pub(crate) fn statement(statement: &Statement, location: Location) -> PlanError 
 struct Refusal<'a> {
     parsed: &'a Parsed,
     session: &'a Session,
+    /// In how many expressions the walk is.
+    depth: usize,
 }
 
 type Verdict = ControlFlow<PlanError>;
@@ -282,7 +296,19 @@ impl Visitor for Refusal<'_> {
         self.refuse(message, factor.span(), "")
     }
 
+    fn post_visit_expr(&mut self, _: &Expr) -> Verdict {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> Verdict {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            let message = format!("an expression is nested more than {DEPTH_MAX} levels deep");
+            return self
+                .refuse(message, expr.span(), "")
+                .map_break(|error| error.hint(DEPTH_HINT));
+        }
         match expr {
             Expr::Function(call) => self.function(call),
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
