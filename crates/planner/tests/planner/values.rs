@@ -85,7 +85,16 @@ fn json_paths() {
         get_first_json_object(data, '$.s') AS first,
         extract_json_string(data, '$.s') AS text,
         extract_json_string(data, '$.n') AS n FROM readings";
-    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @"");
+    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @r#"
+    +---------------------+-----------+--------+---+
+    | every               | first     | text   | n |
+    +---------------------+-----------+--------+---+
+    | [1, "two", {"b":3}] | "q\"uote" | q"uote |   |
+    | []                  |           |        | 4 |
+    |                     |           |        |   |
+    |                     |           |        |   |
+    +---------------------+-----------+--------+---+
+    "#);
 }
 
 #[test]
@@ -93,26 +102,58 @@ fn json_operators() {
     let sql =
         "SELECT data -> 'a' AS a, data ->> 's' AS s, data -> 's' AS js, (data -> 'n')::BIGINT AS n,
         data -> 'a' -> 2 ->> 'b' AS b, data ? 'f' AS f FROM readings";
-    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @"");
+    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @r#"
+    +----------------------+--------+-----------+---+---+-------+
+    | a                    | s      | js        | n | b | f     |
+    +----------------------+--------+-----------+---+---+-------+
+    | [1, "two", {"b": 3}] | q"uote | "q\"uote" | 4 | 3 | true  |
+    | []                   |        |           | 4 |   | false |
+    |                      |        |           |   |   | false |
+    |                      |        |           |   |   | false |
+    +----------------------+--------+-----------+---+---+-------+
+    "#);
 }
 
 #[test]
 fn json_into_the_columns_of_a_sink() {
     let sql = "INSERT INTO alerts SELECT data -> 's', data -> 'n' FROM readings";
-    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @"");
+    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @r#"
+    +-----------+-------------+
+    | device    | temperature |
+    +-----------+-------------+
+    | "q\"uote" | 4.0         |
+    |           | 4.0         |
+    |           |             |
+    |           |             |
+    +-----------+-------------+
+    "#);
 }
 
 #[test]
 fn json_from_a_subquery_into_the_columns_of_a_sink() {
     let sql = "INSERT INTO alerts SELECT s, n FROM (SELECT data -> 's' AS s, data -> 'n' AS n FROM readings) AS t
         WHERE s IS NOT NULL OR n IS NOT NULL";
-    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @"");
+    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @r#"
+    +-----------+-------------+
+    | device    | temperature |
+    +-----------+-------------+
+    | "q\"uote" | 4.0         |
+    |           |             |
+    +-----------+-------------+
+    "#);
 }
 
 #[test]
 fn a_filter_drops_rows_for_which_it_is_null() {
     let sql = "SELECT device FROM readings WHERE data ->> 'n' = '4'";
-    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @"");
+    insta::assert_snapshot!(values(sql, DOCUMENTS.to_vec()), @r#"
+    +--------+
+    | device |
+    +--------+
+    | d      |
+    | d      |
+    +--------+
+    "#);
 }
 
 /// Planned once, the clock still moves from batch to batch: folded when planned, it would stand still for ever.
