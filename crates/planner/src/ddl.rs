@@ -57,7 +57,7 @@ pub(crate) enum Values {
     /// The connector.
     Physical(ColumnOrigin),
     /// An expression over the physical columns.
-    Generated(Expr),
+    Generated(Box<Expr>),
 }
 
 impl Declaration {
@@ -172,7 +172,7 @@ fn declared_column(
                 generation_expr: Some(expr),
                 sequence_options: None,
                 ..
-            } => values = Values::Generated(expr.clone()),
+            } => values = Values::Generated(Box::new(expr.clone())),
             other => match metadata_name(other) {
                 Some(name) => {
                     values = Values::Physical(ColumnOrigin::Metadata(name.to_owned()));

@@ -239,8 +239,10 @@ impl Planner {
             exprs.push(match &column.values {
                 Values::Physical(_) => Expr::Column(field.name().as_str().into()),
                 Values::Generated(expr) => {
-                    unsupported::check(expr, parsed, self.session()?)?;
-                    let expr = self.session()?.expression(expr.clone(), scan.schema());
+                    self.refuse(expr.as_ref(), parsed)?;
+                    let expr = self
+                        .session()?
+                        .expression(expr.as_ref().clone(), scan.schema());
                     let expr = Box::new(expr.map_err(bind_error)?);
                     Expr::Cast(Cast::new(expr, field.data_type().clone())).alias(field.name())
                 }

@@ -556,3 +556,19 @@ fn what_was_created_is_there_for_the_next_text() {
 fn a_text_without_queries_has_no_plan() {
     assert!(plan("-- nothing\n;;").unwrap().plan.is_none());
 }
+
+#[test]
+fn dotted_options_are_written_with_or_without_quotes() {
+    for key in [
+        "options.deep",
+        "'options.deep'",
+        "\"options.deep\"",
+        "options . deep",
+    ] {
+        let sql = format!(
+            "CREATE TABLE t (a INT) WITH (connector = 'fake', {key} = 'x', type = source, topic = 't')"
+        );
+        let script = plan(&sql).unwrap();
+        assert_eq!(script.tables[0].table["options"]["deep"], "x", "{key}");
+    }
+}
