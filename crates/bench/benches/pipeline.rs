@@ -1,0 +1,5 @@
+//! `cargo bench -p headwater-bench --bench pipeline -- --help`; see `docs/performance.md`.
+
+fn main() -> std::process::ExitCode {
+    headwater_bench::main()
+}

@@ -1,0 +1,85 @@
+//! The command line.
+
+use clap::Parser;
+
+/// Measures what a message costs on its way through Headwater, beside bare clients, and prints a table in Markdown.
+#[derive(Debug, Parser)]
+#[command(name = "pipeline")]
+pub(crate) struct Options {
+    /// Run only the cases whose name contains one of these
+    cases: Vec<String>,
+
+    /// Few messages, once each: does it work at all?
+    #[arg(long)]
+    quick: bool,
+
+    /// Messages per run against the fake broker
+    #[arg(long, value_name = "COUNT")]
+    messages: Option<u64>,
+
+    /// Messages per run through Mosquitto at full speed
+    #[arg(long, value_name = "COUNT")]
+    mosquitto_messages: Option<u64>,
+
+    /// How often each run is repeated; the table shows medians
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: Option<u32>,
+
+    /// Given by `cargo bench`; changes nothing
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Sizes {
+    /// Messages against the fake broker.
+    pub(crate) messages: u64,
+    /// Messages through Mosquitto at full speed.
+    pub(crate) mosquitto_messages: u64,
+    /// Messages a second where latency is measured.
+    pub(crate) per_second: u32,
+    /// How long latency, and an idle pipeline, are measured.
+    pub(crate) seconds: u32,
+    pub(crate) repetitions: u32,
+}
+
+impl Sizes {
+    pub(crate) fn full() -> Self {
+        Self {
+            messages: 2_000_000,
+            mosquitto_messages: 200_000,
+            per_second: 10_000,
+            seconds: 5,
+            repetitions: 3,
+        }
+    }
+
+    pub(crate) fn quick() -> Self {
+        Self {
+            messages: 50_000,
+            mosquitto_messages: 5_000,
+            per_second: 2_000,
+            seconds: 1,
+            repetitions: 1,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn sizes(&self) -> Sizes {
+        let mut sizes = if self.quick {
+            Sizes::quick()
+        } else {
+            Sizes::full()
+        };
+        sizes.messages = self.messages.unwrap_or(sizes.messages);
+        sizes.mosquitto_messages = self.mosquitto_messages.unwrap_or(sizes.mosquitto_messages);
+        sizes.repetitions = self.repetitions.unwrap_or(sizes.repetitions);
+        sizes
+    }
+
+    pub(crate) fn wants(&self, case: &str) -> bool {
+        self.cases.is_empty() || self.cases.iter().any(|part| case.contains(part.as_str()))
+    }
+}

@@ -1,0 +1,111 @@
+//! Headwater as it is run by its command: the engine on tokio's default runtime, one worker.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use headwater_engine::{Engine, Job, JobOptions, OperatorStatus};
+
+use super::{OPEN, Progress, Task, Usage, measure, say};
+use crate::case::{INPUT_TOPIC, OUTPUT_TOPIC, Shape};
+
+/// How long the job may take to connect, and to drain.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(super) fn run(task: &Task) -> Result<Usage> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let job = runtime.block_on(start(task))?;
+    say(OPEN)?;
+    let ends = Ends::of(&job)?;
+    let usage = measure(task, || progress(&job, ends, task.shape))?;
+    job.stop();
+    let drained = runtime.block_on(async { tokio::time::timeout(DEADLINE, job.wait()).await });
+    drained.context("the job did not drain")??;
+    Ok(usage)
+}
+
+async fn start(task: &Task) -> Result<Job> {
+    let engine = Engine::default();
+    let options = JobOptions {
+        job_id: "bench".to_owned(),
+        parallelism: 1,
+        preview: engine.print_rows(),
+    };
+    let execution = engine.execute(&sql(task), options).await?;
+    let job = execution.job.context("the SQL makes no job")?;
+    tokio::time::timeout(DEADLINE, job.opened())
+        .await
+        .context("the job did not connect")?;
+    Ok(job)
+}
+
+fn sql(task: &Task) -> String {
+    let qos = match task.qos {
+        0 => "AtMostOnce",
+        _ => "AtLeastOnce",
+    };
+    let mqtt = |kind, topic| {
+        format!(
+            "connector = 'mqtt', type = '{kind}', url = 'mqtt://{}', topic = '{topic}', qos = '{qos}', format = 'json'",
+            task.addr
+        )
+    };
+    let source = mqtt("source", INPUT_TOPIC);
+    let columns = "device TEXT, ts BIGINT, temperature DOUBLE, seq BIGINT";
+    let (sink, query) = match task.shape {
+        Shape::Source => (
+            "connector = 'blackhole'".to_owned(),
+            "SELECT device, ts, temperature, seq FROM readings",
+        ),
+        // every message passes the filter
+        Shape::Pipe => (
+            mqtt("sink", OUTPUT_TOPIC),
+            "SELECT device, ts, temperature * 1.8 + 32 AS fahrenheit, seq FROM readings WHERE temperature >= 10",
+        ),
+    };
+    format!(
+        "CREATE TABLE readings ({columns}) WITH ({source}, session_expiry_seconds = '0');
+         CREATE TABLE results WITH ({sink});
+         INSERT INTO results {query};"
+    )
+}
+
+/// Which of the job's operators is which.
+#[derive(Clone, Copy)]
+struct Ends<'a> {
+    source: &'a OperatorStatus,
+    sink: &'a OperatorStatus,
+}
+
+impl<'a> Ends<'a> {
+    fn of(job: &'a Job) -> Result<Self> {
+        let find = |is_source| {
+            job.operators()
+                .iter()
+                .find(|operator| operator.is_source == is_source)
+                .context("the job has no source or no sink")
+        };
+        Ok(Self {
+            source: find(true)?,
+            sink: find(false)?,
+        })
+    }
+}
+
+fn progress(job: &Job, ends: Ends<'_>, shape: Shape) -> Result<Progress> {
+    if let Some(outcome) = job.outcome() {
+        outcome?;
+        return Err(anyhow!("the job has ended by itself"));
+    }
+    let source = ends.source.metrics.snapshot();
+    let sink = ends.sink.metrics.snapshot();
+    Ok(Progress {
+        begun: source.messages,
+        done: match shape {
+            Shape::Source => sink.rows,
+            Shape::Pipe => sink.messages,
+        },
+        unacknowledged: source.in_flight + sink.in_flight,
+    })
+}
