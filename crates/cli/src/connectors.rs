@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
-use headwater_engine::connector::config::reference;
+use headwater_engine::connector::config;
 use headwater_engine::connector::{ConfigError, ConnectorMetadata};
 use headwater_engine::connectors;
 
@@ -59,7 +59,7 @@ fn line(metadata: &ConnectorMetadata) -> String {
 
 fn options(metadata: &ConnectorMetadata) -> anyhow::Result<String> {
     let mut text = format!("{}\n\n", line(metadata));
-    for option in reference::describe(metadata)? {
+    for option in config::describe(metadata)? {
         let default = match (&option.default, option.required) {
             (Some(default), _) => format!(", default '{default}'"),
             (None, true) => ", required".to_owned(),

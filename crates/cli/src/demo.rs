@@ -192,10 +192,10 @@ async fn watch(address: SocketAddr, lines: MultiProgress) -> anyhow::Result<()> 
             second = Instant::now();
             shown = 0;
         }
-        for message in inbound.messages {
+        for message in inbound.iter() {
             if shown < SHOWN_PER_SECOND {
                 shown += 1;
-                let text = String::from_utf8_lossy(&message.payload).into_owned();
+                let text = String::from_utf8_lossy(message.payload).into_owned();
                 lines.suspend(|| println!("{} {text}", message.topic()));
             }
         }

@@ -26,8 +26,12 @@ impl TestConnection {
         let Some(script) = self.input.plan(&engine).await? else {
             return Ok(Exit::Usage);
         };
-        let wanted = |table: &&_| self.table.as_ref().is_none_or(|name| named(table, name));
-        let tables: Vec<_> = script.tables.iter().filter(wanted).collect();
+        let wanted = |name: &str| self.table.as_ref().is_none_or(|wanted| wanted == name);
+        let tables: Vec<_> = script
+            .tables
+            .iter()
+            .filter(|table| wanted(&table.name))
+            .collect();
         if let (Some(name), true) = (&self.table, tables.is_empty()) {
             let names: Vec<_> = script
                 .tables
@@ -46,10 +50,6 @@ impl TestConnection {
         }
         Ok(if passed { Exit::Done } else { Exit::Failed })
     }
-}
-
-fn named(table: &Connection, name: &str) -> bool {
-    table.name == name
 }
 
 async fn test(engine: &Engine, table: &Connection) -> anyhow::Result<bool> {
