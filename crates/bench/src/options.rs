@@ -9,6 +9,10 @@ pub(crate) struct Options {
     /// Run only the cases whose name contains one of these
     cases: Vec<String>,
 
+    /// Run only the cases that are named exactly
+    #[arg(long)]
+    exact: bool,
+
     /// Few messages, once each: does it work at all?
     #[arg(long)]
     quick: bool,
@@ -80,6 +84,10 @@ impl Options {
     }
 
     pub(crate) fn wants(&self, case: &str) -> bool {
-        self.cases.is_empty() || self.cases.iter().any(|part| case.contains(part.as_str()))
+        let fits = |part: &String| match self.exact {
+            true => case == part,
+            false => case.contains(part.as_str()),
+        };
+        self.cases.is_empty() || self.cases.iter().any(fits)
     }
 }
