@@ -71,8 +71,10 @@ fn sql_comes_from_standard_input_too() {
 
 #[test]
 fn wrong_sql_exits_with_2_and_shows_the_place() {
-    let (_dir, file) = sql("CREATE TABLE t (n BIGINT) WITH (connector = 'impulse');\n\
-                            SELECT m FROM t;");
+    let (_dir, file) = sql(
+        "CREATE TABLE t (counter BIGINT) WITH (connector = 'impulse');\n\
+                            SELECT m FROM t;",
+    );
     for command in ["run", "check"] {
         let finished = run(&[command, &file]);
         assert_eq!(finished.status.code(), Some(2));

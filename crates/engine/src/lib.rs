@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use headwater_connector::{
     ConfigError, Connection, ConnectionProfile, OperatorError, Options, Progress, Registry,
-    SinkOperator, SqlOption, TableSchema, TaskContext,
+    SqlOption, TableSchema,
 };
 use tokio::sync::Mutex;
 
@@ -121,7 +121,7 @@ impl Engine {
     /// Where bare `SELECT`s go unless the caller has a better place: JSON lines on the standard output.
     pub fn print_rows(&self) -> PreviewFactory {
         let registry = self.registry.clone();
-        Arc::new(move |schema| {
+        Arc::new(move |schema, context| {
             let option = |key: &str, value: &str| SqlOption {
                 key: key.to_owned(),
                 value: value.to_owned(),
@@ -131,24 +131,12 @@ impl Engine {
             let options = Options(vec![option("format", "json"), option("type", "sink")]);
             let table = TableSchema::payload_only(&schema);
             let connection = connector.from_options("preview", &options, table, None)?;
-            print_sink(&**connector, &connection)
+            match connector.make_operator(&connection, context)? {
+                connector::Operator::Sink(sink) => Ok(sink),
+                connector::Operator::Source(_) => {
+                    Err(OperatorError::fatal("'stdout' is no sink").into())
+                }
+            }
         })
-    }
-}
-
-fn print_sink(
-    connector: &dyn connector::ErasedConnector,
-    connection: &Connection,
-) -> anyhow::Result<Box<dyn SinkOperator>> {
-    let context = TaskContext {
-        job_id: "preview".to_owned(),
-        operator_id: "preview".to_owned(),
-        subtask: 0,
-        parallelism: 1,
-        metrics: Arc::default(),
-    };
-    match connector.make_operator(connection, context)? {
-        connector::Operator::Sink(sink) => Ok(sink),
-        connector::Operator::Source(_) => Err(OperatorError::fatal("'stdout' is no sink").into()),
     }
 }

@@ -29,7 +29,7 @@ use crate::worker::{self, Blueprint, Ends};
 
 /// Makes the sink for the rows of a bare `SELECT`.
 pub type PreviewFactory =
-    Arc<dyn Fn(SchemaRef) -> anyhow::Result<Box<dyn SinkOperator>> + Send + Sync>;
+    Arc<dyn Fn(SchemaRef, TaskContext) -> anyhow::Result<Box<dyn SinkOperator>> + Send + Sync>;
 
 /// How a plan is run.
 #[derive(Clone)]
@@ -84,14 +84,7 @@ impl Job {
                     assembly.sink(NodeId(index), &node.id, table, registry)?;
                 }
                 PlanOperator::Preview => {
-                    let sink =
-                        (assembly.options.preview)(Arc::clone(&node.schema)).map_err(|source| {
-                            JobError::Start {
-                                operator: node.id.clone(),
-                                source,
-                            }
-                        })?;
-                    assembly.add_sink(NodeId(index), &node.id, sink, Arc::default());
+                    assembly.preview(NodeId(index), &node.id, Arc::clone(&node.schema))?;
                 }
                 PlanOperator::Chain(_) | PlanOperator::Union => {}
             }
@@ -275,6 +268,17 @@ impl Assembly {
         let Operator::Sink(sink) = self.make(name, table, registry, context)? else {
             return Err(wrong_kind(name, "a sink"));
         };
+        self.add_sink(id, name, sink, metrics);
+        Ok(())
+    }
+
+    fn preview(&mut self, id: NodeId, name: &str, schema: SchemaRef) -> Result<(), JobError> {
+        let metrics = Arc::<Metrics>::default();
+        let context = self.context(name, 0, 1, &metrics);
+        let sink = (self.options.preview)(schema, context).map_err(|source| JobError::Start {
+            operator: name.to_owned(),
+            source,
+        })?;
         self.add_sink(id, name, sink, metrics);
         Ok(())
     }

@@ -315,7 +315,7 @@ impl Bench {
         let options = JobOptions {
             job_id: "test".to_owned(),
             parallelism,
-            preview: Arc::new(|_| anyhow::bail!("no previews here")),
+            preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
         };
         Job::start(Plan { nodes }, &registry, options).unwrap()
     }
