@@ -5,12 +5,12 @@
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use headwater_engine::connector::{Flushed, OperatorError, SinkOperator};
-use headwater_engine::{Engine, Job, JobOptions, PreviewFactory};
+use headwater_engine::{Engine, EngineError, Job, JobOptions, PreviewFactory};
 use headwater_testkit::slt::Sut;
 
 fn main() -> ExitCode {
@@ -52,7 +52,7 @@ impl SinkOperator for Collected {
 impl Collected {
     fn preview(&self) -> PreviewFactory {
         let collected = self.clone();
-        Arc::new(move |_schema| Ok(Box::new(collected.clone())))
+        Arc::new(move |_schema, _context| Ok(Box::new(collected.clone())))
     }
 
     fn rows(&self) -> Result<Vec<Vec<String>>> {
@@ -77,6 +77,14 @@ impl Collected {
     }
 }
 
+/// An error as the command shows it: with the line, the column and the hint.
+fn as_read(error: EngineError, sql: &str) -> anyhow::Error {
+    match error {
+        EngineError::Plan(error) => anyhow!(error.render("sql", sql)),
+        error => error.into(),
+    }
+}
+
 impl EngineUnderTest {
     async fn start(&mut self, sql: &str, preview: PreviewFactory) -> Result<Vec<String>> {
         self.started += 1;
@@ -86,7 +94,8 @@ impl EngineUnderTest {
             parallelism: 1 + self.started % 2,
             preview,
         };
-        let execution = self.engine.execute(sql, options).await?;
+        let execution = self.engine.execute(sql, options).await;
+        let execution = execution.map_err(|error| as_read(error, sql))?;
         if let Some(job) = execution.job {
             job.opened().await;
             if let Some(Err(error)) = job.outcome() {
