@@ -114,7 +114,8 @@ fn nests(token: &Token) -> bool {
     }
 }
 
-/// Makes one quoted word of a dotted option name (`json.unstructured = …`), which sqlparser reads only in quotes.
+/// Makes one quoted word of a dotted option name (`json.unstructured = …`), which sqlparser reads only in quotes, and
+/// of a name in single quotes, whose place sqlparser forgets.
 fn join_dotted_options(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut joined = Vec::with_capacity(tokens.len());
     let mut rest = 0;
@@ -122,6 +123,7 @@ fn join_dotted_options(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         joined.extend_from_slice(&tokens[rest..name.start]);
         let parts = tokens[name.clone()].iter().map(|token| match &token.token {
             Token::Word(word) => word.value.clone(),
+            Token::SingleQuotedString(name) => name.clone(),
             other => other.to_string(),
         });
         let word = Word {
@@ -137,7 +139,7 @@ fn join_dotted_options(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     joined
 }
 
-/// Where `a.b.c` stands before `=` in the `WITH (…)` of a `CREATE TABLE`.
+/// Where `a.b.c` or `'a.b.c'` stands before `=` in the `WITH (…)` of a `CREATE TABLE`.
 fn dotted_option_names(tokens: &[TokenWithSpan]) -> Vec<Range<usize>> {
     let mut names = Vec::new();
     let creates = tokens
@@ -154,6 +156,7 @@ fn dotted_option_names(tokens: &[TokenWithSpan]) -> Vec<Range<usize>> {
         match token.token {
             Token::Word(_) | Token::Period => continue,
             Token::Eq if is_dotted(&tokens[start..index]) => names.push(start..index),
+            Token::Eq if is_single_quoted(&tokens[index - 1].token) => names.push(index - 1..index),
             _ => {}
         }
         start = index + 1;
@@ -171,6 +174,10 @@ fn is_dotted(tokens: &[TokenWithSpan]) -> bool {
             _ => index % 2 == 1,
         });
     tokens.len() >= 3 && tokens.len() % 2 == 1 && alternating.all(|fits| fits)
+}
+
+fn is_single_quoted(token: &Token) -> bool {
+    matches!(token, Token::SingleQuotedString(_))
 }
 
 /// sqlparser writes the place into its message: `Expected: …, found: … at Line: 3, Column: 5`.

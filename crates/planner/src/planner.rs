@@ -304,10 +304,13 @@ impl Planner {
                 return Err(PlanError::new(message).at(location));
             }
         };
-        let query = self.bind(syntax, parsed)?;
-        let sink = match untyped {
-            Some(untyped) => self.give_columns(&name, &untyped, &query, parsed)?,
-            None => self.connection(&name)?,
+        let (query, sink) = match untyped {
+            Some(untyped) => {
+                let query = self.bind(syntax, parsed)?;
+                let sink = self.give_columns(&name, &untyped, &query, parsed)?;
+                (query, sink)
+            }
+            None => (self.bind_unnamed(syntax, parsed)?, self.connection(&name)?),
         };
         let schema: &Schema = &sink.config.schema.arrow_schema();
         let target = Target {
@@ -422,6 +425,14 @@ impl Planner {
         self.refuse(query, parsed)?;
         let bound = session.query(&self.catalog, query.clone());
         bound.map_err(|error| self.bind_error(&error, parsed))
+    }
+
+    /// Binds a query of which only the order of the columns counts: several of them may have the same name.
+    fn bind_unnamed(&self, query: &Query, parsed: &Parsed) -> Result<LogicalPlan, PlanError> {
+        self.bind(query, parsed).or_else(|error| {
+            let numbered = query::numbered(query);
+            self.bind(&numbered, parsed).map_err(|_same| error)
+        })
     }
 
     fn refuse(&self, syntax: &impl Visit, parsed: &Parsed) -> Result<(), PlanError> {

@@ -8,7 +8,7 @@ use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, TryCast};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::{Ident, Query, SetExpr, Spanned};
+use datafusion::sql::sqlparser::ast::{Ident, Query, SelectItem, SetExpr, Spanned};
 use datafusion_functions_json::udfs::json_union_to_text_udf;
 use headwater_connector::Location;
 use headwater_connector::config::nearest;
@@ -95,6 +95,35 @@ pub(crate) fn into_plain(query: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     project(input, exprs)
 }
 
+/// The same query with a number for the name of each column, so that no two have the same one.
+pub(crate) fn numbered(syntax: &Query) -> Query {
+    let mut query = syntax.clone();
+    number(&mut query.body);
+    query
+}
+
+fn number(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            for (index, item) in select.projection.iter_mut().enumerate() {
+                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+                {
+                    *item = SelectItem::ExprWithAlias {
+                        expr: expr.clone(),
+                        alias: Ident::new(format!("#{index}")),
+                    };
+                }
+            }
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            number(left);
+            number(right);
+        }
+        SetExpr::Query(query) => number(&mut query.body),
+        _ => {}
+    }
+}
+
 /// The expressions of a query's columns: those of its `SELECT` where it ends in one, so that a cast stands directly
 /// around `a -> 'b'`, which then reads the wanted type from the document.
 fn outputs(query: &LogicalPlan) -> Vec<Expr> {
@@ -166,9 +195,11 @@ fn item_location(syntax: &Query, index: usize) -> Option<Location> {
     let SetExpr::Select(select) = syntax.body.as_ref() else {
         return None;
     };
-    let wildcard = |item: &datafusion::sql::sqlparser::ast::SelectItem| {
-        use datafusion::sql::sqlparser::ast::SelectItem::{QualifiedWildcard, Wildcard};
-        matches!(item, Wildcard(_) | QualifiedWildcard(..))
+    let wildcard = |item: &SelectItem| {
+        matches!(
+            item,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
     };
     if select.projection.iter().any(wildcard) {
         return None;
