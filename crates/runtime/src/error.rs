@@ -1,5 +1,6 @@
 //! Why a job failed.
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use headwater_connector::OperatorError;
 
@@ -16,13 +17,13 @@ pub enum JobError {
     },
     /// An expression failed on a row, and the table does not say `bad_data = 'drop'`.
     #[error(
-        "'{operator}' failed on a row: {source}; with bad_data = 'drop' in the source such rows are left out"
+        "'{operator}' failed on a row: {reason}; with bad_data = 'drop' in the source such rows are left out"
     )]
     Evaluate {
         /// The operator's id in the plan.
         operator: String,
-        /// Why.
-        source: DataFusionError,
+        /// Why, as [`row_fault`] tells it.
+        reason: String,
     },
     /// An operator could not be made.
     #[error("'{operator}' cannot start")]
@@ -43,6 +44,17 @@ pub enum JobError {
     /// The machine would not give what the job needs.
     #[error("the job's threads could not be started: {0}")]
     Threads(String),
+}
+
+/// Why an expression failed, without the layers that the error went through, each of which says it again.
+pub(crate) fn row_fault(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::CastError(reason) | ArrowError::ComputeError(reason) => reason.clone(),
+            other => other.to_string(),
+        },
+        root => root.message().into_owned(),
+    }
 }
 
 /// The message that a panic carried.

@@ -17,7 +17,7 @@ use timely::worker::Worker;
 use crate::acks::{AckGauge, Acks};
 use crate::bridge::{SinkOutlet, SourceInlet};
 use crate::epoch::EpochClock;
-use crate::error::JobError;
+use crate::error::{JobError, row_fault};
 use crate::operators::chain::{BadRows, Chain, chain_rows};
 use crate::operators::sink::sink_rows;
 use crate::operators::source::{no_rows, source_rows};
@@ -122,10 +122,10 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                 PlanOperator::Chain(steps) => {
                     let chain = Chain::new(steps, self.bad_rows(&origins));
                     let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
-                    let fail = move |source| {
+                    let fail = move |error| {
                         fate.fail(JobError::Evaluate {
                             operator: operator.clone(),
-                            source,
+                            reason: row_fault(&error),
                         });
                     };
                     self.input(node.inputs[0])
