@@ -1,11 +1,13 @@
 //! MQTT as a connector: what the engine registers.
 
+use std::sync::Arc;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_connector::config::ConfigError;
 use headwater_connector::{
     Connection, ConnectionType, Connector, ConnectorMetadata, MetadataDef, Operator,
-    OperatorConfig, Progress, TableSchema, TaskContext,
+    OperatorConfig, Progress, RowDecoder, TableSchema, TaskContext,
 };
 use headwater_format::{Decoder, Encoder, FormatConfig};
 
@@ -124,8 +126,15 @@ fn check_source(
     format: &FormatConfig,
 ) -> Result<String, ConfigError> {
     let pattern = TopicPattern::parse(&table.topic).map_err(|e| wrong_topic(&e))?;
-    MqttMetadata::new(schema, &pattern)?;
+    let metadata = MqttMetadata::new(schema, &pattern)?;
     Decoder::new(format, schema.payload_schema()).map_err(|e| wrong_format(&e))?;
+    // The same rows as when it runs, so that a type that metadata cannot have is not found out only then.
+    let config = OperatorConfig {
+        schema: schema.clone(),
+        format: format.clone(),
+    };
+    RowDecoder::new(&config, metadata, Arc::default())
+        .map_err(|e| ConfigError::new(None, e.to_string()))?;
     Ok(format!("MqttSource<{pattern}>"))
 }
 
