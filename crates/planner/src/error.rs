@@ -87,12 +87,42 @@ impl PlanError {
     }
 }
 
+/// The line with a star for each character of what looks like a secret, since errors end up in logs: the quoted value
+/// after a key that names one, and the password of a URL.
+fn without_secrets(line: &str) -> String {
+    let lower = line.to_ascii_lowercase();
+    let mut hidden = vec![false; line.len()];
+    for key in ["password", "secret", "token", "tls.key"] {
+        for (start, _) in lower.match_indices(key) {
+            let value = line[start..].find('=').map(|at| start + at);
+            let opening = value.and_then(|at| line[at..].find('\'').map(|quote| at + quote + 1));
+            if let Some(from) = opening {
+                let upto = line[from..]
+                    .find('\'')
+                    .map_or(line.len(), |quote| from + quote);
+                hidden[from..upto].fill(true);
+            }
+        }
+    }
+    for (start, _) in line.match_indices("://") {
+        let from = start + 3;
+        let url = line[from..].split(['\'', ' ']).next().unwrap_or_default();
+        if let (Some(colon), Some(at)) = (url.find(':'), url.rfind('@'))
+            && colon < at
+        {
+            hidden[from + colon + 1..from + at].fill(true);
+        }
+    }
+    let shown = |(at, c)| if hidden[at] { '*' } else { c };
+    line.char_indices().map(shown).collect()
+}
+
 /// Appends the place and the line it stands on, with a caret under the column.
 fn render_place(text: &mut String, file: &str, sql: &str, location: Location) {
     let Location { line, column } = location;
     writeln!(text, " --> {file}:{line}:{column}").ok();
     let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
-    let Some(source) = sql.lines().nth(index) else {
+    let Some(source) = sql.lines().nth(index).map(without_secrets) else {
         return;
     };
     let number = line.to_string();
@@ -123,5 +153,29 @@ impl From<ConfigError> for PlanError {
         let mut plan_error = Self::new(error.message).at(error.location);
         plan_error.more = error.more.into_iter().map(Self::from).collect();
         plan_error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_secrets;
+
+    #[test]
+    fn excerpts_hold_no_secrets() {
+        let check = |line, expected| assert_eq!(without_secrets(line), expected);
+        check(
+            "url = 'mqtt://h:1883', topic = 'a'",
+            "url = 'mqtt://h:1883', topic = 'a'",
+        );
+        check(
+            "url = 'mqtt://u:päss@h:1883'",
+            "url = 'mqtt://u:****@h:1883'",
+        );
+        check(
+            "PASSWORD = 'hunter2', qos = 'x'",
+            "PASSWORD = '*******', qos = 'x'",
+        );
+        check("'password' = 'open", "'password' = '****");
+        check("SELECT password FROM t", "SELECT password FROM t");
     }
 }

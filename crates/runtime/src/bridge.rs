@@ -52,12 +52,11 @@ pub(crate) struct SourceEnd {
 /// The worker's end of a source.
 pub(crate) struct SourceInlet {
     pub(crate) batches: mpsc::Receiver<SourceBatch>,
-    pub(crate) durable: watch::Sender<Position>,
     pub(crate) waker: Waker,
 }
 
-/// Joins a source's task to its operator.
-pub(crate) fn source() -> (SourceEnd, SourceInlet) {
+/// Joins a source's task to its operator; the last is the way back for positions.
+pub(crate) fn source() -> (SourceEnd, SourceInlet, watch::Sender<Position>) {
     let (batch_sender, batches) = mpsc::channel(SOURCE_QUEUE_BATCHES);
     let (durable_sender, durable) = watch::channel(Position::default());
     let waker = Waker::default();
@@ -66,14 +65,7 @@ pub(crate) fn source() -> (SourceEnd, SourceInlet) {
         durable,
         waker: waker.clone(),
     };
-    (
-        end,
-        SourceInlet {
-            batches,
-            durable: durable_sender,
-            waker,
-        },
-    )
+    (end, SourceInlet { batches, waker }, durable_sender)
 }
 
 /// A batch for a sink, with the worker that waits for its acceptance.

@@ -19,7 +19,7 @@ use timely::worker::Worker;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::acks::AckGauge;
+use crate::acks::{AckGauge, Acks};
 use crate::bridge;
 use crate::epoch::EpochClock;
 use crate::error::{JobError, panic_message};
@@ -235,9 +235,11 @@ impl Assembly {
             };
             let gauge = Arc::<AckGauge>::default();
             acks.push(Arc::clone(&gauge));
-            let (end, inlet) = bridge::source();
+            let (end, inlet, durable) = bridge::source();
             let worker = (self.sources + subtask) % self.workers;
-            self.ends[worker].sources.insert(id, (inlet, gauge));
+            self.ends[worker]
+                .sources
+                .insert(id, (inlet, Acks::new(durable, gauge)));
             let name = name.to_owned();
             self.tasks.push(Box::new(move |tracker, fate, unopened| {
                 let opened = open_signal(unopened);

@@ -20,48 +20,24 @@ const BATCHES_PER_FLUSH: usize = 64;
 /// `opened` is called once the source has been reached.
 pub(crate) async fn run_source(
     mut source: Box<dyn SourceOperator>,
-    end: SourceEnd,
+    mut end: SourceEnd,
     stop: CancellationToken,
     opened: impl FnOnce(),
 ) -> Result<(), OperatorError> {
+    let reached = tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        result = source.open() => { result?; true }
+    };
+    if reached {
+        opened();
+        read(source.as_mut(), &mut end, &stop).await?;
+    }
     let SourceEnd {
         batches,
         mut durable,
         waker,
     } = end;
-    let open = tokio::select! {
-        biased;
-        () = stop.cancelled() => false,
-        result = source.open() => { result?; opened(); true }
-    };
-    let mut room = None;
-    while open {
-        // first the way back, then the end, and only then new data
-        tokio::select! {
-            biased;
-            changed = durable.changed() => match changed {
-                Ok(()) => {
-                    let position = *durable.borrow_and_update();
-                    source.commit(position).await?;
-                }
-                // the worker has gone: the job is failing
-                Err(_) => break,
-            },
-            () = stop.cancelled() => break,
-            permit = batches.reserve(), if room.is_none() => match permit {
-                Ok(permit) => room = Some(permit),
-                Err(_) => break,
-            },
-            batch = source.next(), if room.is_some() => match (batch?, room.take()) {
-                (Some(batch), Some(permit)) => {
-                    permit.send(batch);
-                    waker.wake();
-                }
-                _ => break,
-            },
-        }
-    }
-    drop(room);
     drop(batches);
     waker.wake();
     while durable.changed().await.is_ok() {
@@ -69,6 +45,41 @@ pub(crate) async fn run_source(
         source.commit(position).await?;
     }
     source.close().await
+}
+
+/// Moves batches into the dataflow and positions back, until the source ends or must stop.
+async fn read(
+    source: &mut dyn SourceOperator,
+    end: &mut SourceEnd,
+    stop: &CancellationToken,
+) -> Result<(), OperatorError> {
+    let mut room = None;
+    loop {
+        // first the way back, then the end, and only then new data
+        tokio::select! {
+            biased;
+            changed = end.durable.changed() => match changed {
+                Ok(()) => {
+                    let position = *end.durable.borrow_and_update();
+                    source.commit(position).await?;
+                }
+                // the worker has gone: the job is failing
+                Err(_) => return Ok(()),
+            },
+            () = stop.cancelled() => return Ok(()),
+            permit = end.batches.reserve(), if room.is_none() => match permit {
+                Ok(permit) => room = Some(permit),
+                Err(_) => return Ok(()),
+            },
+            batch = source.next(), if room.is_some() => match (batch?, room.take()) {
+                (Some(batch), Some(permit)) => {
+                    permit.send(batch);
+                    end.waker.wake();
+                }
+                _ => return Ok(()),
+            },
+        }
+    }
 }
 
 /// The batches of one flush, each with the worker and the epoch that wait for it.

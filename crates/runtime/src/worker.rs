@@ -14,7 +14,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::Activator;
 use timely::worker::Worker;
 
-use crate::acks::{AckGauge, Acks};
+use crate::acks::Acks;
 use crate::bridge::{SinkOutlet, SourceInlet};
 use crate::epoch::EpochClock;
 use crate::error::{JobError, row_fault};
@@ -27,7 +27,7 @@ use crate::state::Fate;
 /// The ends of sources and sinks that one worker will take, by node.
 #[derive(Default)]
 pub(crate) struct Ends {
-    pub(crate) sources: BTreeMap<NodeId, (SourceInlet, Arc<AckGauge>)>,
+    pub(crate) sources: BTreeMap<NodeId, (SourceInlet, Acks)>,
     pub(crate) sinks: BTreeMap<NodeId, SinkOutlet>,
 }
 
@@ -158,12 +158,9 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         // all workers must build the same graph, so the probe is there with or without a share of the source
         let accepted = ProbeHandle::new();
         self.accepted.insert(id, accepted.clone());
-        let Some((mut inlet, gauge)) = self.ends.sources.remove(&id) else {
+        let Some((inlet, acks)) = self.ends.sources.remove(&id) else {
             return no_rows(self.scope, name);
         };
-        // the sender moves out; a closed channel in its place would end the task, so it is the inlet that is rebuilt
-        let durable = std::mem::replace(&mut inlet.durable, tokio::sync::watch::Sender::default());
-        let acks = Acks::new(durable, gauge);
         let clock = self.blueprint.clock.clone();
         let (stream, handle) = source_rows(self.scope, name, inlet, acks, clock);
         self.sources.push(Source {
