@@ -76,7 +76,7 @@ pub(crate) async fn follow(
             outcome = job.wait() => break Some(outcome),
             () = job.opened(), if !opened => {
                 opened = true;
-                if job.outcome().is_none() {
+                if job.is_open() {
                     tracing::info!("all sources and sinks are connected");
                 }
             }
