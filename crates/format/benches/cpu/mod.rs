@@ -1,8 +1,8 @@
 //! Measures the thread's CPU time, so that numbers hold on a machine that does other work too.
 
+use cpu_time::ThreadTime;
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, Throughput};
-use cpu_time::ThreadTime;
 
 /// Nanoseconds that this thread was on a CPU.
 pub(crate) struct CpuTime;
