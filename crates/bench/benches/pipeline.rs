@@ -1,4 +1,4 @@
-//! `cargo bench -p headwater-bench --bench pipeline -- --help`; see `docs/performance.md`.
+//! `cargo bench --bench pipeline -- --help`; see `docs/performance.md`.
 
 fn main() -> std::process::ExitCode {
     headwater_bench::main()

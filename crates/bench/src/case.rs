@@ -168,8 +168,8 @@ fn message(i: usize) -> Bytes {
     let ts = 1_795_242_288_123_456_789_u64 + i as u64;
     let (whole, tenth, seq) = (i % 40 + 10, i % 10, 1_000 + i % 9_000);
     let text = format!(
-        r#"{{"device":"dev-{:03}","ts":{ts},"temperature":{whole}.{tenth},"humidity":4{tenth}.5,"seq":{seq},"ok":true}}"#,
-        i % 1_000
+        r#"{{"device":"dev-{:02}","ts":{ts},"temperature":{whole}.{tenth},"humidity":4{tenth}.5,"seq":{seq},"ok":true}}"#,
+        i % 100
     );
     Bytes::from(text)
 }
