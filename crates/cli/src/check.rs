@@ -19,13 +19,13 @@ impl Check {
             return Ok(Exit::Usage);
         };
         for explain in script.explains {
-            println!("{explain}");
+            say!("{explain}");
         }
         for table in &script.tables {
-            println!("table {}: {}", table.name, table.description);
+            say!("table {}: {}", table.name, table.description);
         }
         let operators = script.plan.map_or(0, |plan| plan.nodes.len());
-        println!("ok: {} tables, {operators} operators", script.tables.len());
+        say!("ok: {} tables, {operators} operators", script.tables.len());
         Ok(Exit::Done)
     }
 }

@@ -28,14 +28,14 @@ impl Connectors {
             (_, Some(name)) => lookup(name).map(|metadata| schemas(&metadata)),
             (None, None) => {
                 for connector in registry.iter() {
-                    println!("{}", line(&connector.metadata()));
+                    say!("{}", line(&connector.metadata()));
                 }
                 return Ok(Exit::Done);
             }
         };
         match shown {
             Ok(text) => {
-                println!("{}", text?);
+                say!("{}", text?);
                 Ok(Exit::Done)
             }
             Err(error) => Ok(usage(&error)),

@@ -64,9 +64,9 @@ impl Demo {
         let address = start_broker().await?;
         let url = format!("mqtt://{address}");
         let sql = QUICKSTART.replace(QUICKSTART_URL, &url);
-        println!("an embedded broker listens on {url}; the pipeline is examples/quickstart.sql:\n");
-        println!("{}", sql.trim());
-        println!();
+        say!("an embedded broker listens on {url}; the pipeline is examples/quickstart.sql:\n");
+        say!("{}", sql.trim());
+        say!("");
 
         let engine = Engine::default();
         let options = JobOptions {
@@ -77,7 +77,13 @@ impl Demo {
         let Execution { job: Some(job), .. } = engine.execute(&sql, options).await? else {
             anyhow::bail!("examples/quickstart.sql has no INSERT");
         };
-        job.opened().await;
+        tokio::select! {
+            () = job.opened() => {}
+            () = interrupts.next() => {
+                job.abort();
+                return Ok(Exit::Interrupted);
+            }
+        }
         let job = Arc::new(job);
         let watching = tokio::spawn(watch(address, lines.clone()));
         let sensors = tokio::spawn(simulate(address, self.sensors, self.rate));
@@ -93,14 +99,14 @@ impl Demo {
         sensors.abort();
         let seconds = started.elapsed().as_secs_f64();
         let totals = Totals::of(&job);
-        println!(
+        say!(
             "\n{} readings in and {} alerts out in {seconds:.1} s: {:.0} messages/s",
             totals.input.messages,
             totals.output.messages,
             (totals.input.messages + totals.output.messages) as f64 / seconds,
         );
         watching.abort();
-        println!("next: the same pipeline on your own broker; see README.md");
+        say!("next: the same pipeline on your own broker; see README.md");
         Ok(run::finish(&job, outcome))
     }
 }
@@ -196,7 +202,7 @@ async fn watch(address: SocketAddr, lines: MultiProgress) -> anyhow::Result<()> 
             if shown < SHOWN_PER_SECOND {
                 shown += 1;
                 let text = String::from_utf8_lossy(message.payload).into_owned();
-                lines.suspend(|| println!("{} {text}", message.topic()));
+                lines.suspend(|| say!("{} {text}", message.topic()));
             }
         }
     }

@@ -11,6 +11,14 @@
     reason = "a command talks through its standard streams"
 )]
 
+/// Prints a line to the standard output. A reader that has gone (`| head -1`) is no reason to panic, as `println!` does.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        writeln!(std::io::stdout(), $($text)*).ok();
+    }};
+}
+
 mod check;
 mod connectors;
 #[cfg(feature = "demo")]

@@ -49,7 +49,7 @@ impl Run {
         };
         let Execution { job, explains } = engine.start(script, options)?;
         for explain in explains {
-            println!("{explain}");
+            say!("{explain}");
         }
         let Some(job) = job else {
             eprintln!("nothing to run: the file has neither INSERT nor SELECT");

@@ -53,7 +53,7 @@ impl TestConnection {
 }
 
 async fn test(engine: &Engine, table: &Connection) -> anyhow::Result<bool> {
-    println!("{} ({})", table.name, table.description);
+    say!("{} ({})", table.name, table.description);
     let (progress, mut steps) = Progress::channel();
     let printing = tokio::spawn(async move {
         while let Some(step) = steps.recv().await {
@@ -63,9 +63,9 @@ async fn test(engine: &Engine, table: &Connection) -> anyhow::Result<bool> {
     let result = engine.test(table, progress).await?;
     printing.await?;
     match result {
-        None => println!("  nothing to test: the connector has no other side"),
-        Some(true) => println!("  passed"),
-        Some(false) => println!("  failed"),
+        None => say!("  nothing to test: the connector has no other side"),
+        Some(true) => say!("  passed"),
+        Some(false) => say!("  failed"),
     }
     Ok(result.unwrap_or(true))
 }
@@ -77,11 +77,12 @@ fn print(step: &TestStep) {
         StepStatus::Failed => "FAILED ",
     };
     let millis = step.elapsed.as_secs_f64() * 1000.0;
-    println!(
+    say!(
         "  {mark} {:<9} {millis:>8.1} ms  {}",
-        step.step, step.message
+        step.step,
+        step.message
     );
     if let Some(remedy) = &step.remedy {
-        println!("                                -> {remedy}");
+        say!("                                -> {remedy}");
     }
 }

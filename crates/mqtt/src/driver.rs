@@ -37,6 +37,10 @@ trait Role {
     /// Leads one conversation, from CONNECT to its end. `Ok` if the owner has ended it.
     async fn converse(&mut self, socket: &mut Socket) -> Result<(), MqttError>;
 
+    /// Gets ready for a connection: what is left of the last one must be off the table, or the new one could not be
+    /// read. Cancel-safe.
+    async fn prepare(&mut self) {}
+
     /// The connection has ended.
     fn end(&mut self);
 
@@ -49,6 +53,10 @@ async fn supervise(role: &mut impl Role, close: &CancellationToken) -> Result<()
     options.check()?;
     let mut outage = Outage::new(&options);
     loop {
+        tokio::select! {
+            () = close.cancelled() => return Ok(()),
+            () = role.prepare() => {}
+        }
         let epoch = role.link().epoch();
         let dialled = tokio::select! {
             () = close.cancelled() => return Ok(()),

@@ -155,15 +155,15 @@ impl Publisher {
     ///
     /// # Errors
     /// What retrying does not mend. That a single message was refused comes out of [`flush`](Self::flush).
-    pub async fn publish(&mut self, mut batch: Vec<Publish>) -> Result<(), MqttError> {
-        while !batch.is_empty() {
-            let rest = batch.split_off(chunk_len(&batch));
-            let len = batch.len() as u64;
-            if self.queue.send(batch).await.is_err() {
+    pub async fn publish(&mut self, batch: Vec<Publish>) -> Result<(), MqttError> {
+        let mut rest = batch.into_iter();
+        while !rest.as_slice().is_empty() {
+            let len = chunk_len(rest.as_slice());
+            let chunk = rest.by_ref().take(len).collect();
+            if self.queue.send(chunk).await.is_err() {
                 return Err(self.failure());
             }
-            self.accepted += len;
-            batch = rest;
+            self.accepted += len as u64;
         }
         Ok(())
     }

@@ -95,16 +95,14 @@ impl Socket {
 
     async fn write_last(&mut self, mut output: &[u8]) -> io::Result<()> {
         let mut reading = Some(0);
-        while !output.is_empty() || self.unflushed {
-            if output.is_empty() && reading.is_none() {
-                break;
-            }
+        while !output.is_empty() {
             match self.turn(output, reading).await? {
                 Turn::Wrote(len) => output = &output[len..],
                 Turn::Read => self.input.clear(),
                 Turn::End => reading = None,
             }
         }
+        poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx)).await?;
         poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await
     }
 

@@ -56,7 +56,7 @@ impl Role for Receiving {
         let mut alarm = Alarm::new();
         loop {
             let reading = self.pending.is_none();
-            self.session.link_mut().set_reading(reading, now());
+            self.session.set_reading(reading, now());
             let link = self.session.link();
             let missing = reading.then(|| link.missing());
             tokio::select! {
@@ -68,7 +68,7 @@ impl Role for Receiving {
                 }
                 listening = hand_over(&self.driver.inbox, &mut self.pending), if !reading => {
                     if !listening {
-                        return Ok(());
+                        return self.finish(socket).await;
                     }
                 }
                 turn = socket.turn(link.output(), missing) => {
@@ -80,6 +80,13 @@ impl Role for Receiving {
                 }
                 () = alarm.wait(self.session.deadline()) => self.session.tick(now())?,
             }
+        }
+    }
+
+    async fn prepare(&mut self) {
+        if self.pending.is_some() {
+            // whether somebody still listens shows in the conversation
+            hand_over(&self.driver.inbox, &mut self.pending).await;
         }
     }
 
@@ -111,7 +118,9 @@ impl Receiving {
     fn receive(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
         let inbound = self.session.receive(&mut socket.input, now())?;
         self.logins.tell(self.session.link(), &self.driver.metrics);
-        if self.session.is_subscribed() {
+        // A broker sends what a session has kept before its SUBACK, and a message is proof enough. Whoever waits for the
+        // subscription must begin to read then, or the SUBACK behind the messages would never be seen.
+        if self.session.is_subscribed() || inbound.is_some() {
             self.driver.subscribed.send_if_modified(|subscribed| {
                 let first = !*subscribed;
                 *subscribed = true;

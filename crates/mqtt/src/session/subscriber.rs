@@ -21,6 +21,7 @@ pub struct SubscriberSession {
     subscriptions: Vec<Subscription>,
     /// Until when SUBACK must come, if one is awaited.
     suback_by: Option<Instant>,
+    reading: bool,
     /// Whether this process has been granted its filters, so that a broker with the session still has them.
     subscribed: bool,
     lowered_qos_told: bool,
@@ -37,6 +38,7 @@ impl SubscriberSession {
             link: Link::new(options),
             subscriptions,
             suback_by: None,
+            reading: true,
             subscribed: false,
             lowered_qos_told: false,
             next_seq: 1,
@@ -191,7 +193,17 @@ impl SubscriberSession {
 
     /// When [`tick`](Self::tick) wants to be called next.
     pub fn deadline(&self) -> Option<Instant> {
-        self.link.deadline().into_iter().chain(self.suback_by).min()
+        let suback_by = self.suback_by.filter(|_| self.reading);
+        self.link.deadline().into_iter().chain(suback_by).min()
+    }
+
+    /// Whether the transport is read, or left alone for back-pressure. An answer that is not read is not late.
+    pub fn set_reading(&mut self, reading: bool, now: Instant) {
+        if reading && !self.reading && self.suback_by.is_some() {
+            self.suback_by = Some(now + self.link.options().connect_timeout);
+        }
+        self.reading = reading;
+        self.link.set_reading(reading, now);
     }
 
     /// Time has passed.
@@ -199,7 +211,7 @@ impl SubscriberSession {
     /// # Errors
     /// [`MqttError::Timeout`] if the broker did not answer.
     pub fn tick(&mut self, now: Instant) -> Result<(), MqttError> {
-        if self.suback_by.is_some_and(|deadline| now >= deadline) {
+        if self.reading && self.suback_by.is_some_and(|deadline| now >= deadline) {
             return Err(MqttError::Timeout {
                 what: "SUBACK",
                 after: self.link.options().connect_timeout,
