@@ -32,10 +32,6 @@ use crate::case::{Case, Contender};
 use crate::options::{Options, Sizes};
 use crate::table::Row;
 
-/// The command's own allocator: what is measured is what is shipped.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The bench: runs the cases that the command line asks for and prints their table.
 pub fn main() -> ExitCode {
     exit(subject::run_if_asked().unwrap_or_else(|| run(&Options::parse())))
