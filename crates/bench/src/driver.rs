@@ -75,6 +75,8 @@ fn through_mosquitto(case: &Case, contender: Contender) -> Result<Run> {
     let mosquitto = Mosquitto::builder()
         .max_inflight_messages(0)
         .max_queued_messages(0)
+        // otherwise Mosquitto waits for TCP acknowledgements, up to 40 ms, before it sends a small packet
+        .line("set_tcp_nodelay true")
         .start()?;
     let addr = mosquitto.plain_addr();
     let mut subject = Subject::start(case, contender, addr)?;
