@@ -44,7 +44,7 @@ impl Connectors {
 }
 
 fn usage(error: &ConfigError) -> Exit {
-    eprintln!("error: {error}");
+    complain!("error: {error}");
     Exit::Usage
 }
 

@@ -29,10 +29,11 @@ impl Input {
             std::io::stdin()
                 .read_to_string(&mut sql)
                 .context("standard input cannot be read")?;
-            return Ok(sql);
+            return Ok(without_mark(sql));
         }
-        std::fs::read_to_string(&self.file)
-            .with_context(|| format!("'{}' cannot be read", self.file.display()))
+        let sql = std::fs::read_to_string(&self.file)
+            .with_context(|| format!("'{}' cannot be read", self.file.display()))?;
+        Ok(without_mark(sql))
     }
 
     /// An engine that knows the profiles.
@@ -50,11 +51,19 @@ impl Input {
 
     /// Plans the text; what is wrong with it is printed, with its place, and answered by `None`.
     pub(crate) async fn plan(&self, engine: &Engine) -> anyhow::Result<Option<Script>> {
-        let sql = self.read()?;
-        match engine.plan(&sql).await {
+        self.plan_text(engine, &self.read()?).await
+    }
+
+    /// The same for a text that was read already.
+    pub(crate) async fn plan_text(
+        &self,
+        engine: &Engine,
+        sql: &str,
+    ) -> anyhow::Result<Option<Script>> {
+        match engine.plan(sql).await {
             Ok(script) => Ok(Some(script)),
             Err(error) => {
-                eprint!("{}", error.render(&self.name(), &sql));
+                complain!("{}", error.render(&self.name(), sql).trim_end());
                 Ok(None)
             }
         }
@@ -69,8 +78,9 @@ impl Input {
     }
 
     /// A job id that is the same whenever this file is run on this machine, so that its MQTT sessions are found again,
-    /// and that differs from that of another file or machine, so that they do not take each other's sessions over.
-    pub(crate) fn job_id(&self) -> String {
+    /// and that differs from that of another file or machine, so that they do not take each other's sessions over. A
+    /// text from standard input is known by itself.
+    pub(crate) fn job_id(&self, sql: &str) -> String {
         let stem = self
             .file
             .file_stem()
@@ -83,9 +93,10 @@ impl Input {
             .collect();
         // the standard library's hasher with its fixed keys; a change of it costs one session, not data
         let mut hasher = DefaultHasher::new();
-        std::fs::canonicalize(&self.file)
-            .unwrap_or_else(|_| self.file.clone())
-            .hash(&mut hasher);
+        match std::fs::canonicalize(&self.file) {
+            Ok(path) => path.hash(&mut hasher),
+            Err(_) => sql.hash(&mut hasher),
+        }
         std::fs::read_to_string("/etc/machine-id")
             .unwrap_or_default()
             .hash(&mut hasher);
@@ -94,4 +105,11 @@ impl Input {
             .hash(&mut hasher);
         format!("{name}-{:08x}", hasher.finish() & 0xffff_ffff)
     }
+}
+
+/// Without the byte order mark that some editors put in front.
+fn without_mark(sql: String) -> String {
+    sql.strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(sql)
 }

@@ -19,6 +19,14 @@ macro_rules! say {
     }};
 }
 
+/// Prints a line to standard error, likewise.
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        writeln!(std::io::stderr(), $($text)*).ok();
+    }};
+}
+
 mod check;
 mod connectors;
 #[cfg(feature = "demo")]
@@ -72,7 +80,7 @@ fn main() -> std::process::ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain!("error: {error:#}");
             Exit::Failed.into()
         }
     }

@@ -38,12 +38,16 @@ impl Run {
         logging::init(&lines);
         let mut interrupts = Interrupts::listen()?;
         let engine = self.input.engine().await?;
-        let Some(script) = self.input.plan(&engine).await? else {
+        let sql = self.input.read()?;
+        let Some(script) = self.input.plan_text(&engine, &sql).await? else {
             return Ok(Exit::Usage);
         };
         let shows_rows = script.plan.as_ref().is_some_and(prints);
         let options = JobOptions {
-            job_id: self.job_id.clone().unwrap_or_else(|| self.input.job_id()),
+            job_id: self
+                .job_id
+                .clone()
+                .unwrap_or_else(|| self.input.job_id(&sql)),
             parallelism: usize::from(self.parallelism),
             preview: engine.print_rows(),
         };
@@ -52,7 +56,7 @@ impl Run {
             say!("{explain}");
         }
         let Some(job) = job else {
-            eprintln!("nothing to run: the file has neither INSERT nor SELECT");
+            complain!("nothing to run: the file has neither INSERT nor SELECT");
             return Ok(Exit::Done);
         };
         // rows and a status line on one terminal would overwrite each other
@@ -110,7 +114,7 @@ pub(crate) fn finish(job: &Job, outcome: Option<Outcome>) -> Exit {
             Exit::Done
         }
         Some(Err(error)) => {
-            eprintln!("error: {:#}", anyhow::Error::from(error));
+            complain!("error: {:#}", anyhow::Error::from(error));
             tracing::info!("failed: {summary}");
             Exit::Failed
         }
