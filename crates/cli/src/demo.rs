@@ -175,20 +175,16 @@ fn reading(sensors: u32) -> Publish {
     let temperature: f64 = random.random_range(15.0..75.0);
     let ts = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let payload = format!(r#"{{"temperature":{temperature:.2},"unit":"celsius","ts":"{ts}"}}"#);
-    Publish {
-        topic: Bytes::from(format!("sensors/s{sensor:04}/temperature")),
-        payload: Bytes::from(payload),
-        qos: QoS::AtLeastOnce,
-        retain: false,
-    }
+    Publish::new(
+        Bytes::from(format!("sensors/s{sensor:04}/temperature")),
+        Bytes::from(payload),
+        QoS::AtLeastOnce,
+    )
 }
 
 /// Shows some of the results.
 async fn watch(address: SocketAddr, lines: MultiProgress) -> anyhow::Result<()> {
-    let filter = Subscription {
-        filter: "alerts".to_owned(),
-        qos: QoS::AtMostOnce,
-    };
+    let filter = Subscription::new("alerts", QoS::AtMostOnce);
     let mut results = Subscriber::start(client(address, "watch"), vec![filter], Arc::default());
     let mut shown = 0;
     let mut second = Instant::now();

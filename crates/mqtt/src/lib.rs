@@ -31,7 +31,9 @@ pub mod topic;
 
 pub use connector::MqttConnector;
 pub use error::{MqttError, ReasonCode};
-pub use options::{ConnectOptions, Password, ProtocolVersion, QoS, Subscription, Tls};
-pub use packet::{Inbound, Message, Properties, Property, Publish};
+pub use options::{
+    ConnectOptions, Password, ProtocolVersion, QoS, RetainHandling, Subscription, Tls,
+};
+pub use packet::{Inbound, Message, Properties, PropertiesWriter, Property, Publish};
 pub use publisher::Publisher;
 pub use subscriber::Subscriber;

@@ -96,6 +96,38 @@ pub struct Subscription {
     pub filter: String,
     /// The highest QoS at which the broker may send.
     pub qos: QoS,
+    /// MQTT 5: whether messages that this client has published itself stay away. Not allowed on a shared subscription.
+    pub no_local: bool,
+    /// MQTT 5: whether messages keep the retain flag with which they were published, instead of carrying it only when
+    /// the broker had kept them from before the subscription.
+    pub retain_as_published: bool,
+    /// MQTT 5: which retained messages come at first. On 3.1.1 they always come.
+    pub retained: RetainHandling,
+}
+
+impl Subscription {
+    /// A subscription with the options that MQTT 3.1.1 has.
+    pub fn new(filter: impl Into<String>, qos: QoS) -> Self {
+        Self {
+            filter: filter.into(),
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retained: RetainHandling::default(),
+        }
+    }
+}
+
+/// When the broker sends the messages that it has kept for a filter (section 3.8.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RetainHandling {
+    /// At every SUBSCRIBE.
+    #[default]
+    Always,
+    /// Only if the session did not have the subscription yet.
+    IfNew,
+    /// Never.
+    Never,
 }
 
 /// Where and how to connect.

@@ -22,7 +22,7 @@ pub use buffer::ReadBuffer;
 pub use control::{ConnAck, Limits, connect, disconnect, subscribe};
 pub use decode::{Batch, Control, Decoded, Decoder, Inbound, Message};
 pub use encode::{PINGREQ, Publish, puback};
-pub use properties::{Properties, Property};
+pub use properties::{Properties, PropertiesWriter, Property};
 
 /// The first byte's upper half: what kind of packet it is (section 2.1.2).
 mod kind {

@@ -295,12 +295,8 @@ mod tests {
 
     #[test]
     fn chunks_are_bounded_in_messages_and_bytes() {
-        let publish = |len: usize| Publish {
-            topic: Bytes::from_static(b"t"),
-            payload: vec![0; len].into(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-        };
+        let publish =
+            |len: usize| Publish::new(Bytes::from_static(b"t"), vec![0; len], QoS::AtLeastOnce);
         assert_eq!(chunk_len(&vec![publish(10); 5000]), CHUNK_MESSAGES);
         assert_eq!(chunk_len(&vec![publish(CHUNK_BYTES); 3]), 1);
         assert_eq!(chunk_len(&[publish(1)]), 1);

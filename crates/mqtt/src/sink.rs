@@ -100,10 +100,8 @@ impl SinkOperator for MqttSink {
         self.metrics.add_rows(rows.num_rows() as u64);
         let (topic, qos, retain) = (self.topic.clone(), self.qos, self.retain);
         let publish = |payload| Publish {
-            topic: topic.clone(),
-            payload,
-            qos,
             retain,
+            ..Publish::new(topic.clone(), payload, qos)
         };
         let batch: Vec<_> = self.payloads.take().map(publish).collect();
         let taken = self.publisher()?.publish(batch).await;

@@ -65,10 +65,7 @@ impl MqttSource {
             context.subtask,
         );
         let options = config::source_options(profile, qos, source, client_id)?;
-        let subscription = Subscription {
-            filter: pattern.filter().to_owned(),
-            qos,
-        };
+        let subscription = Subscription::new(pattern.filter(), qos);
         let subscriber = Subscriber::start(options, vec![subscription], context.metrics);
         Ok(Self {
             filter: pattern.filter().to_owned(),

@@ -17,10 +17,7 @@ fn subscriber(broker: &Mosquitto, protocol: ProtocolVersion) -> Subscriber {
     options.protocol = protocol;
     options.clean_start = false;
     options.session_expiry = Duration::from_secs(3600);
-    let subscription = Subscription {
-        filter: "backlog".to_owned(),
-        qos: QoS::AtLeastOnce,
-    };
+    let subscription = Subscription::new("backlog", QoS::AtLeastOnce);
     Subscriber::start(options, vec![subscription], Arc::default())
 }
 

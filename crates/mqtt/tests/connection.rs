@@ -31,10 +31,7 @@ fn options(broker: &Mosquitto, client_id: &str) -> ConnectOptions {
 
 fn subscriber(options: ConnectOptions, filter: &str, qos: QoS) -> (Subscriber, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let subscription = Subscription {
-        filter: filter.to_owned(),
-        qos,
-    };
+    let subscription = Subscription::new(filter, qos);
     let subscriber = Subscriber::start(options, vec![subscription], Arc::clone(&metrics));
     (subscriber, metrics)
 }
@@ -45,12 +42,7 @@ fn publisher(options: ConnectOptions) -> Publisher {
 
 fn batch(numbers: std::ops::Range<u64>, qos: QoS) -> Vec<Publish> {
     numbers
-        .map(|number| Publish {
-            topic: Bytes::from_static(b"t/x"),
-            payload: number.to_string().into(),
-            qos,
-            retain: false,
-        })
+        .map(|number| Publish::new(Bytes::from_static(b"t/x"), number.to_string(), qos))
         .collect()
 }
 

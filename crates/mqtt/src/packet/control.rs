@@ -8,7 +8,7 @@ use rumqttc::v5::mqttbytes::v5;
 
 use crate::error::{MqttError, ReasonCode};
 use crate::options::{
-    ConnectOptions, MAX_PACKET_SIZE, Password, ProtocolVersion, QoS, Subscription,
+    ConnectOptions, MAX_PACKET_SIZE, Password, ProtocolVersion, QoS, RetainHandling, Subscription,
 };
 
 /// What the broker grants and forbids (section 3.2.2.3). On 3.1.1 it says nothing, and these are its defaults.
@@ -206,7 +206,17 @@ pub fn subscribe(
                     QoS::AtMostOnce => rumqttc::v5::mqttbytes::QoS::AtMostOnce,
                     QoS::AtLeastOnce => rumqttc::v5::mqttbytes::QoS::AtLeastOnce,
                 };
-                v5::Filter::new(s.filter.clone(), qos)
+                v5::Filter {
+                    path: s.filter.clone(),
+                    qos,
+                    nolocal: s.no_local,
+                    preserve_retain: s.retain_as_published,
+                    retain_forward_rule: match s.retained {
+                        RetainHandling::Always => v5::RetainForwardRule::OnEverySubscribe,
+                        RetainHandling::IfNew => v5::RetainForwardRule::OnNewSubscribe,
+                        RetainHandling::Never => v5::RetainForwardRule::Never,
+                    },
+                }
             };
             let mut packet = v5::Subscribe::new_many(subscriptions.iter().map(filter), None);
             packet.pkid = packet_id;

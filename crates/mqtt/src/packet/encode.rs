@@ -18,15 +18,29 @@ pub struct Publish {
     pub qos: QoS,
     /// Whether the broker keeps it for later subscribers.
     pub retain: bool,
+    /// Its properties as [`PropertiesWriter`](super::PropertiesWriter) has written them. Left out on MQTT 3.1.1, which
+    /// has none.
+    pub properties: Bytes,
 }
 
 impl Publish {
-    /// Topic and payload, in bytes: what it counts against the bounds of queues.
-    pub fn len(&self) -> usize {
-        self.topic.len() + self.payload.len()
+    /// A message that is not retained and has no properties.
+    pub fn new(topic: impl Into<Bytes>, payload: impl Into<Bytes>, qos: QoS) -> Self {
+        Self {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+            properties: Bytes::new(),
+        }
     }
 
-    /// Whether both topic and payload are empty, which no valid message is.
+    /// Topic, payload and properties, in bytes: what it counts against the bounds of queues.
+    pub fn len(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties.len()
+    }
+
+    /// Whether all of it is empty, which no valid message is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -34,20 +48,17 @@ impl Publish {
     /// The size of the packet without its fixed header.
     fn remaining_len(&self, protocol: ProtocolVersion) -> usize {
         let id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
-        let properties = usize::from(protocol == ProtocolVersion::V5);
+        let properties = match protocol {
+            ProtocolVersion::V311 => 0,
+            ProtocolVersion::V5 => varint_len(self.properties.len()) + self.properties.len(),
+        };
         2 + self.topic.len() + id + properties + self.payload.len()
     }
 
     /// The size of the whole packet, in bytes; what a broker's maximum packet size is compared with.
     pub fn packet_len(&self, protocol: ProtocolVersion) -> usize {
         let len = self.remaining_len(protocol);
-        let header = match len {
-            0..128 => 2,
-            128..16_384 => 3,
-            16_384..2_097_152 => 4,
-            _ => 5,
-        };
-        header + len
+        1 + varint_len(len) + len
     }
 
     /// Frames the packet (section 3.3). `packet_id` is ignored at QoS 0.
@@ -60,12 +71,12 @@ impl Publish {
         out.extend_from_slice(&header[..header_len]);
         out.extend_from_slice(&self.topic);
         let [high, low] = packet_id.to_be_bytes();
-        // The packet id, and the length of the properties, of which there are none.
-        match (self.qos, protocol) {
-            (QoS::AtMostOnce, ProtocolVersion::V311) => {}
-            (QoS::AtMostOnce, ProtocolVersion::V5) => out.extend_from_slice(&[0]),
-            (QoS::AtLeastOnce, ProtocolVersion::V311) => out.extend_from_slice(&[high, low]),
-            (QoS::AtLeastOnce, ProtocolVersion::V5) => out.extend_from_slice(&[high, low, 0]),
+        if self.qos != QoS::AtMostOnce {
+            out.extend_from_slice(&[high, low]);
+        }
+        if protocol == ProtocolVersion::V5 {
+            put_varint(self.properties.len(), out);
+            out.extend_from_slice(&self.properties);
         }
         out.extend_from_slice(&self.payload);
     }
@@ -87,6 +98,27 @@ fn fixed_header(first: u8, mut len: usize, topic_len: usize) -> ([u8; 7], usize)
     bytes[at + 1] = high;
     bytes[at + 2] = low;
     (bytes, at + 3)
+}
+
+/// How many bytes a variable byte integer takes (section 1.5.5).
+#[inline]
+fn varint_len(value: usize) -> usize {
+    match value {
+        0..128 => 1,
+        128..16_384 => 2,
+        16_384..2_097_152 => 3,
+        _ => 4,
+    }
+}
+
+/// Appends a variable byte integer, mostly a single zero.
+#[inline]
+fn put_varint(mut value: usize, out: &mut BytesMut) {
+    while value >= 0x80 {
+        out.extend_from_slice(&[(value & 0x7F) as u8 | 0x80]);
+        value >>= 7;
+    }
+    out.extend_from_slice(&[value as u8]);
 }
 
 /// A successful PUBACK (section 3.4), the same in both versions.

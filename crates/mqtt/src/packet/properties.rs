@@ -1,5 +1,7 @@
 //! The properties of MQTT 5 packets (section 2.2.2), read where they lie.
 
+use bytes::{BufMut, Bytes, BytesMut};
+
 use super::{Varint, varint};
 
 /// One property.
@@ -67,6 +69,69 @@ impl<'a> Properties<'a> {
             Property::ReasonString(text) => Some(text.to_owned()),
             _ => None,
         })
+    }
+}
+
+/// Writes the properties of one PUBLISH that goes out (section 3.3.2.3), for many messages into one buffer.
+///
+/// ```
+/// # use headwater_mqtt::{Properties, PropertiesWriter, Property};
+/// let mut writer = PropertiesWriter::default();
+/// writer.content_type("application/json").user_property("site", "north");
+/// let written = writer.take();
+/// assert_eq!(Properties::new(&written).iter().next(), Some(Property::ContentType("application/json")));
+/// ```
+#[derive(Debug, Default)]
+pub struct PropertiesWriter {
+    bytes: BytesMut,
+}
+
+impl PropertiesWriter {
+    /// 0x02: the seconds after which the broker no longer delivers the message.
+    pub fn message_expiry_interval(&mut self, seconds: u32) -> &mut Self {
+        self.bytes.put_u8(0x02);
+        self.bytes.put_u32(seconds);
+        self
+    }
+
+    /// 0x03: what the payload is.
+    pub fn content_type(&mut self, text: &str) -> &mut Self {
+        self.field(0x03, text.as_bytes())
+    }
+
+    /// 0x08: where an answer is awaited. Must be a topic without wildcards.
+    pub fn response_topic(&mut self, topic: &str) -> &mut Self {
+        self.field(0x08, topic.as_bytes())
+    }
+
+    /// 0x09: what an answer must repeat.
+    pub fn correlation_data(&mut self, data: &[u8]) -> &mut Self {
+        self.field(0x09, data)
+    }
+
+    /// 0x26: any name and value; may be written several times.
+    pub fn user_property(&mut self, name: &str, value: &str) -> &mut Self {
+        self.field(0x26, name.as_bytes());
+        self.sized(value.as_bytes())
+    }
+
+    /// What was written since the last call: the properties of one message.
+    pub fn take(&mut self) -> Bytes {
+        self.bytes.split().freeze()
+    }
+
+    fn field(&mut self, id: u8, value: &[u8]) -> &mut Self {
+        self.bytes.put_u8(id);
+        self.sized(value)
+    }
+
+    /// A text or byte string with its length in two bytes. The caller has refused what is longer; here it is cut, so that
+    /// the packet stays well formed.
+    fn sized(&mut self, value: &[u8]) -> &mut Self {
+        let len = u16::try_from(value.len()).unwrap_or(u16::MAX);
+        self.bytes.put_u16(len);
+        self.bytes.put_slice(&value[..usize::from(len)]);
+        self
     }
 }
 

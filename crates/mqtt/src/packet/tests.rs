@@ -8,12 +8,7 @@ use crate::options::{MAX_PACKET_SIZE, ProtocolVersion, QoS};
 const VERSIONS: [ProtocolVersion; 2] = [ProtocolVersion::V311, ProtocolVersion::V5];
 
 fn sample(topic: &str, payload: &[u8], qos: QoS) -> Publish {
-    Publish {
-        topic: topic.to_owned().into(),
-        payload: payload.to_vec().into(),
-        qos,
-        retain: false,
-    }
+    Publish::new(topic.to_owned(), payload.to_vec(), qos)
 }
 
 /// What a decoder found, in a form that can be compared.
@@ -261,5 +256,42 @@ proptest! {
             .map(|(p, id, _)| (String::from_utf8(p.topic.to_vec()).unwrap(), p.payload.to_vec(), *id))
             .collect();
         prop_assert_eq!(found.messages, expected);
+    }
+}
+
+#[test]
+fn properties_go_out_as_they_come_in() {
+    let long = "x".repeat(200);
+    let mut writer = PropertiesWriter::default();
+    writer
+        .message_expiry_interval(60)
+        .response_topic("answers")
+        .correlation_data(&[0xff, 0])
+        .user_property("k", &long);
+    let publish = Publish {
+        properties: writer.take(),
+        ..sample("t", b"payload", QoS::AtLeastOnce)
+    };
+    for protocol in [ProtocolVersion::V5, ProtocolVersion::V311] {
+        let mut out = BytesMut::new();
+        publish.encode(protocol, 7, false, &mut out);
+        assert_eq!(out.len(), publish.packet_len(protocol));
+        let mut input = ReadBuffer::default();
+        input.for_read(out.len()).extend_from_slice(&out);
+        let decoder = Decoder::new(protocol, MAX_PACKET_SIZE);
+        let batch = decoder.decode(&mut input).unwrap().batch.unwrap();
+        let inbound = Inbound::new(1, 1, batch);
+        let message = inbound.iter().next().unwrap();
+        assert_eq!((message.payload, message.packet_id), (&b"payload"[..], 7));
+        let expected: &[Property<'_>] = match protocol {
+            ProtocolVersion::V311 => &[],
+            ProtocolVersion::V5 => &[
+                Property::MessageExpiryInterval(60),
+                Property::ResponseTopic("answers"),
+                Property::CorrelationData(&[0xff, 0]),
+                Property::UserProperty("k", &long),
+            ],
+        };
+        assert_eq!(message.properties.iter().collect::<Vec<_>>(), expected);
     }
 }

@@ -47,10 +47,7 @@ impl Wire {
     /// SUBSCRIBE, and the broker's answer.
     pub(super) async fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<Answer, MqttError> {
         let id = self.id();
-        let subscription = Subscription {
-            filter: filter.to_owned(),
-            qos,
-        };
+        let subscription = Subscription::new(filter, qos);
         let mut out = BytesMut::new();
         packet::subscribe(self.options.protocol, id, &[subscription], &mut out)?;
         self.send(&out).await?;
@@ -64,12 +61,11 @@ impl Wire {
         payload: &'static [u8],
     ) -> Result<Answer, MqttError> {
         let id = self.id();
-        let publish = Publish {
-            topic: Bytes::copy_from_slice(topic.as_bytes()),
-            payload: Bytes::from_static(payload),
-            qos: self.max_qos,
-            retain: false,
-        };
+        let publish = Publish::new(
+            Bytes::copy_from_slice(topic.as_bytes()),
+            Bytes::from_static(payload),
+            self.max_qos,
+        );
         let mut out = BytesMut::new();
         match self.options.protocol {
             ProtocolVersion::V311 => publish.encode(self.options.protocol, id, false, &mut out),

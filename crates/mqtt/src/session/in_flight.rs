@@ -163,12 +163,11 @@ mod tests {
     use crate::options::QoS;
 
     fn publish(number: u64) -> Publish {
-        Publish {
-            topic: Bytes::from_static(b"t"),
-            payload: number.to_string().into(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-        }
+        Publish::new(
+            Bytes::from_static(b"t"),
+            number.to_string(),
+            QoS::AtLeastOnce,
+        )
     }
 
     fn send(in_flight: &mut InFlight) -> Option<(u16, bool)> {

@@ -238,16 +238,12 @@ impl World {
         let count = rng.random_range(0..20).min(self.total - self.published);
         let batch = (0..count).map(|_| {
             self.published += 1;
-            Publish {
-                topic: Bytes::from_static(b"t/x"),
-                payload: wire::payload(self.published, rng.random_range(0..300)),
-                qos: if is_at_least_once(self.published) {
-                    QoS::AtLeastOnce
-                } else {
-                    QoS::AtMostOnce
-                },
-                retain: false,
-            }
+            let payload = wire::payload(self.published, rng.random_range(0..300));
+            let qos = match is_at_least_once(self.published) {
+                true => QoS::AtLeastOnce,
+                false => QoS::AtMostOnce,
+            };
+            Publish::new(Bytes::from_static(b"t/x"), payload, qos)
         });
         let batch = batch.collect();
         self.session.publish(batch);

@@ -166,10 +166,7 @@ pub(crate) fn simulate(mut rng: StdRng) {
     options.protocol = protocol;
     options.clean_start = rng.random_bool(0.2);
     options.session_expiry = Duration::from_secs(if rng.random() { 3600 } else { 0 });
-    let subscription = |filter: &str| Subscription {
-        filter: filter.to_owned(),
-        qos: QoS::AtLeastOnce,
-    };
+    let subscription = |filter: &str| Subscription::new(filter, QoS::AtLeastOnce);
     let total = rng.random_range(1..300);
     let mut world = World {
         broker: Broker {
