@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{self, ConfigError, Options};
+use crate::dead_letter;
 use crate::operator::{Operator, OperatorConfig, TaskContext};
 use crate::progress::Progress;
 use crate::table::TableSchema;
@@ -172,6 +173,19 @@ pub trait Connector: Send + Sync + 'static {
         1
     }
 
+    /// Makes the table to which the dead letters of `table` go with `dead_letter.topic`: a sink over the same profile,
+    /// with the columns of [`dead_letter::standard_columns`](crate::dead_letter::standard_columns), that loses nothing.
+    ///
+    /// # Errors
+    /// A connector without topics; a topic that cannot be written, or that the table itself reads.
+    fn dead_letter(&self, _table: &Connection, _topic: &str) -> Result<Connection, ConfigError> {
+        let message = format!(
+            "option 'dead_letter.topic': the connector '{}' has no topics; use dead_letter.table",
+            self.name()
+        );
+        Err(ConfigError::new(Some("dead_letter.topic"), message))
+    }
+
     /// Makes the operator of one subtask. Called within a tokio runtime; connects in the background or at first use,
     /// never here.
     ///
@@ -229,6 +243,8 @@ pub trait ErasedConnector: Send + Sync + 'static {
     ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError>;
     /// See [`Connector::max_parallelism`].
     fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError>;
+    /// See [`Connector::dead_letter`].
+    fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError>;
     /// See [`Connector::make_operator`].
     fn make_operator(
         &self,
@@ -270,6 +286,7 @@ impl<C: Connector> ErasedConnector for C {
     ) -> Result<Connection, ConfigError> {
         let metadata = Connector::metadata(self);
         config::validate(&metadata, profile, table)?;
+        dead_letter::check_options(&format)?;
         let profile = config::typed(profile, "profile")?;
         let table = config::typed(table, "table")?;
         Connector::from_config(self, name, profile, table, schema, format)
@@ -308,6 +325,10 @@ impl<C: Connector> ErasedConnector for C {
         let profile = config::typed(&connection.profile, "profile")?;
         let table = config::typed(&connection.table, "table")?;
         Ok(Connector::max_parallelism(self, &profile, &table))
+    }
+
+    fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError> {
+        Connector::dead_letter(self, table, topic)
     }
 
     fn make_operator(

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A bad payload never takes the messages around it down: with `bad_data = 'fail'` it ends the job with an error that
-//! names the message, with `'drop'` it is counted and left out.
+//! names the message, with `'drop'` it is counted and left out, with `'dead_letter'` it is counted and leaves beside the
+//! rows.
 
 use std::sync::Arc;
 
@@ -16,8 +17,9 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use headwater_format::{BadData, BadPayload, Decoder};
 
+use crate::dead_letter::{DeadLetters, Rejection};
 use crate::metrics::Metrics;
-use crate::operator::{OperatorConfig, OperatorError};
+use crate::operator::{OperatorConfig, OperatorError, Position, SourceBatch};
 
 /// The metadata columns that a table declares, growing message by message.
 pub trait MetadataColumns: Send {
@@ -46,6 +48,17 @@ impl MetadataColumns for NoMetadata {
     }
 }
 
+/// Where a message comes from; asked for only when it is bad.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// For the error of a job that fails: `message on topic 'a/b'`.
+    pub description: String,
+    /// The topic, or what the connector has in its place, for a dead letter.
+    pub topic: Option<String>,
+    /// The message's number, for a dead letter.
+    pub position: Option<u64>,
+}
+
 /// Collects messages into a batch of a table's physical columns. Bounded by its caller, through [`rows`](Self::rows)
 /// and [`bytes`](Self::bytes).
 #[derive(Debug)]
@@ -58,6 +71,7 @@ pub struct RowDecoder<M> {
     is_metadata: Vec<bool>,
     schema: SchemaRef,
     bad_data: BadData,
+    rejected: DeadLetters,
     metrics: Arc<Metrics>,
 }
 
@@ -91,11 +105,12 @@ impl<M: MetadataColumns> RowDecoder<M> {
             is_metadata,
             schema: config.schema.arrow_schema(),
             bad_data: config.format.bad_data,
+            rejected: DeadLetters::default(),
             metrics,
         })
     }
 
-    /// Appends the rows of one message. `place` tells where the message comes from, for an error (`topic 'a/b'`).
+    /// Appends the rows of one message, or its dead letter. `place` tells where the message comes from.
     ///
     /// # Errors
     /// [`OperatorError::BadData`] for a payload that does not fit, in a table with `bad_data = 'fail'`.
@@ -104,7 +119,7 @@ impl<M: MetadataColumns> RowDecoder<M> {
         &mut self,
         payload: &[u8],
         message: &M::Message<'_>,
-        place: impl FnOnce() -> String,
+        place: impl FnOnce() -> Place,
     ) -> Result<(), OperatorError> {
         match self.decoder.push(payload) {
             Ok(rows) => {
@@ -113,41 +128,68 @@ impl<M: MetadataColumns> RowDecoder<M> {
                 }
                 Ok(())
             }
-            Err(bad) => self.reject(&bad, place),
+            Err(bad) => self.reject(payload, &bad, place),
         }
     }
 
     #[cold]
     fn reject(
-        &self,
+        &mut self,
+        payload: &[u8],
         bad: &BadPayload,
-        place: impl FnOnce() -> String,
+        place: impl FnOnce() -> Place,
     ) -> Result<(), OperatorError> {
-        if self.bad_data == BadData::Drop {
-            self.metrics.add_bad_data(1);
-            return Ok(());
+        match self.bad_data {
+            BadData::Fail => Err(OperatorError::BadData(format!(
+                "{}: {bad}; with bad_data = 'drop' such messages are counted and left out, \
+                 with 'dead_letter' they are kept elsewhere",
+                place().description
+            ))),
+            BadData::Drop => {
+                self.metrics.add_bad_data(1);
+                Ok(())
+            }
+            BadData::DeadLetter => {
+                let place = place();
+                self.rejected.push(&Rejection {
+                    payload,
+                    topic: place.topic.as_deref(),
+                    error: bad.reason(),
+                    position: place.position,
+                });
+                self.metrics.add_dead_letters(1);
+                Ok(())
+            }
         }
-        Err(OperatorError::BadData(format!(
-            "{}: {bad}; with bad_data = 'drop' such messages are counted and left out",
-            place()
-        )))
     }
 
-    /// Rows since the last [`finish`](Self::finish).
+    /// Rows and dead letters since the last [`finish`](Self::finish).
     pub fn rows(&self) -> usize {
-        self.decoder.rows()
+        self.decoder.rows() + self.rejected.rows()
     }
 
-    /// Payload bytes of those rows.
+    /// Payload bytes of those.
     pub fn bytes(&self) -> usize {
-        self.decoder.bytes()
+        self.decoder.bytes() + self.rejected.bytes()
     }
 
-    /// All rows since the last call, which may be none. Counts them.
+    /// All rows since the last call, which may be none, and the dead letters among them; `position` is that of the last
+    /// message. Counts the rows.
     ///
     /// # Errors
     /// Arrow refuses the columns, which would be a bug.
-    pub fn finish(&mut self) -> Result<RecordBatch, OperatorError> {
+    pub fn finish(&mut self, position: Position) -> Result<SourceBatch, OperatorError> {
+        let rejected = self.rejected.finish();
+        let rejected =
+            rejected.map_err(|e| OperatorError::caused_by("cannot build dead letters", e))?;
+        Ok(SourceBatch {
+            rows: self.finish_rows()?,
+            rejected,
+            position,
+        })
+    }
+
+    fn finish_rows(&mut self) -> Result<RecordBatch, OperatorError> {
         let rows = self.decoder.rows();
         let refused = |e| OperatorError::caused_by("cannot build a batch", e);
         let mut payload = self.decoder.finish().map_err(refused)?.into_iter();
@@ -188,7 +230,7 @@ fn fit(column: ArrayRef, to: &DataType) -> Result<ArrayRef, OperatorError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{AsArray, Int64Array, StringArray};
     use arrow::datatypes::{Field, Fields};
     use headwater_format::{Format, FormatConfig};
 
@@ -244,11 +286,11 @@ mod tests {
             ("c", r#"{"v": 3}"#),
         ] {
             decoder
-                .push(payload.as_bytes(), &topic, String::new)
+                .push(payload.as_bytes(), &topic, Place::default)
                 .unwrap();
         }
         assert_eq!(decoder.rows(), 2);
-        let batch = decoder.finish().unwrap();
+        let batch = decoder.finish(Position(3)).unwrap().rows;
         let topics = cast(batch.column(0), &DataType::Utf8).unwrap();
         assert_eq!(batch.column(0).data_type(), &DataType::LargeUtf8);
         assert_eq!(
@@ -259,7 +301,7 @@ mod tests {
             batch.column(1).as_ref(),
             &Int64Array::from(vec![1, 3]) as &dyn arrow::array::Array
         );
-        assert_eq!(decoder.finish().unwrap().num_rows(), 0);
+        assert_eq!(decoder.finish(Position(3)).unwrap().rows.num_rows(), 0);
         let counted = metrics.snapshot();
         assert_eq!((counted.rows, counted.bad_data), (2, 1));
     }
@@ -268,13 +310,52 @@ mod tests {
     fn a_bad_payload_fails_with_its_place_and_a_remedy() {
         let config = config(DataType::Utf8, BadData::Fail);
         let mut decoder = RowDecoder::new(&config, Topics::default(), Arc::default()).unwrap();
-        let place = || "topic 'a'".to_owned();
+        let place = || Place {
+            description: "topic 'a'".to_owned(),
+            ..Place::default()
+        };
         let error = decoder
             .push(b"nonsense", &"a", place)
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("bad data: topic 'a': "), "{error}");
         assert!(error.contains("bad_data = 'drop'"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_payload_becomes_a_dead_letter_beside_the_rows() {
+        let metrics = Arc::new(Metrics::default());
+        let config = config(DataType::Utf8, BadData::DeadLetter);
+        let mut decoder =
+            RowDecoder::new(&config, Topics::default(), Arc::clone(&metrics)).unwrap();
+        let payloads: [&[u8]; 3] = [br#"{"v": 1}"#, b"\xFFsense", br#"{"v": 3}"#];
+        for (position, payload) in (0..).zip(payloads) {
+            let place = || Place {
+                topic: Some("a".to_owned()),
+                position: Some(position),
+                ..Place::default()
+            };
+            decoder.push(payload, &"a", place).unwrap();
+        }
+        assert_eq!(decoder.rows(), 3);
+        let batch = decoder.finish(Position(2)).unwrap();
+        assert_eq!((batch.rows.num_rows(), batch.position), (2, Position(2)));
+        let rejected = batch.rejected.unwrap();
+        assert_eq!(rejected.num_rows(), 1);
+        assert_eq!(rejected.column(0).as_binary::<i32>().value(0), b"\xFFsense");
+        assert_eq!(
+            rejected
+                .column(4)
+                .as_primitive::<arrow::datatypes::Int64Type>()
+                .value(0),
+            1
+        );
+        let counted = metrics.snapshot();
+        assert_eq!(
+            (counted.rows, counted.bad_data, counted.dead_letters),
+            (2, 1, 1)
+        );
+        assert!(decoder.finish(Position(2)).unwrap().rejected.is_none());
     }
 
     #[test]

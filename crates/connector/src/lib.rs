@@ -6,10 +6,11 @@
 //!
 //! In the order of a table's life: [`config`] reads the `WITH` options by the schemas, [`connector`] makes a
 //! [`Connection`] of them, [`progress`] reports its test, and [`operator`] moves the data, which [`decode`] makes rows
-//! of.
+//! of. What cannot be made rows of, or cannot be sent, is the affair of [`dead_letter`].
 
 pub mod config;
 pub mod connector;
+pub mod dead_letter;
 pub mod decode;
 pub mod metrics;
 pub mod operator;
@@ -21,7 +22,8 @@ pub use connector::{
     Connection, ConnectionProfile, ConnectionType, Connector, ConnectorMetadata, ErasedConnector,
     MetadataDef, Registry,
 };
-pub use decode::{MetadataColumns, NoMetadata, RowDecoder};
+pub use dead_letter::{Rejection, Rejects};
+pub use decode::{MetadataColumns, NoMetadata, Place, RowDecoder};
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use operator::{
     Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,

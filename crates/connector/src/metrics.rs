@@ -9,6 +9,7 @@ pub struct Metrics {
     bytes: AtomicU64,
     rows: AtomicU64,
     bad_data: AtomicU64,
+    dead_letters: AtomicU64,
     reconnects: AtomicU64,
     in_flight: AtomicU64,
 }
@@ -22,8 +23,10 @@ pub struct MetricsSnapshot {
     pub bytes: u64,
     /// Rows decoded or encoded.
     pub rows: u64,
-    /// Messages or rows that were dropped as bad data.
+    /// Messages or rows that were bad data: dropped, or made dead letters.
     pub bad_data: u64,
+    /// Those of them that became dead letters.
+    pub dead_letters: u64,
     /// Connections that were lost and made again.
     pub reconnects: u64,
     /// Messages not yet acknowledged: to the broker (source), by the broker (sink).
@@ -42,9 +45,15 @@ impl Metrics {
         self.rows.fetch_add(rows, Relaxed);
     }
 
-    /// Counts messages or rows dropped as bad data.
+    /// Counts bad messages or rows that are dropped.
     pub fn add_bad_data(&self, count: u64) {
         self.bad_data.fetch_add(count, Relaxed);
+    }
+
+    /// Counts bad messages or rows that become dead letters.
+    pub fn add_dead_letters(&self, count: u64) {
+        self.bad_data.fetch_add(count, Relaxed);
+        self.dead_letters.fetch_add(count, Relaxed);
     }
 
     /// Counts a connection made again.
@@ -64,6 +73,7 @@ impl Metrics {
             bytes: self.bytes.load(Relaxed),
             rows: self.rows.load(Relaxed),
             bad_data: self.bad_data.load(Relaxed),
+            dead_letters: self.dead_letters.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
         }

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use headwater_format::FormatConfig;
 
+use crate::dead_letter::Rejects;
 use crate::metrics::Metrics;
 use crate::table::TableSchema;
 
@@ -27,11 +28,25 @@ pub struct Position(pub u64);
 /// What a source yields: rows, and the position that is durable once all of them are.
 #[derive(Debug, Clone)]
 pub struct SourceBatch {
-    /// Rows in the order of arrival, in the table's schema. May be empty, when everything up to `position` was dropped
-    /// as bad data: the position must still be committed.
+    /// Rows in the order of arrival, in the table's schema. May be empty, when everything up to `position` was bad
+    /// data: the position must still be committed.
     pub rows: RecordBatch,
+    /// The bad data among them, in [`dead_letter::schema`](crate::dead_letter::schema), from a table with
+    /// `bad_data = 'dead_letter'`. Durable, like the rows, before the position is.
+    pub rejected: Option<RecordBatch>,
     /// Greater than that of the batch before.
     pub position: Position,
+}
+
+impl SourceBatch {
+    /// A batch without bad data.
+    pub fn new(rows: RecordBatch, position: Position) -> Self {
+        Self {
+            rows,
+            rejected: None,
+            position,
+        }
+    }
 }
 
 /// Why an operator gave up. Faults that pass (a lost connection) are retried inside and never come out.
@@ -111,11 +126,12 @@ pub trait SinkOperator: Send {
     }
 
     /// Takes a batch in the table's schema. Waits while the operator's bound of unaccepted rows is reached.
-    /// Rows leave in the order in which they were given.
+    /// Rows leave in the order in which they were given. A row that cannot be sent is given to the context's
+    /// [`Rejects`].
     async fn write(&mut self, rows: RecordBatch) -> Result<(), OperatorError>;
 
     /// A future that resolves when all that was written before this call is accepted by the other side (acknowledged
-    /// by the broker, on disk). Later writes do not delay it.
+    /// by the broker, on disk) or [rejected](crate::dead_letter). Later writes do not delay it.
     fn flush(&mut self) -> Flushed;
 
     /// Ends the sink in good order; called after the last flush has resolved.
@@ -152,4 +168,6 @@ pub struct TaskContext {
     pub parallelism: usize,
     /// Where the operator counts.
     pub metrics: Arc<Metrics>,
+    /// What becomes of rows that a sink cannot send.
+    pub rejects: Rejects,
 }

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 pub struct FormatConfig {
     /// How the bytes of one message are read or written.
     pub format: Option<Format>,
-    /// What happens to a message that does not fit.
+    /// What happens to a message or row that does not fit.
     pub bad_data: BadData,
+    /// Where bad data goes with `bad_data = 'dead_letter'`.
+    pub dead_letter: DeadLetterOptions,
     /// Options of the format `json`.
     pub json: JsonOptions,
 }
@@ -29,7 +31,7 @@ pub enum Format {
     RawBytes,
 }
 
-/// What happens to a message that does not fit.
+/// What happens to a message or row that does not fit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BadData {
@@ -38,6 +40,18 @@ pub enum BadData {
     Fail,
     /// It is counted and left out.
     Drop,
+    /// It is counted and sent where [`DeadLetterOptions`] say.
+    DeadLetter,
+}
+
+/// Where bad data goes: one of the two.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadLetterOptions {
+    /// A topic, reached as the table itself is.
+    pub topic: Option<String>,
+    /// A sink table of the same SQL.
+    pub table: Option<String>,
 }
 
 /// Options of the format `json`.
@@ -132,12 +146,16 @@ mod tests {
         let schema: Value = serde_json::from_str(SCHEMA).unwrap();
         let top = properties(&schema);
         check_defaults(&schema, &FormatConfig::default());
+        check_defaults(&top["dead_letter"], &DeadLetterOptions::default());
         check_defaults(&top["json"], &JsonOptions::default());
         check_enum(
             &top["format"],
             &[Format::Json, Format::RawString, Format::RawBytes],
         );
-        check_enum(&top["bad_data"], &[BadData::Fail, BadData::Drop]);
+        check_enum(
+            &top["bad_data"],
+            &[BadData::Fail, BadData::Drop, BadData::DeadLetter],
+        );
         let json = properties(&top["json"]);
         check_enum(
             &json["timestamp_format"],

@@ -31,7 +31,9 @@ mod raw;
 mod strings;
 mod varlen;
 
-pub use config::{BadData, DecimalEncoding, Format, FormatConfig, JsonOptions, TimestampFormat};
+pub use config::{
+    BadData, DeadLetterOptions, DecimalEncoding, Format, FormatConfig, JsonOptions, TimestampFormat,
+};
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use error::{BadPayload, FormatError};

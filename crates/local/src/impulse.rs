@@ -300,10 +300,8 @@ impl ImpulseSource {
         self.made += rows;
         self.metrics.add_messages(rows, 0);
         self.metrics.add_rows(rows);
-        Ok(SourceBatch {
-            rows: batch.map_err(|e| OperatorError::caused_by("rows cannot be generated", e))?,
-            position: Position(self.made),
-        })
+        let rows = batch.map_err(|e| OperatorError::caused_by("rows cannot be generated", e))?;
+        Ok(SourceBatch::new(rows, Position(self.made)))
     }
 
     fn column(

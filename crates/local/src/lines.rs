@@ -6,25 +6,29 @@
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use headwater_connector::{Metrics, OperatorConfig, OperatorError};
-use headwater_format::{BadData, Encoder, Payloads};
+use headwater_connector::{Metrics, OperatorConfig, OperatorError, Rejection, Rejects};
+use headwater_format::{Encoder, Payloads};
 
 /// Turns batches into lines.
 pub(crate) struct LineEncoder {
     encoder: Encoder,
     payloads: Payloads,
-    bad_data: BadData,
     metrics: Arc<Metrics>,
+    rejects: Rejects,
 }
 
 impl LineEncoder {
     /// An encoder for the table's columns.
-    pub(crate) fn new(config: &OperatorConfig, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        config: &OperatorConfig,
+        metrics: Arc<Metrics>,
+        rejects: Rejects,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             encoder: Encoder::new(&config.format, config.schema.payload_schema())?,
             payloads: Payloads::default(),
-            bad_data: config.format.bad_data,
             metrics,
+            rejects,
         })
     }
 
@@ -51,15 +55,15 @@ impl LineEncoder {
     }
 
     fn bad_row(&self, payload: &[u8]) -> Result<(), OperatorError> {
-        match self.bad_data {
-            BadData::Drop => {
-                self.metrics.add_bad_data(1);
-                Ok(())
-            }
-            BadData::Fail => Err(OperatorError::BadData(format!(
-                "a line cannot hold the line feed in '{}'; use format 'json', or bad_data = 'drop'",
-                String::from_utf8_lossy(&payload[..payload.len().min(120)]).escape_debug()
-            ))),
-        }
+        let error = format!(
+            "a line cannot hold the line feed in '{}'; use format 'json'",
+            String::from_utf8_lossy(&payload[..payload.len().min(120)]).escape_debug()
+        );
+        self.rejects.reject(&Rejection {
+            payload,
+            topic: None,
+            error: &error,
+            position: None,
+        })
     }
 }

@@ -13,7 +13,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -21,10 +20,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Metrics,
-    Operator, OperatorConfig, OperatorError, Position, Progress, SinkOperator, SourceBatch,
-    SourceOperator, TableSchema, TaskContext,
+    NoMetadata, Operator, OperatorConfig, OperatorError, Place, Position, Progress, RowDecoder,
+    SinkOperator, SourceBatch, SourceOperator, TableSchema, TaskContext,
 };
-use headwater_format::{BadData, Decoder, Format, FormatConfig, FormatError};
+use headwater_format::{Format, FormatConfig, FormatError};
 use tokio::io::AsyncReadExt;
 use tokio::task::spawn_blocking;
 
@@ -125,7 +124,7 @@ impl Connector for SingleFileConnector {
             SingleFileType::Sink { .. } => Operator::Sink(Box::new(FileSink {
                 path,
                 file: None,
-                lines: LineEncoder::new(&config, context.metrics)?,
+                lines: LineEncoder::new(&config, context.metrics, context.rejects)?,
             })),
         })
     }
@@ -140,10 +139,8 @@ struct FileSource {
     searched: usize,
     ended: bool,
     lines: u64,
-    schema: SchemaRef,
     format: Format,
-    decoder: Decoder,
-    bad_data: BadData,
+    decoder: RowDecoder<NoMetadata>,
     metrics: Arc<Metrics>,
 }
 
@@ -156,10 +153,8 @@ impl FileSource {
             searched: 0,
             ended: false,
             lines: 0,
-            schema: config.schema.arrow_schema(),
             format: config.format.format.ok_or(FormatError::MissingFormat)?,
-            decoder: Decoder::new(&config.format, config.schema.payload_schema())?,
-            bad_data: config.format.bad_data,
+            decoder: RowDecoder::new(config, NoMetadata, Arc::clone(&metrics))?,
             metrics,
         })
     }
@@ -221,29 +216,11 @@ impl FileSource {
 
     fn decode(&mut self, line: &[u8]) -> Result<(), OperatorError> {
         self.metrics.add_messages(1, line.len() as u64);
-        match (self.decoder.push(line), self.bad_data) {
-            (Ok(rows), _) => self.metrics.add_rows(rows as u64),
-            (Err(_), BadData::Drop) => self.metrics.add_bad_data(1),
-            (Err(bad), BadData::Fail) => {
-                return Err(OperatorError::BadData(format!(
-                    "line {} of '{}': {bad}",
-                    self.lines,
-                    self.path.display()
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn batch(&mut self) -> Result<SourceBatch, OperatorError> {
-        let broken = |error| OperatorError::caused_by("decoded rows do not fit their table", error);
-        let columns = self
-            .decoder
-            .finish()
-            .map_err(|error| OperatorError::caused_by("rows cannot be decoded", error))?;
-        Ok(SourceBatch {
-            rows: RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(broken)?,
-            position: Position(self.lines),
+        let (path, lines) = (&self.path, self.lines);
+        self.decoder.push(line, &(), || Place {
+            description: format!("line {lines} of '{}'", path.display()),
+            topic: Some(path.display().to_string()),
+            position: Some(lines),
         })
     }
 }
@@ -256,7 +233,7 @@ impl SourceOperator for FileSource {
             self.decode_lines()?;
             // Lines that were all dropped still move the position, or a file of bad lines would fill no batch for ever.
             if self.decoder.rows() > 0 || self.lines > before {
-                return self.batch().map(Some);
+                return self.decoder.finish(Position(self.lines)).map(Some);
             }
             if self.ended {
                 return Ok(None);

@@ -96,7 +96,7 @@ impl Connector for StdoutConnector {
         config: OperatorConfig,
         context: TaskContext,
     ) -> anyhow::Result<Operator> {
-        let lines = LineEncoder::new(&config, context.metrics)?;
+        let lines = LineEncoder::new(&config, context.metrics, context.rejects)?;
         Ok(Operator::Sink(Box::new(StdoutSink::new(
             lines,
             io::stdout(),

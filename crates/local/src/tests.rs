@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit, TimestampNa
 use arrow::record_batch::RecordBatch;
 use headwater_connector::{
     Column, ColumnOrigin, ConfigError, Connection, ErasedConnector, Metrics, Operator,
-    OperatorConfig, OperatorError, Options, Registry, SinkOperator, SourceOperator, SqlOption,
-    TableSchema, TaskContext,
+    OperatorConfig, OperatorError, Options, Registry, Rejects, SinkOperator, SourceOperator,
+    SqlOption, TableSchema, TaskContext,
 };
 use serde_json::json;
 
@@ -62,6 +62,7 @@ impl Task {
             subtask: self.subtask,
             parallelism: self.parallelism,
             metrics: Arc::clone(&self.metrics),
+            rejects: Rejects::new(connection.config.format.bad_data, Arc::clone(&self.metrics)),
         };
         let connector: &Arc<dyn ErasedConnector> = registry.get(&connection.connector).unwrap();
         connector.make_operator(connection, context).unwrap()
@@ -314,7 +315,7 @@ async fn printing_flushes_every_batch_and_notices_a_closed_pipe() {
     let schema = numbers();
     let config = OperatorConfig { schema, format };
     let pipe = Pipe::default();
-    let lines = LineEncoder::new(&config, Arc::default()).unwrap();
+    let lines = LineEncoder::new(&config, Arc::default(), Rejects::default()).unwrap();
     let mut sink = StdoutSink::new(lines, pipe.clone());
     sink.write(number_rows(&[1, 2])).await.unwrap();
     let printed = String::from_utf8(pipe.printed.lock().unwrap().clone()).unwrap();

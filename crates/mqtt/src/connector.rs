@@ -12,6 +12,7 @@ use headwater_connector::{
 use headwater_format::{Decoder, Encoder, FormatConfig};
 
 use crate::config::{self, MqttProfile, MqttTable, PROFILE_SCHEMA, TABLE_SCHEMA, TableType};
+use crate::dead_letter;
 use crate::metadata::{self, MqttMetadata};
 use crate::probe;
 use crate::sink::MqttSink;
@@ -98,6 +99,10 @@ impl Connector for MqttConnector {
         progress: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
         Some(probe::test_table(profile, table, progress).boxed())
+    }
+
+    fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError> {
+        dead_letter::connection(self, table, topic)
     }
 
     fn make_operator(

@@ -14,6 +14,7 @@
 
 pub mod config;
 pub mod connector;
+mod dead_letter;
 pub mod dial;
 mod driver;
 pub mod error;

@@ -13,7 +13,8 @@
 use async_trait::async_trait;
 use futures::FutureExt;
 use headwater_connector::{
-    OperatorConfig, OperatorError, Position, RowDecoder, SourceBatch, SourceOperator, TaskContext,
+    OperatorConfig, OperatorError, Place, Position, RowDecoder, SourceBatch, SourceOperator,
+    TaskContext,
 };
 
 use crate::config::{self, MqttProfile, MqttTable, SourceOptions};
@@ -106,8 +107,12 @@ impl MqttSource {
     }
 }
 
-fn place(message: &Message<'_>) -> String {
-    format!("message on topic '{}'", message.topic())
+fn place(message: &Message<'_>) -> Place {
+    Place {
+        description: format!("message on topic '{}'", message.topic()),
+        topic: Some(message.topic().to_owned()),
+        position: Some(message.seq),
+    }
 }
 
 #[async_trait]
@@ -145,11 +150,7 @@ impl SourceOperator for MqttSource {
                 None => break last,
             }
         };
-        let rows = self.decoder.finish()?;
-        Ok(Some(SourceBatch {
-            rows,
-            position: Position(position),
-        }))
+        self.decoder.finish(Position(position)).map(Some)
     }
 
     async fn commit(&mut self, position: Position) -> Result<(), OperatorError> {

@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex};
 use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
 use headwater_connector::{
-    Connection, Metrics, Operator, OperatorError, Registry, SinkOperator, TaskContext,
+    Connection, Metrics, Operator, OperatorError, Registry, Rejects, SinkOperator, TaskContext,
 };
-use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+use headwater_format::BadData;
+use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator};
 use timely::worker::Worker;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
@@ -76,6 +77,7 @@ impl Job {
         let workers = options.parallelism.max(1);
         let mut assembly = Assembly::new(workers, options);
         for (index, node) in plan.nodes.iter().enumerate() {
+            check_dead_letters(node)?;
             match &node.operator {
                 PlanOperator::Source(table) => {
                     assembly.source(NodeId(index), &node.id, table, registry)?;
@@ -201,6 +203,7 @@ impl Assembly {
         metrics: &Arc<Metrics>,
     ) -> TaskContext {
         TaskContext {
+            rejects: Rejects::default(),
             job_id: self.options.job_id.clone(),
             operator_id: name.to_owned(),
             subtask,
@@ -345,6 +348,21 @@ impl Assembly {
             unopened,
             outcome,
         }
+    }
+}
+
+/// Dead letters must have somewhere to go.
+fn check_dead_letters(node: &Node) -> Result<(), JobError> {
+    match &node.operator {
+        PlanOperator::Source(table) | PlanOperator::Sink(table)
+            if table.config.format.bad_data == BadData::DeadLetter =>
+        {
+            Err(JobError::Start {
+                operator: node.id.clone(),
+                source: anyhow::anyhow!("the plan has no place for its dead letters"),
+            })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -152,6 +152,7 @@ impl SourceOperator for Source {
         self.position += 1;
         self.read.send_replace(self.position);
         Ok(Some(SourceBatch {
+            rejected: None,
             rows,
             position: Position(self.position),
         }))

@@ -35,6 +35,7 @@ use serde_json::Value;
 use headwater_format::FormatConfig;
 
 use crate::connector::{ConnectionProfile, ConnectorMetadata};
+use crate::dead_letter;
 
 pub use error::{ConfigError, did_you_mean, nearest, quoted};
 pub use redact::{redact, without_password};
@@ -114,8 +115,10 @@ pub fn parse_table(
         return Err(error.located(options));
     }
     let mut values = sections.into_iter().rev().map(|section| section.value);
+    let format = typed(&values.next().unwrap_or_default(), "format")?;
+    dead_letter::check_options(&format).map_err(|e| e.located(options))?;
     Ok(Parsed {
-        format: typed(&values.next().unwrap_or_default(), "format")?,
+        format,
         table: values.next().unwrap_or_default(),
         profile: values.next().unwrap_or_default(),
     })

@@ -8,7 +8,7 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use headwater_connector::{
     Column, ColumnOrigin, Connection, ErasedConnector, Metrics, Operator, Options, Position,
-    SinkOperator, SourceOperator, SqlOption, TableSchema, TaskContext,
+    Rejects, SinkOperator, SourceOperator, SqlOption, TableSchema, TaskContext,
 };
 use headwater_mqtt::MqttConnector;
 use headwater_testkit::Mosquitto;
@@ -94,6 +94,7 @@ pub(crate) fn context(job: &str) -> TaskContext {
         subtask: 0,
         parallelism: 1,
         metrics: Arc::new(Metrics::default()),
+        rejects: Rejects::default(),
     }
 }
 
