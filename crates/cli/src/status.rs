@@ -32,6 +32,7 @@ impl Totals {
                     bytes: sum.bytes + one.bytes,
                     rows: sum.rows + one.rows,
                     bad_data: sum.bad_data + one.bad_data,
+                    dead_letters: sum.dead_letters + one.dead_letters,
                     reconnects: sum.reconnects + one.reconnects,
                     in_flight: sum.in_flight + one.in_flight,
                 },
@@ -47,11 +48,17 @@ impl Totals {
 
     /// What a job has done, once it has ended.
     pub(crate) fn summary(&self) -> String {
+        let dead_letters = self.input.dead_letters + self.output.dead_letters;
+        let dropped = (self.input.bad_data + self.output.bad_data).saturating_sub(dead_letters);
+        let letters = match dead_letters {
+            0 => String::new(),
+            count => format!(" {} dead letters,", HumanCount(count)),
+        };
         format!(
-            "{} messages in, {} out, {} dropped as bad data, {} reconnects",
+            "{} messages in, {} out, {} dropped as bad data,{letters} {} reconnects",
             HumanCount(self.input.messages),
             HumanCount(self.output.messages),
-            HumanCount(self.input.bad_data + self.output.bad_data),
+            HumanCount(dropped),
             self.input.reconnects + self.output.reconnects,
         )
     }

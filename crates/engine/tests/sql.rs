@@ -173,6 +173,7 @@ impl Sut for EngineUnderTest {
             "bytes" => counters.bytes,
             "rows" => counters.rows,
             "bad_data" => counters.bad_data,
+            "dead_letters" => counters.dead_letters,
             "reconnects" => counters.reconnects,
             "in_flight" => counters.in_flight,
             _ => return None,
