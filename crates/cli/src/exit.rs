@@ -1,6 +1,10 @@
 //! How the command ends, for scripts.
 
+use std::fmt;
 use std::process::ExitCode;
+
+use headwater_engine::connector::ConfigError;
+use headwater_engine::{JobError, PlanError};
 
 /// What the exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +13,7 @@ pub(crate) enum Exit {
     Done,
     /// 1: the job failed while it ran, or a connection test found a fault.
     Failed,
-    /// 2: the command line or the SQL is wrong; nothing was run. (Also clap's code.)
+    /// 2: the command line, the SQL or a file that they name is wrong; nothing was run. (Also clap's code.)
     Usage,
     /// 130: interrupted a second time, without draining. What was unacknowledged stays so.
     Interrupted,
@@ -23,6 +27,30 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Interrupted => 130,
+        }
+    }
+}
+
+/// What the user must mend before anything can be run. As the context of an error it makes the exit code 2.
+#[derive(Debug)]
+pub(crate) struct Mistake(pub(crate) String);
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+impl From<&anyhow::Error> for Exit {
+    fn from(error: &anyhow::Error) -> Self {
+        let cannot_start = matches!(error.downcast_ref(), Some(JobError::Start { .. }));
+        let mistake = error.is::<Mistake>() || error.is::<ConfigError>() || error.is::<PlanError>();
+        if mistake || cannot_start {
+            Self::Usage
+        } else {
+            Self::Failed
         }
     }
 }

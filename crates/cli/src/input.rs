@@ -9,6 +9,8 @@ use clap::Args;
 use headwater_engine::connector::ConnectionProfile;
 use headwater_engine::{Engine, Script};
 
+use crate::exit::Mistake;
+
 /// A SQL text and the profiles that it may name.
 #[derive(Args)]
 pub(crate) struct Input {
@@ -28,11 +30,11 @@ impl Input {
             let mut sql = String::new();
             std::io::stdin()
                 .read_to_string(&mut sql)
-                .context("standard input cannot be read")?;
+                .with_context(|| Mistake("standard input cannot be read".to_owned()))?;
             return Ok(without_mark(sql));
         }
         let sql = std::fs::read_to_string(&self.file)
-            .with_context(|| format!("'{}' cannot be read", self.file.display()))?;
+            .with_context(|| Mistake(format!("'{}' cannot be read", self.file.display())))?;
         Ok(without_mark(sql))
     }
 
@@ -41,9 +43,9 @@ impl Input {
         let engine = Engine::default();
         for file in &self.profiles {
             let text = std::fs::read_to_string(file)
-                .with_context(|| format!("profile '{}' cannot be read", file.display()))?;
+                .with_context(|| Mistake(format!("profile '{}' cannot be read", file.display())))?;
             let profile: ConnectionProfile = serde_json::from_str(&text)
-                .with_context(|| format!("profile '{}' is no profile", file.display()))?;
+                .with_context(|| Mistake(format!("profile '{}' is no profile", file.display())))?;
             engine.add_profile(profile).await;
         }
         Ok(engine)

@@ -31,6 +31,7 @@ mod check;
 mod connectors;
 #[cfg(feature = "demo")]
 mod demo;
+mod drain;
 mod exit;
 mod input;
 mod logging;
@@ -45,7 +46,8 @@ use crate::exit::Exit;
 
 /// Streaming SQL for MQTT.
 ///
-/// Exit codes: 0 done, 1 the job or the test failed, 2 the command line or the SQL is wrong, 130 interrupted twice.
+/// Exit codes: 0 done, 1 the job or the test failed, 2 the command line, the SQL or a file that they name is wrong and
+/// nothing was run, 130 interrupted twice.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
@@ -81,7 +83,7 @@ fn main() -> std::process::ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             complain!("error: {error:#}");
-            Exit::Failed.into()
+            Exit::from(&error).into()
         }
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use headwater_engine::{Execution, Job, JobOptions, Outcome, Plan, PlanOperator};
 use indicatif::MultiProgress;
 
+use crate::drain::Reminder;
 use crate::exit::Exit;
 use crate::input::Input;
 use crate::logging;
@@ -16,7 +17,8 @@ use crate::status::{self, StatusLine, Totals};
 ///
 /// All its INSERTs and bare SELECTs run as one job until their sources end, which a topic never does. Ctrl-C (or
 /// SIGTERM) drains: reading stops, what was read is written and acknowledged, and the command exits with 0. A second
-/// Ctrl-C exits at once with 130; what was unacknowledged stays so and is delivered again.
+/// Ctrl-C exits at once with 130; what was unacknowledged stays so and is delivered again. Signals within half a second
+/// count as one.
 #[derive(Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -74,7 +76,8 @@ pub(crate) async fn follow(
     mut status: Option<StatusLine>,
 ) -> Option<Outcome> {
     let mut redraw = tokio::time::interval(status::INTERVAL);
-    let (mut opened, mut stopping) = (false, false);
+    let mut opened = false;
+    let mut draining: Option<Reminder> = None;
     let outcome = loop {
         tokio::select! {
             outcome = job.wait() => break Some(outcome),
@@ -85,12 +88,17 @@ pub(crate) async fn follow(
                 }
             }
             () = interrupts.next() => {
-                if stopping {
+                if draining.is_some() {
                     break None;
                 }
-                stopping = true;
+                draining = Some(Reminder::start());
                 tracing::info!("stopping: what was read is being written and acknowledged; interrupt again to exit at once");
                 job.stop();
+            }
+            () = due(&mut draining) => {
+                if let Some(reminder) = &draining {
+                    reminder.tell(job);
+                }
             }
             _ = redraw.tick(), if status.is_some() => {
                 if let Some(status) = &mut status {
@@ -103,6 +111,14 @@ pub(crate) async fn follow(
         status.clear();
     }
     outcome
+}
+
+/// When to say next what a drain waits for: never, if there is none.
+async fn due(draining: &mut Option<Reminder>) {
+    match draining {
+        Some(reminder) => reminder.tick().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Says how the job ended.

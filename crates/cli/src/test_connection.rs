@@ -1,11 +1,10 @@
 //! `headwater test-connection`: tries the tables of a SQL file against the world.
 
-use anyhow::bail;
 use clap::Args;
 use headwater_engine::Engine;
 use headwater_engine::connector::{Connection, Progress, StepStatus, TestStep};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Mistake};
 use crate::input::Input;
 
 /// Try whether the tables of a SQL file can be read and written, step by step.
@@ -38,11 +37,12 @@ impl TestConnection {
                 .iter()
                 .map(|table| table.name.as_str())
                 .collect();
-            bail!(
+            let message = format!(
                 "no table '{name}' in {}; there are: {}",
                 self.input.name(),
                 names.join(", ")
             );
+            return Err(Mistake(message).into());
         }
         let mut passed = true;
         for table in tables {

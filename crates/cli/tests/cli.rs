@@ -83,15 +83,195 @@ fn wrong_sql_exits_with_2_and_shows_the_place() {
     }
 }
 
+/// Wrong input ends with 2, whatever the command, and names what is wrong.
 #[test]
-fn a_missing_file_is_named() {
-    let finished = run(&["run", "/nowhere/job.sql"]);
-    assert_eq!(finished.status.code(), Some(1));
+fn mistakes_of_the_user_exit_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str, text: &str| {
+        let path = file(dir.path(), name, text);
+        path.to_str().unwrap().to_owned()
+    };
+    let fine = at("fine.sql", "SELECT 1;");
+    let latin1 = dir.path().join("latin1.sql");
+    std::fs::write(&latin1, b"SELECT '\xe4';").unwrap();
+    let no_json = at("no.json", "url = mqtt://h");
+    let unset = at(
+        "unset.sql",
+        "CREATE TABLE t (n BIGINT) WITH (connector = 'mqtt', type = 'source', topic = 't', format = 'json',
+           url = 'mqtt://h', username = 'u', password = '{{ HEADWATER_IS_NOT_SET }}');
+         SELECT n FROM t;",
+    );
+    let folder = dir.path().to_str().unwrap();
+    for command in ["run", "check", "test-connection"] {
+        for (args, named) in [
+            (vec![command, "/nowhere/job.sql"], "'/nowhere/job.sql'"),
+            (vec![command, folder], folder),
+            (vec![command, latin1.to_str().unwrap()], "latin1.sql"),
+            (
+                vec![command, &fine, "--profile", "/nowhere/p.json"],
+                "'/nowhere/p.json'",
+            ),
+            (vec![command, &fine, "--profile", &no_json], "no.json"),
+            (vec![command, &fine, "--colour"], "--colour"),
+        ] {
+            let finished = run(&args);
+            assert_eq!(
+                finished.status.code(),
+                Some(2),
+                "{args:?}: {}",
+                finished.stderr
+            );
+            assert!(
+                finished.stderr.contains(named),
+                "{args:?}: {}",
+                finished.stderr
+            );
+        }
+    }
+    let finished = run(&["run", &unset]);
+    assert_eq!(finished.status.code(), Some(2), "{}", finished.stderr);
     assert!(
-        finished.stderr.contains("'/nowhere/job.sql'"),
+        finished.stderr.contains("HEADWATER_IS_NOT_SET"),
         "{}",
         finished.stderr
     );
+    assert_eq!(
+        run(&["connectors", "--schema", "mqt"]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn a_file_is_not_emptied_by_the_job_that_reads_it() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "in.jsonl", "{\"n\": 1}\n");
+    symlink(&path, dir.path().join("link.jsonl")).unwrap();
+    symlink("later.jsonl", dir.path().join("dangling.jsonl")).unwrap();
+    let table = |name: &str, kind: &str, path: &str| {
+        let path = dir.path().join(path);
+        format!(
+            "CREATE TABLE {name} (n BIGINT) WITH (connector = 'single_file', type = '{kind}', path = '{}', format = 'json');",
+            path.display()
+        )
+    };
+    let source = table("numbers", "source", "in.jsonl");
+    let link = table("copies", "sink", "link.jsonl");
+    let dangling =
+        table("copies", "sink", "dangling.jsonl") + &table("more", "sink", "later.jsonl");
+    for sql in [
+        format!("{source}{link} INSERT INTO copies SELECT n FROM numbers;"),
+        format!(
+            "{source}{dangling} INSERT INTO copies SELECT n FROM numbers; INSERT INTO more SELECT n FROM numbers;"
+        ),
+    ] {
+        let sql = file(dir.path(), "job.sql", &sql);
+        for command in ["check", "run"] {
+            let finished = run(&[command, sql.to_str().unwrap()]);
+            assert_eq!(finished.status.code(), Some(2), "{}", finished.stderr);
+            assert!(finished.stderr.contains("'copies'"), "{}", finished.stderr);
+            assert!(
+                finished.stderr.contains("of the same job"),
+                "{}",
+                finished.stderr
+            );
+        }
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "{\"n\": 1}\n");
+    assert!(!dir.path().join("later.jsonl").exists());
+}
+
+#[test]
+fn dropped_rows_are_told_once_with_their_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = "{\"n\": 1}\n{\"n\": \"x\"}\nnonsense\n{\"n\": 0}\n";
+    let path = file(dir.path(), "in.jsonl", lines);
+    let (_dir, sql) = sql(&format!(
+        "CREATE TABLE numbers (n BIGINT) WITH (connector = 'single_file', type = 'source', path = '{}',
+           format = 'json', bad_data = 'drop');
+         SELECT 10 / n AS tenth FROM numbers;",
+        path.display()
+    ));
+    let finished = run(&["run", &sql]);
+    assert!(finished.status.success(), "{}", finished.stderr);
+    assert_eq!(finished.stdout, "{\"tenth\":10}\n");
+    let told: Vec<_> = finished
+        .stderr
+        .lines()
+        .filter(|line| line.contains("dropped a row of"))
+        .collect();
+    assert_eq!(told.len(), 1, "{}", finished.stderr);
+    assert!(
+        told[0].contains("WARN") && told[0].contains("'numbers'"),
+        "{}",
+        told[0]
+    );
+    assert!(told[0].contains("line 2 of"), "{}", told[0]);
+    assert!(
+        finished.stderr.contains("3 dropped as bad data"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn rows_dropped_by_an_expression_are_told_too() {
+    let (_dir, sql) = sql(
+        "CREATE TABLE ticks (counter BIGINT) WITH (connector = 'impulse', message_count = '3');
+         SELECT 10 / counter AS tenth FROM ticks;",
+    );
+    // generated rows have no bad_data option, so that the job fails and says why
+    let failed = run(&["run", &sql]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(failed.stderr.contains("ivide by zero"), "{}", failed.stderr);
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "in.jsonl", "{\"n\": 0}\n");
+    let (_dir, sql) = self::sql(&format!(
+        "CREATE TABLE numbers (n BIGINT) WITH (connector = 'single_file', type = 'source', path = '{}',
+           format = 'json', bad_data = 'drop');
+         SELECT 10 / n AS tenth FROM numbers;",
+        path.display()
+    ));
+    let finished = run(&["run", &sql]);
+    assert!(finished.status.success(), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("dropped a row of 'numbers': "),
+        "{}",
+        finished.stderr
+    );
+    assert!(
+        finished.stderr.contains("ivide by zero"),
+        "{}",
+        finished.stderr
+    );
+}
+
+/// `timeout` and terminals signal a process twice at once; a drain says what it waits for; a second request ends it.
+#[test]
+fn signals_at_once_are_one_request_and_a_long_drain_is_not_silent() {
+    let url = format!("mqtt://127.0.0.1:{}", free_port().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let seen = dir.path().join("seen.jsonl");
+    let (_dir, file) = sql(&format!(
+        "CREATE TABLE ticks (counter BIGINT) WITH (connector = 'impulse', event_rate = '1000');
+         CREATE TABLE copies WITH (connector = 'mqtt', type = 'sink', url = '{url}', topic = 'out', format = 'json');
+         CREATE TABLE seen WITH (connector = 'single_file', type = 'sink', path = '{}', format = 'json');
+         INSERT INTO copies SELECT counter FROM ticks;
+         INSERT INTO seen SELECT counter FROM ticks;",
+        seen.display()
+    ));
+    let mut headwater = Headwater::start(&["run", &file]);
+    // rows are on their way to the sink that is not there
+    support::wait_until(|| std::fs::read(&seen).is_ok_and(|lines| !lines.is_empty()));
+    headwater.wait_for_line("refused");
+    headwater.signal(Signal::SIGTERM);
+    headwater.signal(Signal::SIGINT);
+    let line = headwater.wait_for_line("still waiting for");
+    assert!(line.contains("that came from 'ticks'"), "{line}");
+    assert!(line.contains("not connected"), "{line}");
+    headwater.signal(Signal::SIGINT);
+    let finished = headwater.finish();
+    assert_eq!(finished.status.code(), Some(130), "{}", finished.stderr);
 }
 
 #[test]
@@ -193,7 +373,7 @@ fn test_connection_tells_every_step() {
     let one = run(&["test-connection", &file, "copies"]);
     assert!(!one.stdout.contains("numbers"), "{}", one.stdout);
     let none = run(&["test-connection", &file, "copis"]);
-    assert_eq!(none.status.code(), Some(1));
+    assert_eq!(none.status.code(), Some(2));
     assert!(none.stderr.contains("copies"), "{}", none.stderr);
 }
 

@@ -167,6 +167,13 @@ pub trait Connector: Send + Sync + 'static {
         progress: Progress,
     ) -> Option<BoxFuture<'static, bool>>;
 
+    /// What the table reads or writes, if a sink that writes it destroys what another table of the same job finds there
+    /// (a file that is emptied). A job whose sink has the same answer as another of its tables is refused. `None` if
+    /// the thing can be shared.
+    fn exclusive(&self, _profile: &Self::ProfileT, _table: &Self::TableT) -> Option<String> {
+        None
+    }
+
     /// In how many shares the table can be read or written at once. One unless the connector can divide the work
     /// without doubling or reordering it.
     fn max_parallelism(&self, _profile: &Self::ProfileT, _table: &Self::TableT) -> usize {
@@ -241,6 +248,8 @@ pub trait ErasedConnector: Send + Sync + 'static {
         connection: &Connection,
         progress: Progress,
     ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError>;
+    /// See [`Connector::exclusive`].
+    fn exclusive(&self, connection: &Connection) -> Result<Option<String>, ConfigError>;
     /// See [`Connector::max_parallelism`].
     fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError>;
     /// See [`Connector::dead_letter`].
@@ -319,6 +328,12 @@ impl<C: Connector> ErasedConnector for C {
             &connection.config,
             progress,
         ))
+    }
+
+    fn exclusive(&self, connection: &Connection) -> Result<Option<String>, ConfigError> {
+        let profile = config::typed(&connection.profile, "profile")?;
+        let table = config::typed(&connection.table, "table")?;
+        Ok(Connector::exclusive(self, &profile, &table))
     }
 
     fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError> {

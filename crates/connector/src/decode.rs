@@ -146,7 +146,8 @@ impl<M: MetadataColumns> RowDecoder<M> {
                 place().description
             ))),
             BadData::Drop => {
-                self.metrics.add_bad_data(1);
+                let reason = || format!("{}: {bad}", place().description);
+                self.metrics.drop_bad_data(1, reason);
                 Ok(())
             }
             BadData::DeadLetter => {

@@ -8,6 +8,7 @@
 //! [`Connection`] of them, [`progress`] reports its test, and [`operator`] moves the data, which [`decode`] makes rows
 //! of. What cannot be made rows of, or cannot be sent, is the affair of [`dead_letter`].
 
+mod bad_data;
 pub mod config;
 pub mod connector;
 pub mod dead_letter;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::bad_data::DropLog;
+
 /// The counters of one operator; all only grow, save `in_flight`.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -12,6 +14,7 @@ pub struct Metrics {
     dead_letters: AtomicU64,
     reconnects: AtomicU64,
     in_flight: AtomicU64,
+    drops: DropLog,
 }
 
 /// The counters at one moment.
@@ -34,6 +37,15 @@ pub struct MetricsSnapshot {
 }
 
 impl Metrics {
+    /// The counters of a table, whose name is in what is logged about it.
+    #[must_use]
+    pub fn of(table: &str) -> Self {
+        Self {
+            drops: DropLog::new(table),
+            ..Self::default()
+        }
+    }
+
     /// Counts messages with their payload bytes.
     pub fn add_messages(&self, messages: u64, bytes: u64) {
         self.messages.fetch_add(messages, Relaxed);
@@ -45,9 +57,12 @@ impl Metrics {
         self.rows.fetch_add(rows, Relaxed);
     }
 
-    /// Counts bad messages or rows that are dropped.
-    pub fn add_bad_data(&self, count: u64) {
-        self.bad_data.fetch_add(count, Relaxed);
+    /// Counts messages or rows dropped as bad data, and logs from time to time why.
+    pub fn drop_bad_data(&self, count: u64, reason: impl FnOnce() -> String) {
+        if count > 0 {
+            self.bad_data.fetch_add(count, Relaxed);
+            self.drops.note(count, reason);
+        }
     }
 
     /// Counts bad messages or rows that become dead letters.

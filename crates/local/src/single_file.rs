@@ -2,8 +2,9 @@
 //!
 //! The source reads the file once and ends; its positions are line numbers, and a job that is started again reads
 //! from the beginning. The sink empties the file when the job starts; `flush` answers when everything written before
-//! is on the disk (`fdatasync`). Lines end with a line feed, which the last one may lack. Blank lines are no messages
-//! of format `json`; with `raw_string`, a carriage return before the line feed is not part of the message.
+//! is on the disk (`fdatasync`). So a file that a job writes cannot be another table of that job. Lines end with a line
+//! feed, which the last one may lack. Blank lines are no messages of format `json`; with `raw_string`, a carriage
+//! return before the line feed is not part of the message.
 //!
 //! Errors: a file that cannot be opened, read or written fails the job with its path. A line that does not fit the
 //! format is bad data and is named by file and line.
@@ -32,6 +33,8 @@ pub use crate::options::{SingleFileTable, SingleFileType};
 use crate::{Parts, refuse_metadata};
 
 const NAME: &str = "single_file";
+/// How many links to links are followed, as Linux does.
+const LINKS_MAX: usize = 40;
 /// The most rows in one batch.
 const BATCH_ROWS: usize = 8192;
 /// How much is read from the file at once.
@@ -107,6 +110,14 @@ impl Connector for SingleFileConnector {
         _progress: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
         None
+    }
+
+    fn exclusive(&self, (): &(), table: &SingleFileTable) -> Option<String> {
+        Some(
+            same_file(Path::new(table.path.as_str()))?
+                .display()
+                .to_string(),
+        )
     }
 
     fn make_operator(
@@ -296,8 +307,34 @@ impl SinkOperator for FileSink {
     }
 }
 
-/// Opens an empty file to append to. Appending, rather than writing at an offset of one's own, lets two sinks of one
-/// job write to the same file without overwriting each other's lines.
+/// The one path of a file that may have several: links are followed, also those to files that are yet to be made. `None`
+/// for pipes and devices, which have nothing to lose.
+fn same_file(path: &Path) -> Option<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        if let Ok(file) = path.canonicalize() {
+            return file
+                .metadata()
+                .is_ok_and(|meta| meta.is_file())
+                .then_some(file);
+        }
+        match path.read_link() {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            Err(_) => break,
+        }
+    }
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => Some(folder.join(name)),
+        _ => Some(path),
+    }
+}
+
+/// Opens an empty file to append to: whoever writes the same file from another process then does not overwrite these
+/// lines in their middle.
 fn create(path: &Path) -> std::io::Result<File> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;
     if file.metadata()?.is_file() {

@@ -3,34 +3,26 @@
 use std::sync::Arc;
 use std::thread;
 
-use arrow::datatypes::Schema;
 use datafusion::common::DataFusionError;
-use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::expr::Cast;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::sql::sqlparser::ast::{
-    CreateTable, CreateView, DescribeAlias, Ident, Insert, Query, Statement, TableObject, Visit,
-};
+use datafusion::sql::sqlparser::ast::{CreateView, DescribeAlias, Query, Statement, Visit};
 use futures::executor::block_on;
-use headwater_connector::config::nearest;
-use headwater_connector::{
-    Connection, ConnectionProfile, ConnectionType, ErasedConnector, Location, Registry, SqlOption,
-    TableSchema,
-};
+use headwater_connector::{Connection, ConnectionProfile, Registry};
 
 use crate::bind_error::plan_error;
 use crate::catalog::{Catalog, Relation};
-use crate::ddl::{self, Configuration, Declaration, Values};
 use crate::error::PlanError;
 use crate::names::{normalised, single};
 use crate::parse::{Parsed, parse};
 use crate::plan::Plan;
-use crate::query::{self, Target};
+use crate::query;
 use crate::session::Session;
-use crate::source::SourceTable;
 use crate::translate::Dataflow;
 use crate::unsupported;
+
+mod insert;
+mod tables;
 
 /// The stack on which a text is planned. Parsing, binding and optimising recurse over expressions, whose depth is
 /// bounded by `parse`; the default stack of a thread would not hold that depth in a build without optimisation. It is
@@ -164,95 +156,8 @@ impl Planner {
             }
             other => Err(unsupported::statement(other, parsed.location)),
         }
+        .and_then(|()| dataflow.check_exclusive(&self.registry))
         .map_err(|error| error.or_at(Some(parsed.location)))
-    }
-
-    async fn create_table(
-        &mut self,
-        create: &CreateTable,
-        parsed: &Parsed,
-        draft: &mut Draft,
-    ) -> Result<(), PlanError> {
-        let (name, location) = single(&create.name)?;
-        if create.if_not_exists && self.catalog.contains(&name) {
-            return Ok(());
-        }
-        self.catalog
-            .check_free(&name, location.unwrap_or(parsed.location))?;
-        let declaration = ddl::declaration(create.clone(), parsed, self.session()?)?;
-        let relation = if declaration.columns.is_empty() {
-            self.untyped(declaration)?
-        } else {
-            self.typed(declaration, parsed).await?
-        };
-        self.catalog.insert(&name, relation);
-        draft.tables.push(name);
-        Ok(())
-    }
-
-    /// A table without columns, whose options are checked when its columns are known.
-    fn untyped(&self, declaration: Declaration) -> Result<Relation, PlanError> {
-        self.connector(&declaration.configuration)?;
-        Ok(Relation::Untyped(declaration.configuration))
-    }
-
-    async fn typed(
-        &self,
-        declaration: Declaration,
-        parsed: &Parsed,
-    ) -> Result<Relation, PlanError> {
-        let configuration = &declaration.configuration;
-        let connection = self.connect(&declaration.name, configuration, declaration.physical())?;
-        let connection = Arc::new(connection);
-        if connection.connection_type == ConnectionType::Source {
-            let query = self.source_query(&connection, &declaration, parsed).await?;
-            return Ok(Relation::Source { connection, query });
-        }
-        match declaration.first_generated() {
-            None => Ok(Relation::Sink(connection)),
-            Some(column) => {
-                let message = format!("column '{}' of a sink is generated", column.field.name());
-                Err(PlanError::new(message)
-                    .at(column.location)
-                    .hint("compute it in the SELECT that writes the table"))
-            }
-        }
-    }
-
-    /// The columns of a source as a query over its physical columns.
-    async fn source_query(
-        &self,
-        connection: &Arc<Connection>,
-        declaration: &Declaration,
-        parsed: &Parsed,
-    ) -> Result<LogicalPlan, PlanError> {
-        let bind_error = |error: DataFusionError| self.bind_error(&error, parsed);
-        let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(connection))));
-        let scan = LogicalPlanBuilder::scan(declaration.name.as_str(), table, None);
-        let scan = scan.map_err(bind_error)?;
-        if declaration.first_generated().is_none() {
-            return scan.build().map_err(bind_error);
-        }
-        let mut exprs = Vec::with_capacity(declaration.columns.len());
-        for column in &declaration.columns {
-            let field = &column.field;
-            exprs.push(match &column.values {
-                Values::Physical(_) => Expr::Column(field.name().as_str().into()),
-                Values::Generated(expr) => {
-                    self.refuse(expr.as_ref(), parsed)?;
-                    let expr = self
-                        .session()?
-                        .expression(expr.as_ref().clone(), scan.schema());
-                    let expr = Box::new(expr.map_err(bind_error)?);
-                    Expr::Cast(Cast::new(expr, field.data_type().clone())).alias(field.name())
-                }
-            });
-        }
-        let query = scan.project(exprs).and_then(LogicalPlanBuilder::build);
-        let query = query.map_err(bind_error)?;
-        // Compiled only to find now, and here, what would be found when the table is read.
-        self.compile(&query, parsed).await?;
-        Ok(query)
     }
 
     async fn create_view(&mut self, create: &CreateView, parsed: &Parsed) -> Result<(), PlanError> {
@@ -283,136 +188,6 @@ impl Planner {
         self.compile(&query, parsed).await?;
         self.catalog.insert(&name, Relation::View(query));
         Ok(())
-    }
-
-    async fn insert(
-        &mut self,
-        insert: &Insert,
-        parsed: &Parsed,
-    ) -> Result<(Arc<Connection>, Arc<dyn ExecutionPlan>), PlanError> {
-        let (name, location) = inserted_table(insert, parsed)?;
-        let Some(syntax) = &insert.source else {
-            return Err(PlanError::new("INSERT INTO needs a SELECT").at(parsed.location));
-        };
-        let names = column_list(insert)?;
-        let missing = |error: PlanError| error.or_at(location);
-        let untyped = match self.catalog.get(&name).map_err(missing)? {
-            Relation::Sink(_) => None,
-            Relation::Untyped(sink) => Some(sink.clone()),
-            Relation::Source { .. } | Relation::View(_) => {
-                let message = format!("'{name}' is no sink and cannot be written");
-                return Err(PlanError::new(message).at(location));
-            }
-        };
-        let (query, sink) = match untyped {
-            Some(untyped) => {
-                let query = self.bind(syntax, parsed)?;
-                let sink = self.give_columns(&name, &untyped, &query, parsed)?;
-                (query, sink)
-            }
-            None => (self.bind_unnamed(syntax, parsed)?, self.connection(&name)?),
-        };
-        let schema: &Schema = &sink.config.schema.arrow_schema();
-        let target = Target {
-            table: &name,
-            schema,
-            names: &names,
-            location,
-        };
-        let query = query::into_sink(query, syntax, &target)?;
-        Ok((sink, self.compile(&query, parsed).await?))
-    }
-
-    /// Makes a sink of a table that was declared without columns.
-    fn give_columns(
-        &mut self,
-        name: &str,
-        untyped: &Configuration,
-        query: &LogicalPlan,
-        parsed: &Parsed,
-    ) -> Result<Arc<Connection>, PlanError> {
-        let typed = query::into_plain(query.clone());
-        let typed = typed.map_err(|error| self.bind_error(&error, parsed))?;
-        let schema = TableSchema::payload_only(&query::sink_schema(&typed));
-        let sink = Arc::new(self.connect(name, untyped, schema)?);
-        if sink.connection_type == ConnectionType::Source {
-            return Err(
-                PlanError::new(format!("source table '{name}' has no columns"))
-                    .at(untyped.location)
-                    .hint("declare them in parentheses after its name"),
-            );
-        }
-        self.catalog.insert(name, Relation::Sink(Arc::clone(&sink)));
-        Ok(sink)
-    }
-
-    /// A table of the catalog. One without columns is made without, so that it can at least be tested.
-    fn connection(&self, name: &str) -> Result<Arc<Connection>, PlanError> {
-        match self.catalog.get(name)? {
-            Relation::Source { connection, .. } | Relation::Sink(connection) => {
-                Ok(Arc::clone(connection))
-            }
-            Relation::Untyped(sink) => {
-                let connection = self.connect(name, sink, TableSchema::default())?;
-                if connection.connection_type == ConnectionType::Source {
-                    let message = format!("source table '{name}' has no columns");
-                    return Err(PlanError::new(message).at(sink.location));
-                }
-                Ok(Arc::new(connection))
-            }
-            Relation::View(_) => Err(PlanError::new(format!("'{name}' is a view"))),
-        }
-    }
-
-    fn connector(&self, table: &Configuration) -> Result<&Arc<dyn ErasedConnector>, PlanError> {
-        let SqlOption {
-            value, location, ..
-        } = &table.connector;
-        let connector = self.registry.get(value);
-        connector.map_err(|error| PlanError::from(error).or_at(location.or(Some(table.location))))
-    }
-
-    /// Has the connector make a table.
-    fn connect(
-        &self,
-        name: &str,
-        table: &Configuration,
-        schema: TableSchema,
-    ) -> Result<Connection, PlanError> {
-        let connector = self.connector(table)?;
-        let profile = match &table.profile {
-            Some(profile) => Some(self.profile(profile, connector.name())?),
-            None => None,
-        };
-        connector
-            .from_options(name, &table.options, schema, profile)
-            .map_err(|error| error.located(&table.options))
-            .map_err(|error| PlanError::from(error).or_at(Some(table.location)))
-    }
-
-    fn profile(
-        &self,
-        option: &SqlOption,
-        connector: &str,
-    ) -> Result<&ConnectionProfile, PlanError> {
-        let name = &option.value;
-        let profile = self.profiles.iter().find(|profile| profile.name == *name);
-        let error = match profile {
-            Some(profile) if profile.connector == connector => return Ok(profile),
-            Some(profile) => PlanError::new(format!(
-                "connection profile '{name}' is for the connector '{}', not for '{connector}'",
-                profile.connector
-            )),
-            None => {
-                let error = PlanError::new(format!("connection profile '{name}' not found"));
-                let known = self.profiles.iter().map(|profile| profile.name.as_str());
-                match nearest(name, known) {
-                    Some(near) => error.hint(format!("did you mean '{near}'?")),
-                    None => error,
-                }
-            }
-        };
-        Err(error.at(option.location))
     }
 
     fn session(&self) -> Result<&Session, PlanError> {
@@ -454,47 +229,4 @@ impl Planner {
             Err(broken) => broken,
         }
     }
-}
-
-/// The table that an `INSERT` writes; every clause but the column list and the query is refused.
-fn inserted_table(
-    insert: &Insert,
-    parsed: &Parsed,
-) -> Result<(String, Option<Location>), PlanError> {
-    let odd = insert.or.is_some()
-        || insert.ignore
-        || insert.overwrite
-        || insert.replace_into
-        || insert.on.is_some()
-        || insert.returning.is_some()
-        || insert.output.is_some()
-        || insert.table_alias.is_some()
-        || insert.partitioned.is_some()
-        || insert.settings.is_some()
-        || insert.format_clause.is_some()
-        || !insert.assignments.is_empty()
-        || !insert.after_columns.is_empty();
-    match &insert.table {
-        TableObject::TableName(name) if !odd => single(name),
-        _ => Err(
-            PlanError::new("INSERT takes the form INSERT INTO t (a, b) SELECT …")
-                .at(parsed.location),
-        ),
-    }
-}
-
-fn column_list(insert: &Insert) -> Result<Vec<Ident>, PlanError> {
-    let idents = insert.columns.iter().map(|name| match name.0.as_slice() {
-        [part] => part.as_ident().cloned(),
-        _ => None,
-    });
-    let idents: Option<Vec<_>> = idents.collect();
-    idents.ok_or_else(|| {
-        let message = "the list after INSERT INTO t takes names of columns";
-        let location = insert.columns.first().and_then(|name| {
-            use datafusion::sql::sqlparser::ast::Spanned;
-            crate::parse::place(name.span().start)
-        });
-        PlanError::new(message).at(location)
-    })
 }

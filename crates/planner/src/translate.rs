@@ -19,7 +19,7 @@ use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::unnest::UnnestExec;
-use headwater_connector::Connection;
+use headwater_connector::{Connection, Registry};
 
 use crate::error::PlanError;
 use crate::plan::{Node, NodeId, Plan, PlanOperator, Step};
@@ -86,6 +86,45 @@ impl Dataflow {
         let schema = Arc::clone(&rows.schema);
         let input = self.node(rows, &id);
         self.push(id, PlanOperator::Preview, vec![input], schema);
+        Ok(())
+    }
+
+    /// Refuses a sink that would destroy what another table of this dataflow reads or writes.
+    ///
+    /// # Errors
+    /// Names both tables.
+    pub(crate) fn check_exclusive(&self, registry: &Registry) -> Result<(), PlanError> {
+        let sources = self
+            .plan
+            .nodes
+            .iter()
+            .filter_map(|node| match &node.operator {
+                PlanOperator::Source(table) => Some(table),
+                _ => None,
+            });
+        let sinks = self.sinks.iter().map(|writes| &writes.connection);
+        let mut taken: HashMap<(&str, String), (&Connection, &str)> = HashMap::new();
+        for (table, verb) in sources
+            .map(|t| (t, "read"))
+            .chain(sinks.map(|t| (t, "written")))
+        {
+            let connector = registry.get(&table.connector)?;
+            let Some(thing) = connector.exclusive(table)? else {
+                continue;
+            };
+            let other = taken.insert((&table.connector, thing.clone()), (table, verb));
+            if let (Some((other, other_verb)), "written") = (other, verb) {
+                let message = format!(
+                    "'{thing}' is written by table '{}' and {other_verb} by table '{}' of the same job; \
+                     a sink begins by emptying it",
+                    table.name, other.name,
+                );
+                return Err(PlanError::new(message).hint(match other_verb {
+                    "read" => "give the sink a path of its own",
+                    _ => "write both into one table",
+                }));
+            }
+        }
         Ok(())
     }
 

@@ -229,7 +229,7 @@ impl Assembly {
                 source: error.into(),
             })?;
         let parallelism = divisible.clamp(1, self.workers);
-        let metrics = Arc::<Metrics>::default();
+        let metrics = Arc::new(Metrics::of(&table.name));
         let mut acks = Vec::with_capacity(parallelism);
         for subtask in 0..parallelism {
             let context = self.context(name, subtask, parallelism, &metrics);
@@ -268,7 +268,7 @@ impl Assembly {
         table: &Connection,
         registry: &Registry,
     ) -> Result<(), JobError> {
-        let metrics = Arc::<Metrics>::default();
+        let metrics = Arc::new(Metrics::of(&table.name));
         let context = self.context(name, 0, 1, &metrics);
         let Operator::Sink(sink) = self.make(name, table, registry, context)? else {
             return Err(wrong_kind(name, "a sink"));

@@ -147,6 +147,15 @@ impl Drop for Headwater {
     }
 }
 
+/// Waits for something to become true.
+pub fn wait_until(what: impl Fn() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !what() {
+        assert!(Instant::now() < until, "it did not become true");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
 /// Writes a file into a folder.
 pub fn file(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);

@@ -4,19 +4,26 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Fault};
 use serde_json::Value;
 
+use super::Options;
 use super::error::{ConfigError, did_you_mean, quoted, shown};
 use super::schema::{Kind, OptionDef, Schema};
 
-/// Everything that is wrong with `value`, each problem under the name of its option.
-pub(super) fn check(schema: &Schema, value: &Value) -> Vec<ConfigError> {
+/// Everything that is wrong with `value`, each problem under the name of its option. What came from `options` is quoted
+/// as it was written there: the JSON of '0' may be 0.0.
+pub(super) fn check(schema: &Schema, value: &Value, options: &Options) -> Vec<ConfigError> {
     let mut problems = Vec::new();
     for error in schema.validator.iter_errors(value) {
-        translate(schema, &error, &mut problems);
+        translate(schema, &error, options, &mut problems);
     }
     problems
 }
 
-fn translate(schema: &Schema, error: &ValidationError<'_>, problems: &mut Vec<ConfigError>) {
+fn translate(
+    schema: &Schema,
+    error: &ValidationError<'_>,
+    options: &Options,
+    problems: &mut Vec<ConfigError>,
+) {
     let path = segments(error.instance_path().as_str());
     match error.kind() {
         Fault::Required { property } => {
@@ -30,12 +37,12 @@ fn translate(schema: &Schema, error: &ValidationError<'_>, problems: &mut Vec<Co
             }
         }
         Fault::OneOfNotValid { context } | Fault::OneOfMultipleValid { context } => {
-            choice(schema, &path, error.instance(), context, problems);
+            choice(schema, error, context, options, problems);
         }
         fault => {
             let name = schema.dotted(&path);
             let message = match schema.at(&path) {
-                Some(option) => wrong_value(option, error.instance(), fault, error),
+                Some(option) => wrong_value(option, fault, error, options),
                 None => format!("option '{name}': {}", error.masked()),
             };
             problems.push(ConfigError::new(Some(&name), message));
@@ -46,11 +53,13 @@ fn translate(schema: &Schema, error: &ValidationError<'_>, problems: &mut Vec<Co
 /// A tagged choice: either the variant is unknown, or something within the chosen variant is wrong.
 fn choice(
     schema: &Schema,
-    path: &[String],
-    given: &Value,
+    error: &ValidationError<'_>,
     context: &[Vec<ValidationError<'static>>],
+    options: &Options,
     problems: &mut Vec<ConfigError>,
 ) {
+    let path = &segments(error.instance_path().as_str());
+    let given = error.instance();
     let variants = schema.at(path).and_then(OptionDef::words);
     let variants = variants.unwrap_or_default();
     let chosen = given.as_object().and_then(|map| {
@@ -78,7 +87,7 @@ fn choice(
         .iter()
         .find(|errors| !errors.is_empty() && errors.iter().all(below));
     for error in branch.into_iter().flatten() {
-        translate(schema, error, problems);
+        translate(schema, error, options, problems);
     }
     if branch.is_none() {
         let name = schema.dotted(path);
@@ -89,15 +98,18 @@ fn choice(
 
 fn wrong_value(
     option: &OptionDef,
-    given: &Value,
     fault: &Fault,
     error: &ValidationError<'_>,
+    options: &Options,
 ) -> String {
-    let text = match given {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    let given = error.instance();
     let name = &option.name;
+    let written = options.0.iter().find(|written| written.key == *name);
+    let text = match (written, given.as_ref()) {
+        (Some(written), _) => written.value.clone(),
+        (None, Value::String(text)) => text.clone(),
+        (None, other) => other.to_string(),
+    };
     let value = shown(option, &text);
     match fault {
         Fault::Type { .. } if option.sensitive => format!("option '{name}': {}", error.masked()),

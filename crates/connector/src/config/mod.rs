@@ -142,7 +142,7 @@ fn profile_section<'a>(
         );
         return Err(ConfigError::new(Some("connection_profile"), message));
     }
-    let problems = check::check(schema, &profile.config)
+    let problems = check::check(schema, &profile.config, &Options::default())
         .into_iter()
         .map(|mut e| {
             e.message = format!("connection profile '{name}': {}", e.message);
@@ -168,7 +168,11 @@ pub fn validate(
     table: &Value,
 ) -> Result<(), ConfigError> {
     let mut problems = validate_profile(metadata, profile)?;
-    problems.extend(check::check(&*Schema::of(metadata.table_schema)?, table));
+    problems.extend(check::check(
+        &*Schema::of(metadata.table_schema)?,
+        table,
+        &Options::default(),
+    ));
     ConfigError::all(problems).map_or(Ok(()), Err)
 }
 
@@ -177,7 +181,11 @@ fn validate_profile(
     profile: &Value,
 ) -> Result<Vec<ConfigError>, ConfigError> {
     if let Some(schema) = metadata.profile_schema {
-        return Ok(check::check(&*Schema::of(schema)?, profile));
+        return Ok(check::check(
+            &*Schema::of(schema)?,
+            profile,
+            &Options::default(),
+        ));
     }
     let message = || {
         format!(

@@ -71,7 +71,7 @@ pub(super) fn sort(options: &Options, sections: &mut [Section<'_>]) -> Vec<Confi
         .filter(|section| section.closed.is_none())
     {
         fill_defaults(section);
-        let mut found = check(section.schema, &section.value);
+        let mut found = check(section.schema, &section.value, options);
         let absent = section
             .required
             .iter()

@@ -174,7 +174,7 @@ fn ill_typed_values() {
 fn values_out_of_range() {
     assert_snapshot!(with("max_packet_size = 1"), @"[max_packet_size @5] option 'max_packet_size': '1' is too small; at least 64");
     assert_snapshot!(with("max_packet_size = 18446744073709551615"), @"[max_packet_size @5] option 'max_packet_size': '18446744073709551615' is too large; at most 1000");
-    assert_snapshot!(with("backoff = 0"), @"[backoff @5] option 'backoff': '0.0' is too small; it must be above 0");
+    assert_snapshot!(with("backoff = 0"), @"[backoff @5] option 'backoff': '0' is too small; it must be above 0");
     assert_snapshot!(with("sink.in_flight = 0"), @"[sink.in_flight @5] option 'sink.in_flight': '0' is too small; at least 1");
     assert_snapshot!(parse("url = u\ntopic = \ntype = source\nformat = json"), @"[topic @1] option 'topic': must not be empty");
 }

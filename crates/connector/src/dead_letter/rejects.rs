@@ -47,7 +47,7 @@ impl Rejects {
         match self.bad_data {
             BadData::Fail => Err(fails(rejection)),
             BadData::Drop => {
-                self.metrics.add_bad_data(1);
+                self.metrics.drop_bad_data(1, || rejection.error.to_owned());
                 Ok(())
             }
             BadData::DeadLetter => {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use tokio::time::Instant;
+
 use crate::error::MqttError;
 use crate::options::ConnectOptions;
 
@@ -13,6 +15,8 @@ const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(15);
 /// A connection that lived this long was a good one, and the next may be tried soon after it.
 const STABLE: Duration = Duration::from_secs(10);
+/// How long nothing new is said of a broker that stays away for the same reason.
+const REMINDER: Duration = Duration::from_secs(60);
 /// So many connections in a row that ended soon after the login look like a fight for the session.
 const BRIEF_SUSPICIOUS: u32 = 3;
 
@@ -21,10 +25,23 @@ pub(super) struct Outage {
     address: String,
     client_id: String,
     delays: ExponentialBackoff,
-    /// What was reported last, to say it once.
-    told: Option<String>,
+    /// What was reported last, to say it once, and when it was last said.
+    told: Option<(String, Instant)>,
+    /// Since when there has been no connection.
+    since: Option<Instant>,
     /// How many connections in a row were accepted and ended soon.
     brief: u32,
+}
+
+/// What there is to say of a fault.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    /// It was said not long ago.
+    None,
+    /// It was said, but not lately.
+    Reminder { away_s: u64 },
+    /// It is another one than before.
+    Cause,
 }
 
 impl Outage {
@@ -34,6 +51,7 @@ impl Outage {
             client_id: options.client_id.clone(),
             delays: delays(),
             told: None,
+            since: None,
             brief: 0,
         }
     }
@@ -44,6 +62,9 @@ impl Outage {
     /// Only a stable connection makes the delays short again: a broker that accepts every login and ends it, because
     /// another client fights for the session, is met with growing patience.
     pub(super) fn failed(&mut self, fault: &MqttError, lived: Option<Duration>) -> Duration {
+        if lived.is_some() || self.since.is_none() {
+            self.since = Some(Instant::now());
+        }
         match lived {
             Some(lived) if lived >= STABLE => {
                 self.delays = delays();
@@ -68,12 +89,30 @@ impl Outage {
         }
         let delay_ms = delay.as_millis() as u64;
         let (broker, client_id) = (&self.address, &self.client_id);
-        if self.told.as_ref() == Some(&cause) {
-            tracing::debug!(%broker, %client_id, %cause, delay_ms, "still not connected");
-            return;
+        match self.news(&cause) {
+            News::None => {
+                tracing::debug!(%broker, %client_id, %cause, delay_ms, "still not connected");
+                return;
+            }
+            News::Reminder { away_s } => {
+                tracing::warn!(%broker, %client_id, %cause, away_s, "still not connected; trying again until it works");
+            }
+            News::Cause => {
+                tracing::warn!(%broker, %client_id, %cause, delay_ms, "not connected; trying again until it works");
+            }
         }
-        tracing::warn!(%broker, %client_id, %cause, delay_ms, "not connected; trying again until it works");
-        self.told = Some(cause);
+        self.told = Some((cause, Instant::now()));
+    }
+
+    /// What a fault adds to what was said.
+    fn news(&self, cause: &str) -> News {
+        match &self.told {
+            Some((told, at)) if told == cause && at.elapsed() < REMINDER => News::None,
+            Some((told, _)) if told == cause => News::Reminder {
+                away_s: self.since.map_or(0, |since| since.elapsed().as_secs()),
+            },
+            _ => News::Cause,
+        }
     }
 }
 
@@ -110,6 +149,28 @@ mod tests {
                 .iter()
                 .all(|delay| *delay >= DELAY_MAX && *delay <= 2 * DELAY_MAX)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_outage_is_told_again_every_minute() {
+        let mut outage = Outage::new(&ConnectOptions::new("localhost", 1883, "c"));
+        let cause = taken_over().chain();
+        assert_eq!(outage.news(&cause), News::Cause);
+        outage.failed(&taken_over(), None);
+        for minute in 1..4 {
+            tokio::time::advance(REMINDER - Duration::from_secs(1)).await;
+            assert_eq!(outage.news(&cause), News::None);
+            outage.failed(&taken_over(), None);
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let away_s = minute * REMINDER.as_secs();
+            assert_eq!(outage.news(&cause), News::Reminder { away_s });
+            outage.failed(&taken_over(), None);
+        }
+        // a connection in between begins a new outage
+        outage.failed(&taken_over(), Some(STABLE));
+        tokio::time::advance(REMINDER).await;
+        let away_s = REMINDER.as_secs();
+        assert_eq!(outage.news(&cause), News::Reminder { away_s });
     }
 
     #[test]

@@ -27,6 +27,7 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::error::row_fault;
 use crate::operators::RowsBuilder;
 use crate::rows::Rows;
 
@@ -73,14 +74,17 @@ impl Chain {
     ) -> Vec<RecordBatch> {
         let mut kept = Vec::new();
         let mut dropped = 0;
+        let mut last = None;
         for row in 0..batch.num_rows() {
             match self.run(batch.slice(row, 1)) {
                 Ok(batches) => kept.extend(batches),
-                Err(_) => dropped += 1,
+                Err(error) => {
+                    dropped += 1;
+                    last = Some(error);
+                }
             }
         }
-        metrics.add_bad_data(dropped);
-        tracing::debug!(dropped, %error, "rows on which an expression failed were dropped");
+        metrics.drop_bad_data(dropped, || row_fault(last.as_ref().unwrap_or(error)));
         kept
     }
 

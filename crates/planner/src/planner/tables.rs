@@ -1,0 +1,181 @@
+//! `CREATE TABLE`: a declaration becomes a relation of the catalog, by its connector.
+
+use std::sync::Arc;
+
+use datafusion::common::DataFusionError;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::CreateTable;
+use headwater_connector::config::nearest;
+use headwater_connector::{
+    Connection, ConnectionProfile, ConnectionType, ErasedConnector, SqlOption, TableSchema,
+};
+
+use super::{Draft, Planner};
+use crate::catalog::Relation;
+use crate::ddl::{self, Configuration, Declaration, Values};
+use crate::error::PlanError;
+use crate::names::single;
+use crate::parse::Parsed;
+use crate::source::SourceTable;
+
+impl Planner {
+    /// Makes a table and adds it to the catalog.
+    pub(super) async fn create_table(
+        &mut self,
+        create: &CreateTable,
+        parsed: &Parsed,
+        draft: &mut Draft,
+    ) -> Result<(), PlanError> {
+        let (name, location) = single(&create.name)?;
+        if create.if_not_exists && self.catalog.contains(&name) {
+            return Ok(());
+        }
+        self.catalog
+            .check_free(&name, location.unwrap_or(parsed.location))?;
+        let declaration = ddl::declaration(create.clone(), parsed, self.session()?)?;
+        let relation = if declaration.columns.is_empty() {
+            self.untyped(declaration)?
+        } else {
+            self.typed(declaration, parsed).await?
+        };
+        self.catalog.insert(&name, relation);
+        draft.tables.push(name);
+        Ok(())
+    }
+
+    /// A table without columns, whose options are checked when its columns are known.
+    fn untyped(&self, declaration: Declaration) -> Result<Relation, PlanError> {
+        self.connector(&declaration.configuration)?;
+        Ok(Relation::Untyped(declaration.configuration))
+    }
+
+    async fn typed(
+        &self,
+        declaration: Declaration,
+        parsed: &Parsed,
+    ) -> Result<Relation, PlanError> {
+        let configuration = &declaration.configuration;
+        let connection = self.connect(&declaration.name, configuration, declaration.physical())?;
+        let connection = Arc::new(connection);
+        if connection.connection_type == ConnectionType::Source {
+            let query = self.source_query(&connection, &declaration, parsed).await?;
+            return Ok(Relation::Source { connection, query });
+        }
+        match declaration.first_generated() {
+            None => Ok(Relation::Sink(connection)),
+            Some(column) => {
+                let message = format!("column '{}' of a sink is generated", column.field.name());
+                Err(PlanError::new(message)
+                    .at(column.location)
+                    .hint("compute it in the SELECT that writes the table"))
+            }
+        }
+    }
+
+    /// The columns of a source as a query over its physical columns.
+    async fn source_query(
+        &self,
+        connection: &Arc<Connection>,
+        declaration: &Declaration,
+        parsed: &Parsed,
+    ) -> Result<LogicalPlan, PlanError> {
+        let bind_error = |error: DataFusionError| self.bind_error(&error, parsed);
+        let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(connection))));
+        let scan = LogicalPlanBuilder::scan(declaration.name.as_str(), table, None);
+        let scan = scan.map_err(bind_error)?;
+        if declaration.first_generated().is_none() {
+            return scan.build().map_err(bind_error);
+        }
+        let mut exprs = Vec::with_capacity(declaration.columns.len());
+        for column in &declaration.columns {
+            let field = &column.field;
+            exprs.push(match &column.values {
+                Values::Physical(_) => Expr::Column(field.name().as_str().into()),
+                Values::Generated(expr) => {
+                    self.refuse(expr.as_ref(), parsed)?;
+                    let expr = self
+                        .session()?
+                        .expression(expr.as_ref().clone(), scan.schema());
+                    let expr = Box::new(expr.map_err(bind_error)?);
+                    Expr::Cast(Cast::new(expr, field.data_type().clone())).alias(field.name())
+                }
+            });
+        }
+        let query = scan.project(exprs).and_then(LogicalPlanBuilder::build);
+        let query = query.map_err(bind_error)?;
+        // Compiled only to find now, and here, what would be found when the table is read.
+        self.compile(&query, parsed).await?;
+        Ok(query)
+    }
+
+    /// A table of the catalog. One without columns is made without, so that it can at least be tested.
+    pub(super) fn connection(&self, name: &str) -> Result<Arc<Connection>, PlanError> {
+        match self.catalog.get(name)? {
+            Relation::Source { connection, .. } | Relation::Sink(connection) => {
+                Ok(Arc::clone(connection))
+            }
+            Relation::Untyped(sink) => {
+                let connection = self.connect(name, sink, TableSchema::default())?;
+                if connection.connection_type == ConnectionType::Source {
+                    let message = format!("source table '{name}' has no columns");
+                    return Err(PlanError::new(message).at(sink.location));
+                }
+                Ok(Arc::new(connection))
+            }
+            Relation::View(_) => Err(PlanError::new(format!("'{name}' is a view"))),
+        }
+    }
+
+    fn connector(&self, table: &Configuration) -> Result<&Arc<dyn ErasedConnector>, PlanError> {
+        let SqlOption {
+            value, location, ..
+        } = &table.connector;
+        let connector = self.registry.get(value);
+        connector.map_err(|error| PlanError::from(error).or_at(location.or(Some(table.location))))
+    }
+
+    /// Has the connector make a table.
+    pub(super) fn connect(
+        &self,
+        name: &str,
+        table: &Configuration,
+        schema: TableSchema,
+    ) -> Result<Connection, PlanError> {
+        let connector = self.connector(table)?;
+        let profile = match &table.profile {
+            Some(profile) => Some(self.profile(profile, connector.name())?),
+            None => None,
+        };
+        connector
+            .from_options(name, &table.options, schema, profile)
+            .map_err(|error| error.located(&table.options))
+            .map_err(|error| PlanError::from(error).or_at(Some(table.location)))
+    }
+
+    fn profile(
+        &self,
+        option: &SqlOption,
+        connector: &str,
+    ) -> Result<&ConnectionProfile, PlanError> {
+        let name = &option.value;
+        let profile = self.profiles.iter().find(|profile| profile.name == *name);
+        let error = match profile {
+            Some(profile) if profile.connector == connector => return Ok(profile),
+            Some(profile) => PlanError::new(format!(
+                "connection profile '{name}' is for the connector '{}', not for '{connector}'",
+                profile.connector
+            )),
+            None => {
+                let error = PlanError::new(format!("connection profile '{name}' not found"));
+                let known = self.profiles.iter().map(|profile| profile.name.as_str());
+                match nearest(name, known) {
+                    Some(near) => error.hint(format!("did you mean '{near}'?")),
+                    None => error,
+                }
+            }
+        };
+        Err(error.at(option.location))
+    }
+}
