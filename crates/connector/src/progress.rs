@@ -21,7 +21,7 @@ pub enum StepStatus {
 /// One step of a connection test.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TestStep {
-    /// Its name: resolve, connect, tls, login, subscribe, publish, receive.
+    /// Its name: resolve, connect, proxy, tls, websocket, login, subscribe, publish, receive.
     pub step: &'static str,
     /// How it went.
     pub status: StepStatus,
@@ -40,7 +40,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A reporter and what it reports. Unbounded, but a test has fewer than ten steps.
+    /// A reporter and what it reports. Unbounded, but a test has few steps.
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<TestStep>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self { sender }, receiver)

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use headwater_connector::config::{ConfigError, VarStr, without_password};
 
+use crate::dial::{Proxy, WebSocket};
 use crate::error::MqttError;
 use crate::options::{ConnectOptions, Password, QoS};
 use crate::tls::{self, TlsParts};
-use endpoint::Endpoint;
+use endpoint::{Endpoint, parse_proxy};
 
-pub use profile::{MqttProfile, ProtocolVersion, TlsOptions};
+pub use profile::{MqttProfile, ProtocolVersion, TlsOptions, WebSocketOptions};
 pub use table::{MqttTable, QualityOfService, SinkOptions, SourceOptions, TableType};
 
 /// `schemas/mqtt/profile.json`.
@@ -69,15 +70,15 @@ pub fn connect_options(
     client_id: String,
 ) -> Result<ConnectOptions, ConfigError> {
     let endpoint = endpoint(profile)?;
+    check_scheme(profile, &endpoint)?;
     let mut options = ConnectOptions::new(endpoint.host.clone(), endpoint.port, client_id);
-    options.tls = match (endpoint.tls, &profile.tls) {
-        (true, parts) => Some(tls(&endpoint.host, parts.as_ref())?),
-        (false, None) => None,
-        (false, Some(_)) => {
-            let message = "tls.* is given, but the scheme of 'url' means no TLS; use mqtts://";
-            return Err(ConfigError::new(Some("url"), message));
-        }
-    };
+    if endpoint.tls {
+        options.tls = Some(tls(&endpoint.host, profile.tls.as_ref())?);
+    }
+    if let Some(path) = endpoint.websocket {
+        options.websocket = Some(websocket(path, profile.websocket.as_ref())?);
+    }
+    options.proxy = profile.proxy.as_ref().map(proxy).transpose()?;
     options.protocol = match profile.protocol_version {
         ProtocolVersion::X311 => crate::options::ProtocolVersion::V311,
         ProtocolVersion::X5 => crate::options::ProtocolVersion::V5,
@@ -118,12 +119,7 @@ pub fn source_options(
 fn endpoint(profile: &MqttProfile) -> Result<Endpoint, ConfigError> {
     let url = resolve("url", &profile.url)?;
     Endpoint::parse(&url).map_err(|reason| {
-        let shown = match url.contains("://") || !url.contains('@') {
-            true => without_password(&url),
-            // Without a scheme it cannot be told where a password ends.
-            false => "***".into(),
-        };
-        let message = format!("option 'url': '{shown}' {reason}");
+        let message = format!("option 'url': '{}' {reason}", shown_url(&url));
         ConfigError::new(Some("url"), message)
     })
 }
@@ -154,6 +150,60 @@ fn tls(host: &str, options: Option<&TlsOptions>) -> Result<crate::options::Tls, 
     })
 }
 
+fn websocket(path: String, options: Option<&WebSocketOptions>) -> Result<WebSocket, ConfigError> {
+    const OPTION: &str = "websocket.headers";
+    let given = options.map_or(&[][..], |options| &options.headers);
+    let header = |(index, line): (usize, &VarStr)| {
+        WebSocket::header(&resolve(OPTION, line)?).map_err(|reason| {
+            let message = format!("option '{OPTION}': header {} {reason}", index + 1);
+            ConfigError::new(Some(OPTION), message)
+        })
+    };
+    let headers = given.iter().enumerate().map(header);
+    let headers = headers.collect::<Result<_, _>>()?;
+    Ok(WebSocket { path, headers })
+}
+
+fn proxy(url: &VarStr) -> Result<Proxy, ConfigError> {
+    let url = resolve("proxy", url)?;
+    parse_proxy(&url).map_err(|reason| {
+        let message = format!("option 'proxy': '{}' {reason}", shown_url(&url));
+        ConfigError::new(Some("proxy"), message)
+    })
+}
+
+/// A URL as an error may show it: without its password and query.
+fn shown_url(url: &str) -> String {
+    match url.contains("://") || !url.contains('@') {
+        true => without_password(url.split('?').next().unwrap_or(url)).into_owned(),
+        // Without a scheme it cannot be told where a password ends.
+        false => "***".to_owned(),
+    }
+}
+
+/// Options must fit the URL's scheme.
+fn check_scheme(profile: &MqttProfile, endpoint: &Endpoint) -> Result<(), ConfigError> {
+    let message = match endpoint {
+        Endpoint {
+            tls: false,
+            websocket: None,
+            ..
+        } if profile.tls.is_some() => {
+            "tls.* is given, but the scheme of 'url' means no TLS; use mqtts://"
+        }
+        Endpoint { tls: false, .. } if profile.tls.is_some() => {
+            "tls.* is given, but the scheme of 'url' means no TLS; use wss://"
+        }
+        Endpoint {
+            websocket: None, ..
+        } if profile.websocket.is_some() => {
+            "websocket.* is given, but the scheme of 'url' means no WebSocket; use ws:// or wss://"
+        }
+        _ => return Ok(()),
+    };
+    Err(ConfigError::new(Some("url"), message))
+}
+
 /// A part of the login that may stand in the URL or in an option of its own, but not in both.
 fn either(
     option: &str,
@@ -182,15 +232,15 @@ fn resolve(option: &str, value: &VarStr) -> Result<String, ConfigError> {
 /// # Errors
 /// As [`connect_options`], save for environment variables that are not set.
 pub fn check_profile(profile: &MqttProfile) -> Result<(), ConfigError> {
+    if let Some(url) = &profile.proxy
+        && url.resolve().is_ok()
+    {
+        proxy(url)?;
+    }
     if profile.url.resolve().is_err() {
         return Ok(());
     }
-    let endpoint = endpoint(profile)?;
-    if !endpoint.tls && profile.tls.is_some() {
-        let message = "tls.* is given, but the scheme of 'url' means no TLS; use mqtts://";
-        return Err(ConfigError::new(Some("url"), message));
-    }
-    Ok(())
+    check_scheme(profile, &endpoint(profile)?)
 }
 
 /// `<prefix>_<job>_<operator>_<subtask>`, of characters that every broker takes. Stable across restarts. Not cut to the

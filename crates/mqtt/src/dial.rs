@@ -1,7 +1,17 @@
 //! From a name to a stream that the broker has accepted a login on, one step at a time.
 //!
 //! The driver takes all steps at once with [`dial`]; a connection test takes them one by one, to say which of them
-//! failed and how long each took: [`resolve`], [`connect_tcp`], [`secure`], [`login`].
+//! failed and how long each took:
+//!
+//! ```text
+//! resolve → connect_tcp → tunnel (proxy) → secure (TLS) → upgrade (WebSocket) → login
+//! ```
+//!
+//! With a proxy, it is the proxy that is resolved and connected to; the broker's name is the proxy's affair.
+
+mod http;
+mod proxy;
+mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +30,11 @@ use crate::options::ConnectOptions;
 use crate::packet::{self, ConnAck, Control, Decoder, ReadBuffer};
 use crate::tls;
 
+use websocket::FrameTooLarge;
+
+pub use proxy::Proxy;
+pub use websocket::WebSocket;
+
 /// Idle time after which the system asks whether the other side is still there, and between its questions.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -28,7 +43,7 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 #[cfg(target_os = "linux")]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Bytes in both directions: TCP, TLS, and what is to come.
+/// Bytes in both directions: TCP, TLS, WebSocket.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
@@ -36,26 +51,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 /// A stream to a broker.
 pub type Stream = Box<dyn Io>;
 
-/// Resolves, connects and secures.
+/// Takes all steps but the login.
 ///
 /// # Errors
 /// That of the step that failed; [`MqttError::Timeout`] if a step took longer than the connect timeout.
 pub async fn dial(options: &ConnectOptions) -> Result<Stream, MqttError> {
     let addresses = resolve(options).await?;
     let stream = connect_tcp(options, &addresses).await?;
-    secure(options, stream).await
+    let stream = tunnel(options, stream).await?;
+    let stream = secure(options, stream).await?;
+    upgrade(options, stream).await
 }
 
-/// The addresses of the host, at least one.
+/// The addresses of the host (or of the proxy), at least one.
 ///
 /// # Errors
 /// [`MqttError::Resolve`], [`MqttError::Timeout`].
 pub async fn resolve(options: &ConnectOptions) -> Result<Vec<SocketAddr>, MqttError> {
+    let (host, port) = options.next_hop();
     let failed = |source: io::Error| MqttError::Resolve {
-        host: options.host.clone(),
+        host: host.to_owned(),
+        is_proxy: options.proxy.is_some(),
         source: Arc::new(source),
     };
-    let lookup = tokio::net::lookup_host((options.host.as_str(), options.port));
+    let lookup = tokio::net::lookup_host((host, port));
     let addresses: Vec<_> = within(options, "address", lookup)
         .await?
         .map_err(failed)?
@@ -77,25 +96,26 @@ pub async fn connect_tcp(
     options: &ConnectOptions,
     addresses: &[SocketAddr],
 ) -> Result<TcpStream, MqttError> {
+    let what = match options.proxy {
+        Some(_) => "TCP connection to the proxy",
+        None => "TCP connection",
+    };
+    let failed = |address: &SocketAddr, source: io::Error| MqttError::Connect {
+        address: address.to_string(),
+        is_proxy: options.proxy.is_some(),
+        source: Arc::new(source),
+    };
     let mut failure = MqttError::Timeout {
-        what: "TCP connection",
+        what,
         after: options.connect_timeout,
     };
     for address in addresses {
-        match within(options, "TCP connection", TcpStream::connect(address)).await {
+        match within(options, what, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                tune(&stream).map_err(|source| MqttError::Connect {
-                    address: address.to_string(),
-                    source: Arc::new(source),
-                })?;
+                tune(&stream).map_err(|source| failed(address, source))?;
                 return Ok(stream);
             }
-            Ok(Err(source)) => {
-                failure = MqttError::Connect {
-                    address: address.to_string(),
-                    source: Arc::new(source),
-                };
-            }
+            Ok(Err(source)) => failure = failed(address, source),
             Err(elapsed) => failure = elapsed,
         }
     }
@@ -111,6 +131,33 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// The tunnel through the proxy, or nothing if the options have none.
+///
+/// # Errors
+/// [`MqttError::Proxy`], [`MqttError::Timeout`].
+pub async fn tunnel(
+    options: &ConnectOptions,
+    mut stream: TcpStream,
+) -> Result<TcpStream, MqttError> {
+    if let Some(proxy) = &options.proxy {
+        let tunnel = proxy::tunnel(options, proxy, &mut stream);
+        within(options, "answer of the proxy", tunnel).await??;
+    }
+    Ok(stream)
+}
+
+/// The WebSocket, or nothing if the options have none.
+///
+/// # Errors
+/// [`MqttError::WebSocket`], [`MqttError::Timeout`], and what a broken connection gives.
+pub async fn upgrade(options: &ConnectOptions, stream: Stream) -> Result<Stream, MqttError> {
+    let Some(websocket) = &options.websocket else {
+        return Ok(stream);
+    };
+    let opened = websocket::open(options, websocket, stream);
+    within(options, "WebSocket", opened).await?
 }
 
 /// The TLS handshake, or nothing if the options have no TLS.
@@ -202,12 +249,17 @@ pub(crate) fn accepted(options: &ConnectOptions, ack: ConnAck) -> Result<ConnAck
 
 /// What a failing read or write means. With TLS 1.3 the broker's verdict on our certificate arrives only here.
 pub(crate) fn lost(options: &ConnectOptions, error: io::Error) -> MqttError {
-    match tls::certificate_error(options, &error) {
-        Some(certificate) => certificate,
-        None => MqttError::Lost {
-            address: options.address(),
-            source: Arc::new(error),
-        },
+    if let Some(certificate) = tls::certificate_error(options, &error) {
+        return certificate;
+    }
+    let inner = error.get_ref();
+    if let Some(frame) = inner.and_then(|inner| inner.downcast_ref::<FrameTooLarge>()) {
+        let (size, max) = (frame.size, frame.max);
+        return MqttError::Oversized { size, max };
+    }
+    MqttError::Lost {
+        address: options.address(),
+        source: Arc::new(error),
     }
 }
 

@@ -95,22 +95,48 @@ pub enum MqttError {
     #[error("{0}")]
     Options(String),
     /// The host name has no address.
-    #[error("cannot resolve '{host}'")]
+    #[error("cannot resolve {}'{host}'", proxy_word(*.is_proxy))]
     Resolve {
         /// The host of the options.
         host: String,
+        /// Whether it is that of the proxy.
+        is_proxy: bool,
         /// What the resolver said.
         #[source]
         source: Arc<io::Error>,
     },
     /// No TCP connection.
-    #[error("cannot connect to {address}")]
+    #[error("cannot connect to {}{address}", proxy_word(*.is_proxy))]
     Connect {
         /// The address that was tried last.
         address: String,
+        /// Whether it is that of the proxy.
+        is_proxy: bool,
         /// What the system said.
         #[source]
         source: Arc<io::Error>,
+    },
+    /// The proxy made no tunnel to the broker.
+    #[error("the proxy {proxy} made no tunnel to {address}: {reason}")]
+    Proxy {
+        /// The proxy.
+        proxy: String,
+        /// The broker.
+        address: String,
+        /// Why, and what to do about it.
+        reason: String,
+        /// Whether it would refuse again.
+        lasting: bool,
+    },
+    /// No WebSocket to the broker.
+    #[error("no WebSocket to {address}: {reason}")]
+    WebSocket {
+        /// The broker.
+        address: String,
+        /// Why, and what to do about it.
+        reason: String,
+        /// Whether it would be refused again.
+        lasting: bool,
     },
     /// The TLS handshake failed for a reason that may pass.
     #[error("the TLS handshake with {address} failed; is this the TLS port of the broker?")]
@@ -263,6 +289,7 @@ impl MqttError {
             Self::LoginRefused { reason, .. } => {
                 !matches!(reason.0, 0x80 | 0x83 | 0x88 | 0x89 | 0x8B | 0x97 | 0x9F)
             }
+            Self::Proxy { lasting, .. } | Self::WebSocket { lasting, .. } => *lasting,
             Self::Disconnected { reason, .. } => *reason == ReasonCode::NOT_AUTHORIZED,
             Self::Resolve { .. }
             | Self::Connect { .. }
@@ -296,6 +323,10 @@ impl ProtocolVersion {
             Self::V5 => "3.1.1",
         }
     }
+}
+
+fn proxy_word(is_proxy: bool) -> &'static str {
+    if is_proxy { "the proxy " } else { "" }
 }
 
 fn detail(message: &Option<String>) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
+use crate::dial::{Proxy, WebSocket};
 use crate::error::MqttError;
 
 /// The largest packet that MQTT can express: a fixed header of five bytes and 268,435,455 bytes (section 2.1.4).
@@ -79,6 +80,8 @@ pub struct Tls {
     pub config: Arc<rustls::ClientConfig>,
     /// The name (or address) that the broker's certificate must carry.
     pub server_name: ServerName<'static>,
+    /// Whether the broker's certificate is checked (not with `insecure_skip_verify`).
+    pub verified: bool,
 }
 
 impl fmt::Debug for Tls {
@@ -130,6 +133,19 @@ pub enum RetainHandling {
     Never,
 }
 
+/// A host as it stands in a URL: IPv6 in brackets.
+pub(crate) fn in_url(host: &str) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    }
+}
+
+/// `host:port` as it stands in a URL.
+pub(crate) fn host_and_port(host: &str, port: u16) -> String {
+    format!("{}:{port}", in_url(host))
+}
+
 /// Where and how to connect.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
@@ -139,6 +155,10 @@ pub struct ConnectOptions {
     pub port: u16,
     /// TLS, or plain TCP if `None`.
     pub tls: Option<Tls>,
+    /// MQTT over WebSocket, or MQTT itself if `None`.
+    pub websocket: Option<WebSocket>,
+    /// The HTTP proxy through which the broker is reached, if it is not reached directly.
+    pub proxy: Option<Proxy>,
     /// Which MQTT to speak.
     pub protocol: ProtocolVersion,
     /// Who the client is; the broker keeps the session under this name. At most one connection may use it.
@@ -170,6 +190,8 @@ impl ConnectOptions {
             host: host.into(),
             port,
             tls: None,
+            websocket: None,
+            proxy: None,
             protocol: ProtocolVersion::default(),
             client_id: client_id.into(),
             username: None,
@@ -185,10 +207,15 @@ impl ConnectOptions {
 
     /// The broker as people write it, `host:port`.
     pub fn address(&self) -> String {
-        if self.host.contains(':') {
-            return format!("[{}]:{}", self.host, self.port);
+        host_and_port(&self.host, self.port)
+    }
+
+    /// Where the TCP connection goes: to the proxy, or to the broker.
+    pub(crate) fn next_hop(&self) -> (&str, u16) {
+        match &self.proxy {
+            Some(proxy) => (&proxy.host, proxy.port),
+            None => (&self.host, self.port),
         }
-        format!("{}:{}", self.host, self.port)
     }
 
     /// Says what no broker could accept, before one is asked.

@@ -1,8 +1,10 @@
 //! Connection tests: each step towards a message that went to the broker and came back.
 //!
 //! ```text
-//! resolve → connect → tls → login → subscribe → publish → receive
+//! resolve → connect → proxy → tls → websocket → login → subscribe → publish → receive
 //! ```
+//!
+//! of which there are only those that the profile has.
 //!
 //! A test must do no harm. Its client id is its own, so that it takes over nobody's session; its session ends with the
 //! connection. The probe goes to `headwater/probe/<client id>`, is never retained, and carries the user property
@@ -18,10 +20,11 @@ mod wire;
 use std::time::Duration;
 
 use headwater_connector::{Progress, StepStatus};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{self, MqttProfile, MqttTable, TableType};
-use crate::dial;
+use crate::dial::{self, Stream};
 use crate::error::MqttError;
 use crate::options::{ConnectOptions, QoS};
 use crate::packet::Message;
@@ -134,7 +137,7 @@ impl Test {
         Some(())
     }
 
-    /// Resolve, connect, TLS, login.
+    /// All up to the login.
     async fn login(&self) -> Option<Wire> {
         let options = &self.options;
         let started = Instant::now();
@@ -156,13 +159,7 @@ impl Test {
         self.progress
             .ok("connect", started, format!("connected to {peer}"));
 
-        let started = Instant::now();
-        let mut stream = self.step("tls", dial::secure(options, stream)).await?;
-        if let Some(tls) = &options.tls {
-            let message = format!("the certificate is good for {:?}", tls.server_name);
-            self.progress.ok("tls", started, message);
-        }
-
+        let mut stream = self.transport(stream).await?;
         let started = Instant::now();
         let ack = self
             .step("login", dial::login(options, &mut stream))
@@ -174,6 +171,48 @@ impl Test {
         let message = format!("logged in {user}with {}", options.protocol);
         self.progress.ok("login", started, message);
         Some(Wire::new(stream, options, ack.limits.max_qos))
+    }
+
+    /// Proxy, TLS, WebSocket, as far as the options have them.
+    async fn transport(&self, stream: TcpStream) -> Option<Stream> {
+        let options = &self.options;
+        let started = Instant::now();
+        let stream = self.step("proxy", dial::tunnel(options, stream)).await?;
+        if let Some(proxy) = &options.proxy {
+            let message = format!(
+                "a tunnel through {} to {}",
+                proxy.address(),
+                options.address()
+            );
+            self.progress.ok("proxy", started, message);
+        }
+
+        let started = Instant::now();
+        let stream = self.step("tls", dial::secure(options, stream)).await?;
+        if let Some(tls) = &options.tls {
+            let name = tls.server_name.to_str();
+            match tls.verified {
+                true => {
+                    let message = format!("the certificate is good for '{name}'");
+                    self.progress.ok("tls", started, message);
+                }
+                false => {
+                    let remedy = "give the authority that issued it as tls.ca, and remove tls.insecure_skip_verify";
+                    let message = "encrypted, but the certificate was not checked: anybody could be the broker";
+                    self.warn("tls", started, message.to_owned(), remedy);
+                }
+            }
+        }
+
+        let started = Instant::now();
+        let stream = self
+            .step("websocket", dial::upgrade(options, stream))
+            .await?;
+        if options.websocket.is_some() {
+            self.progress
+                .ok("websocket", started, "the WebSocket is open");
+        }
+        Some(stream)
     }
 
     /// The table's own filter must be granted.

@@ -73,6 +73,7 @@ pub fn configure(host: &str, parts: &TlsParts) -> Result<Tls, MqttError> {
     Ok(Tls {
         config: Arc::new(config),
         server_name,
+        verified: !parts.insecure_skip_verify,
     })
 }
 

@@ -125,6 +125,8 @@ fn the_options_at_a_glance() {
     tls.server_name: text
     tls.alpn: list of texts
     tls.insecure_skip_verify: boolean = false
+    websocket.headers: list of texts (secret)
+    proxy: text
     client_prefix: text = headwater
     protocol_version: '3.1.1' | '5' = 5
     max_packet_size: integer = 268435460

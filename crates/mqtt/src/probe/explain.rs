@@ -10,11 +10,12 @@ pub(super) fn explain(error: &MqttError, options: &ConnectOptions) -> (String, S
     let text = error.chain();
     let tls = options.tls.is_some();
     let remedy = match error {
-        MqttError::Resolve { .. } => {
-            format!(
-                "check the spelling of the host '{}' in 'url', and this machine's DNS",
-                options.host
-            )
+        MqttError::Resolve { host, is_proxy, .. } => {
+            let option = if *is_proxy { "proxy" } else { "url" };
+            format!("check the spelling of the host '{host}' in '{option}', and this machine's DNS")
+        }
+        MqttError::Connect { is_proxy: true, .. } => {
+            "check the host and the port in 'proxy', and that the proxy runs".to_owned()
         }
         MqttError::Connect { source, .. } if source.kind() == ErrorKind::ConnectionRefused => {
             format!(
@@ -29,7 +30,7 @@ pub(super) fn explain(error: &MqttError, options: &ConnectOptions) -> (String, S
             "check the host and the port in 'url'; a firewall may swallow the packets".to_owned()
         }
         MqttError::Lost { .. } | MqttError::ClosedByBroker { .. } | MqttError::Protocol(_)
-            if !tls =>
+            if !tls && options.websocket.is_none() =>
         {
             "check that this is the broker's MQTT port; if it expects TLS, write mqtts:// in 'url'"
                 .to_owned()

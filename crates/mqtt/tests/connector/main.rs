@@ -8,7 +8,9 @@
 
 mod outage;
 mod probe;
+mod proxy;
 mod security;
 mod sink;
 mod source;
 mod support;
+mod websocket;

@@ -31,7 +31,7 @@ async fn steps(
 
 type Steps = tokio::sync::mpsc::UnboundedReceiver<TestStep>;
 
-async fn test_table(with: With) -> Result<(bool, Vec<TestStep>)> {
+pub(crate) async fn test_table(with: With) -> Result<(bool, Vec<TestStep>)> {
     let connector: &dyn ErasedConnector = &MqttConnector;
     let connection = with.connection(one_column())?;
     let (progress, reported) = Progress::channel();
@@ -39,7 +39,7 @@ async fn test_table(with: With) -> Result<(bool, Vec<TestStep>)> {
     steps(run, reported).await
 }
 
-async fn test_profile(with: With) -> Result<(bool, Vec<TestStep>)> {
+pub(crate) async fn test_profile(with: With) -> Result<(bool, Vec<TestStep>)> {
     let connector: &dyn ErasedConnector = &MqttConnector;
     let connection = with
         .and("type", "source")
@@ -57,7 +57,7 @@ fn names(steps: &[TestStep]) -> Vec<&'static str> {
 }
 
 /// The last step, with what differs from run to run made equal.
-fn last(steps: &[TestStep], port: u16) -> String {
+pub(crate) fn last(steps: &[TestStep], port: u16) -> String {
     let step = steps.last().unwrap();
     let remedy = step.remedy.as_deref().unwrap_or_default();
     let text = format!(

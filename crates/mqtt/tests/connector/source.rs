@@ -250,7 +250,7 @@ fn tables_that_cannot_work_are_refused_before_anything_is_connected() {
     insta::assert_snapshot!(error(source("a").and("sink.retain", "true"), one_column()), @"option 'sink.retain' is for type = 'sink', but this table has type = 'source'");
     insta::assert_snapshot!(error(source("a").and("qos", "ExactlyOnce"), one_column()), @"option 'qos': 'ExactlyOnce' is not one of 'AtMostOnce', 'AtLeastOnce'");
     insta::assert_snapshot!(error(source("a").and("url", "localhost:1883"), one_column()), @"option 'url': 'localhost:1883' has no scheme; did you mean 'mqtt://localhost:1883'?");
-    insta::assert_snapshot!(error(source("a").and("url", "wss://localhost"), one_column()), @"option 'url': 'wss://localhost' asks for MQTT over WebSocket, which is not supported yet; use the broker's mqtt:// or mqtts:// port");
+    insta::assert_snapshot!(error(source("a").and("url", "wsx://localhost"), one_column()), @"option 'url': 'wsx://localhost' has an unknown scheme; the schemes are mqtt, tcp, mqtts, ssl, ws and wss");
     insta::assert_snapshot!(error(source("a").and("url", "mqtts://h").and("tls.cert", "x"), one_column()), @"missing option 'tls.key': The private key of `tls.cert` (PKCS#1, PKCS#8 or SEC1): path or PEM text");
     insta::assert_snapshot!(error(source("a/+").and("type", "sink"), one_column()), @"option 'topic': 'a/+' has the wildcard '+'; a sink publishes to one topic, wildcards are for sources");
     insta::assert_snapshot!(error(source("a").and("type", "sink"), with_metadata(&[("topic", DataType::Utf8)])), @"column 'topic': a sink has no metadata columns");

@@ -185,3 +185,21 @@ pub(crate) fn payload(value: i64) -> String {
 pub(crate) fn payloads(values: impl IntoIterator<Item = i64>) -> Vec<String> {
     values.into_iter().map(payload).collect()
 }
+
+/// A message goes to a sink and comes out of the source with the same options.
+pub(crate) async fn works(job: &str, with: With) -> Result<()> {
+    let (mut source, _) = open_source(job, with.clone(), one_column()).await?;
+    let (mut sink, _) = make_sink(&format!("{job}-sink"), with.and("type", "sink"))?;
+    sink.write(batch([42])).await?;
+    timeout(DEADLINE, sink.flush()).await??;
+    let (values, _) = read(&mut *source, 1).await?;
+    assert_eq!(values, [42], "{job}");
+    Ok(())
+}
+
+/// What a source says that cannot be opened.
+pub(crate) async fn fails(with: With) -> Result<String> {
+    let (mut source, _) = make_source("fails", with, one_column())?;
+    let error = timeout(DEADLINE, source.open()).await?.err().unwrap();
+    Ok(error.to_string())
+}

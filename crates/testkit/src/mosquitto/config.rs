@@ -29,6 +29,7 @@ enum Tls {
 pub struct MosquittoBuilder {
     users: Vec<(String, String)>,
     tls: Tls,
+    websockets: bool,
     persistence: bool,
     debug_log: bool,
     max_queued_messages: usize,
@@ -55,6 +56,14 @@ impl MosquittoBuilder {
     #[must_use]
     pub fn mutual_tls(mut self) -> Self {
         self.tls = Tls::Mutual;
+        self
+    }
+
+    /// A listener for MQTT over WebSocket beside the others, with TLS if they have it; see
+    /// [`Mosquitto::websocket_url`].
+    #[must_use]
+    pub fn websockets(mut self) -> Self {
+        self.websockets = true;
         self
     }
 
@@ -107,6 +116,10 @@ impl MosquittoBuilder {
     /// Mosquitto is not installed, or did not start; the error holds its log.
     pub fn start(self) -> Result<Mosquitto> {
         Mosquitto::launch(&self)
+    }
+
+    pub(super) fn has_websockets(&self) -> bool {
+        self.websockets
     }
 
     pub(super) fn has_tls(&self) -> bool {
@@ -175,15 +188,22 @@ impl MosquittoBuilder {
             writeln!(text, "{line}")?;
         }
         writeln!(text, "listener {} 127.0.0.1", broker.plain_addr().port())?;
-        self.write_tls_listener(&mut text, broker)?;
+        if broker.certificates().is_some() {
+            writeln!(text, "listener {} 127.0.0.1", broker.port())?;
+            self.write_tls(&mut text, broker)?;
+        }
+        if let Some(port) = broker.websocket_port {
+            writeln!(text, "listener {port} 127.0.0.1\nprotocol websockets")?;
+            self.write_tls(&mut text, broker)?;
+        }
         Ok(text)
     }
 
-    fn write_tls_listener(&self, text: &mut String, broker: &Mosquitto) -> Result<()> {
+    /// The TLS of the listener above, if there is any.
+    fn write_tls(&self, text: &mut String, broker: &Mosquitto) -> Result<()> {
         let Some(certificates) = broker.certificates() else {
             return Ok(());
         };
-        writeln!(text, "listener {} 127.0.0.1", broker.port())?;
         writeln!(text, "cafile {}", certificates.ca.display())?;
         writeln!(text, "certfile {}", certificates.server_cert.display())?;
         writeln!(text, "keyfile {}", certificates.server_key.display())?;

@@ -2,7 +2,7 @@
 //!
 //! [`Mosquitto`] owns one process and one throw-away folder with the generated configuration, certificates, password
 //! file, persistence and log. It listens on 127.0.0.1 only. A broker with TLS has a second, plain listener, so that a
-//! test can look on with a [`TestClient`](crate::TestClient) that knows nothing of TLS.
+//! test can look on with a [`TestClient`](crate::TestClient) that knows nothing of TLS; so has one with WebSocket.
 //!
 //! `start` returns when a CONNECT has been answered *and* the process has said in its log that it runs: the answer
 //! alone could come from somebody else's broker that took the port first.
@@ -36,6 +36,7 @@ pub struct Mosquitto {
     certificates: Option<Certificates>,
     port: u16,
     plain_port: u16,
+    websocket_port: Option<u16>,
     process: Option<Child>,
     /// Where in the log file the present process began to write.
     log_start: usize,
@@ -71,6 +72,7 @@ impl Mosquitto {
             certificates,
             port: 0,
             plain_port: 0,
+            websocket_port: None,
             process: None,
             log_start: 0,
         };
@@ -79,6 +81,10 @@ impl Mosquitto {
             broker.port = match builder.has_tls() {
                 true => crate::free_port()?,
                 false => broker.plain_port,
+            };
+            broker.websocket_port = match builder.has_websockets() {
+                true => Some(crate::free_port()?),
+                false => None,
             };
             builder.write_config(&broker)?;
             if broker.spawn()? {
@@ -115,7 +121,11 @@ impl Mosquitto {
             {
                 self.process = None;
                 let log = self.log_of_this_run();
-                if log.contains("Address already in use") {
+                let taken = [
+                    "Address already in use",
+                    "Unable to create websockets listener",
+                ];
+                if taken.iter().any(|message| log.contains(message)) {
                     return Ok(false);
                 }
                 bail!("mosquitto ended with {status}; its log:\n{log}");
@@ -146,6 +156,17 @@ impl Mosquitto {
     /// The port of [`url`](Self::url).
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// `ws://127.0.0.1:<port>/mqtt`, or `wss://…` if the broker has TLS; `None` if it was built without
+    /// [`websockets`](MosquittoBuilder::websockets).
+    pub fn websocket_url(&self) -> Option<String> {
+        let scheme = match self.certificates {
+            Some(_) => "wss",
+            None => "ws",
+        };
+        let port = self.websocket_port?;
+        Some(format!("{scheme}://127.0.0.1:{port}/mqtt"))
     }
 
     /// The address of the listener without TLS, which every broker has.
