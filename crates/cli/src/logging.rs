@@ -11,6 +11,11 @@ pub(crate) fn init(lines: &MultiProgress) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new("warn,headwater=info,headwater_mqtt=info,headwater_runtime=info")
     });
+    // Its trace shows every byte that crosses a WebSocket, passwords included.
+    let filter = match "tungstenite=debug".parse() {
+        Ok(cap) => filter.add_directive(cap),
+        Err(_impossible) => filter,
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

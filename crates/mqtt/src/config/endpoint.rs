@@ -294,7 +294,7 @@ mod tests {
                 let login = proxy
                     .login
                     .as_ref()
-                    .map(|(user, password)| format!(" {user} {}", password.expose()));
+                    .map(|(user, password)| format!(" {user}:{}", password.expose()));
                 format!("{}{}", proxy.address(), login.unwrap_or_default())
             }
             Err(reason) => reason,
@@ -305,8 +305,8 @@ mod tests {
             .collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
         http://proxy.example.com:3128 → proxy.example.com:3128
-        http://user:p%40ss@[::1]:3128/ → [::1]:3128 user p@ss
-        http://user@proxy → proxy:80 user
+        http://user:p%40ss@[::1]:3128/ → [::1]:3128 user:p@ss
+        http://user@proxy → proxy:80 user:
         proxy:3128 → has no scheme; write http://host:port
         https://proxy:3128 → asks for TLS to the proxy, which is not supported; write http://host:port
         socks5://proxy:1080 → is not an HTTP proxy; write http://host:port
