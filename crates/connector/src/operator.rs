@@ -109,6 +109,12 @@ pub trait SourceOperator: Send {
     /// Positions come in order; some may be skipped, since each includes those before it.
     async fn commit(&mut self, position: Position) -> Result<(), OperatorError>;
 
+    /// Whether the other side holds messages back until earlier ones are acknowledged (a window, as brokers have at
+    /// QoS 1). The runtime then never lets rows gather longer than that acknowledgement takes.
+    fn awaits_commits(&self) -> bool {
+        false
+    }
+
     /// Ends the source in good order: acknowledgements that were committed are written, the connection is closed.
     /// What was read but never committed stays unacknowledged.
     async fn close(&mut self) -> Result<(), OperatorError>;

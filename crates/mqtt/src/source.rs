@@ -35,6 +35,8 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub struct MqttSource {
     filter: String,
+    /// Whether the broker sends no more than its window ahead of our acknowledgements.
+    windowed: bool,
     /// Gone once the source is closed.
     subscriber: Option<Subscriber>,
     decoder: RowDecoder<MqttMetadata>,
@@ -70,6 +72,7 @@ impl MqttSource {
         let subscriber = Subscriber::start(options, vec![subscription], context.metrics);
         Ok(Self {
             filter: pattern.filter().to_owned(),
+            windowed: qos > QoS::AtMostOnce,
             subscriber: Some(subscriber),
             decoder,
             failure: None,
@@ -158,6 +161,10 @@ impl SourceOperator for MqttSource {
             subscriber.ack(position.0);
         }
         Ok(())
+    }
+
+    fn awaits_commits(&self) -> bool {
+        self.windowed
     }
 
     async fn close(&mut self) -> Result<(), OperatorError> {

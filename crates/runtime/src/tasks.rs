@@ -1,9 +1,13 @@
 //! The tokio tasks around the dataflow: one for each source subtask, one for each sink.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use headwater_connector::{OperatorError, SinkOperator, SourceOperator};
+use headwater_connector::{OperatorError, Position, SinkOperator, SourceBatch, SourceOperator};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{SinkBatch, SinkEnd, SourceEnd};
@@ -11,6 +15,14 @@ use crate::bridge::{SinkBatch, SinkEnd, SourceEnd};
 /// How many flushes of one sink may be under way. Each stands for a write to the broker and its acknowledgement, so this
 /// covers the round trip without letting acknowledgements of small epochs pile up.
 const FLUSHES_IN_FLIGHT: usize = 64;
+
+/// A batch of fewer rows is a small one.
+const SMALL_BATCH_ROWS: usize = 256;
+
+/// How long rows gather behind a small batch before the next one is asked for. Every batch wakes four threads or so on its
+/// way and as many on the way back, which costs more than the work on a few rows. tokio counts in milliseconds, so it is
+/// between 0.5 and 1.5 of them. The first batch after a pause never waits, nor do batches that are not small.
+const GATHERING: Duration = Duration::from_micros(500);
 
 /// How many batches a sink takes from its queue before it flushes.
 const BATCHES_PER_FLUSH: usize = 64;
@@ -54,6 +66,7 @@ async fn read(
     stop: &CancellationToken,
 ) -> Result<(), OperatorError> {
     let mut room = None;
+    let mut gathering = Gathering::new(source.awaits_commits());
     loop {
         // first the way back, then the end, and only then new data
         tokio::select! {
@@ -61,6 +74,7 @@ async fn read(
             changed = end.durable.changed() => match changed {
                 Ok(()) => {
                     let position = *end.durable.borrow_and_update();
+                    gathering.committed(position);
                     source.commit(position).await?;
                 }
                 // the worker has gone: the job is failing
@@ -71,14 +85,54 @@ async fn read(
                 Ok(permit) => room = Some(permit),
                 Err(_) => return Ok(()),
             },
-            batch = source.next(), if room.is_some() => match (batch?, room.take()) {
+            () = gathering.over(), if gathering.active => gathering.active = false,
+            batch = source.next(), if room.is_some() && !gathering.active => match (batch?, room.take()) {
                 (Some(batch), Some(permit)) => {
+                    gathering.sent(&batch);
                     permit.send(batch);
                     end.waker.wake();
                 }
                 _ => return Ok(()),
             },
         }
+    }
+}
+
+/// When the next batch may be asked for: at once, or after rows have gathered behind a small one.
+struct Gathering {
+    active: bool,
+    /// Whether an acknowledgement of everything sent ends it early.
+    ends_at_commit: bool,
+    sent: Position,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Gathering {
+    fn new(ends_at_commit: bool) -> Self {
+        Self {
+            active: false,
+            ends_at_commit,
+            sent: Position::default(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        }
+    }
+
+    fn sent(&mut self, batch: &SourceBatch) {
+        self.sent = batch.position;
+        self.active = batch.rows.num_rows() < SMALL_BATCH_ROWS;
+        if self.active {
+            self.timer.as_mut().reset(Instant::now() + GATHERING);
+        }
+    }
+
+    fn committed(&mut self, position: Position) {
+        if self.ends_at_commit && position >= self.sent {
+            self.active = false;
+        }
+    }
+
+    async fn over(&mut self) {
+        self.timer.as_mut().await;
     }
 }
 

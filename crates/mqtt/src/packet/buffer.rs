@@ -1,7 +1,11 @@
 //! The buffer into which the socket is read.
 //!
 //! A large buffer makes few system calls, but whoever keeps one small message must not keep the whole buffer alive. So
-//! a small take is copied and the buffer reused; only a take that fills a good part of it is handed out as it is.
+//! a small take is copied and the buffer reused; only a take that fills a good part of it is handed out as it is. Such a
+//! buffer is read into again once nobody holds a part of it any more: under load a few buffers go round, instead of fresh
+//! memory for every read, which the system would have to clear page by page.
+
+use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -15,11 +19,18 @@ const READ_MIN: usize = 32 * 1024;
 /// How much room a packet that is larger than the buffer gets ahead of its arrival. Its length is only the sender's
 /// claim, so memory follows the bytes that did arrive.
 const GROW_MAX: usize = 4 * 1024 * 1024;
+/// How many buffers that were handed out are remembered: about as many as wait between driver and owner.
+const LENT_MAX: usize = 12;
 
-/// Bytes that were read and not yet understood. Bounded by the maximum packet size plus `GROW_MAX`.
+/// Bytes that were read and not yet understood. Bounded by the maximum packet size plus `GROW_MAX`, and `LENT_MAX`
+/// buffers that were handed out.
 #[derive(Debug, Default)]
 pub struct ReadBuffer {
     bytes: BytesMut,
+    /// The ends of buffers of `CAPACITY` whose contents are with somebody else, oldest first.
+    lent: VecDeque<BytesMut>,
+    /// Whether `bytes` has the usual capacity, and may be lent.
+    usual: bool,
 }
 
 impl ReadBuffer {
@@ -32,11 +43,30 @@ impl ReadBuffer {
     pub fn for_read(&mut self, wanted: usize) -> &mut BytesMut {
         let room = READ_MIN.max(wanted.min(GROW_MAX));
         if self.bytes.capacity() - self.bytes.len() < room {
-            let mut fresh = BytesMut::with_capacity(CAPACITY.max(self.bytes.len() + room));
-            fresh.extend_from_slice(&self.bytes);
-            self.bytes = fresh;
+            self.replace(self.bytes.len() + room);
         }
         &mut self.bytes
+    }
+
+    /// Goes on in another buffer, one that has come back if there is one.
+    fn replace(&mut self, len: usize) {
+        let usual = len <= CAPACITY;
+        let returned = self
+            .lent
+            .iter_mut()
+            .position(|lent| usual && lent.try_reclaim(CAPACITY));
+        let mut fresh = returned
+            .and_then(|at| self.lent.remove(at))
+            .unwrap_or_else(|| BytesMut::with_capacity(len.max(CAPACITY)));
+        fresh.extend_from_slice(&self.bytes);
+        let mut old = std::mem::replace(&mut self.bytes, fresh);
+        if std::mem::replace(&mut self.usual, usual) {
+            old.clear();
+            if self.lent.len() == LENT_MAX {
+                self.lent.pop_front();
+            }
+            self.lent.push_back(old);
+        }
     }
 
     /// Takes the first `len` bytes as something that can be kept.
@@ -46,6 +76,7 @@ impl ReadBuffer {
             if self.bytes.len() + len > 2 * CAPACITY {
                 // The rest must not keep the buffer of a huge packet alive.
                 self.bytes = BytesMut::from(&self.bytes[..]);
+                self.usual = false;
             }
             return taken;
         }
@@ -66,7 +97,7 @@ impl ReadBuffer {
 
     /// Forgets everything, for a new connection.
     pub fn clear(&mut self) {
-        self.bytes = BytesMut::new();
+        *self = Self::default();
     }
 }
 
@@ -90,6 +121,41 @@ mod tests {
             before,
             "the same memory is read into again"
         );
+    }
+
+    #[test]
+    fn a_buffer_that_comes_back_is_read_into_again() {
+        let mut buffer = ReadBuffer::default();
+        let mut fill = || {
+            let room = buffer.for_read(0);
+            room.extend_from_slice(&[7; CAPACITY - READ_MIN + 1]);
+            (room.as_ptr(), buffer.take(CAPACITY - READ_MIN + 1))
+        };
+        let (first, held) = fill();
+        let (second, returned) = fill();
+        assert_ne!(first, second, "the first is still held");
+        drop(returned);
+        let (third, also_held) = fill();
+        assert!(
+            third != first && third != second,
+            "the second is only now retired"
+        );
+        let (fourth, _) = fill();
+        assert_eq!(fourth, second);
+        assert_eq!(held, also_held, "what is held is left alone");
+    }
+
+    #[test]
+    fn only_so_many_buffers_are_remembered() {
+        let mut buffer = ReadBuffer::default();
+        let held: Vec<_> = (0..3 * LENT_MAX)
+            .map(|_| {
+                buffer.for_read(0).extend_from_slice(&[7; CAPACITY]);
+                buffer.take(CAPACITY)
+            })
+            .collect();
+        assert_eq!(held.len(), 3 * LENT_MAX);
+        assert_eq!(buffer.lent.len(), LENT_MAX);
     }
 
     #[test]
