@@ -228,3 +228,83 @@ fn accept(end: &SinkEnd, epochs: Vec<(usize, u64)>) {
     }
     end.wake();
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use arrow::record_batch::RecordBatch;
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::bridge;
+
+    /// Always has more.
+    struct Ready {
+        rows: usize,
+        awaits_commits: bool,
+        position: u64,
+    }
+
+    #[async_trait]
+    impl SourceOperator for Ready {
+        async fn next(&mut self) -> Result<Option<SourceBatch>, OperatorError> {
+            self.position += 1;
+            let column = Int64Array::from(vec![0; self.rows]);
+            let rows = RecordBatch::try_from_iter([("n", Arc::new(column) as _)]).unwrap();
+            Ok(Some(SourceBatch::new(rows, Position(self.position))))
+        }
+
+        async fn commit(&mut self, _position: Position) -> Result<(), OperatorError> {
+            Ok(())
+        }
+
+        fn awaits_commits(&self) -> bool {
+            self.awaits_commits
+        }
+
+        async fn close(&mut self) -> Result<(), OperatorError> {
+            Ok(())
+        }
+    }
+
+    /// How long the second batch waits behind the first, if the first is acknowledged at once.
+    async fn pause(rows: usize, awaits_commits: bool) -> Duration {
+        let (mut end, mut inlet, durable) = bridge::source();
+        let mut source = Ready {
+            rows,
+            awaits_commits,
+            position: 0,
+        };
+        let stop = CancellationToken::new();
+        let follow = async {
+            inlet.batches.recv().await.unwrap();
+            let began = Instant::now();
+            durable.send(Position(1)).unwrap();
+            inlet.batches.recv().await.unwrap();
+            stop.cancel();
+            began.elapsed()
+        };
+        let (read, waited) = tokio::join!(read(&mut source, &mut end, &stop), follow);
+        read.unwrap();
+        waited
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_gather_behind_a_small_batch() {
+        let waited = pause(1, false).await;
+        assert!(waited >= GATHERING && waited <= 4 * GATHERING, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_batch_is_followed_at_once() {
+        assert_eq!(pause(SMALL_BATCH_ROWS, false).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_is_not_kept_waiting_once_it_is_acknowledged() {
+        assert_eq!(pause(1, true).await, Duration::ZERO);
+    }
+}
