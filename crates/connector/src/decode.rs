@@ -15,7 +15,7 @@ use arrow::array::{ArrayRef, RecordBatchOptions};
 use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use headwater_format::{BadData, BadPayload, Decoder};
+use headwater_format::{BadData, BadPayload, Decoder, Rejected};
 
 use crate::dead_letter::{DeadLetters, Rejection};
 use crate::metrics::Metrics;
@@ -128,22 +128,40 @@ impl<M: MetadataColumns> RowDecoder<M> {
                 }
                 Ok(())
             }
-            Err(bad) => self.reject(payload, &bad, place),
+            Err(rejected) => self.reject_all(payload, message, &rejected, place),
         }
     }
 
+    /// What of one message does not fit; with `framing`, some of its frames may.
     #[cold]
+    fn reject_all(
+        &mut self,
+        payload: &[u8],
+        message: &M::Message<'_>,
+        rejected: &Rejected,
+        place: impl FnOnce() -> Place,
+    ) -> Result<(), OperatorError> {
+        if self.has_metadata {
+            self.metadata.append(message, rejected.rows);
+        }
+        let place = place();
+        for bad in &rejected.bad {
+            self.reject(bad.part().unwrap_or(payload), bad, &place)?;
+        }
+        Ok(())
+    }
+
     fn reject(
         &mut self,
         payload: &[u8],
         bad: &BadPayload,
-        place: impl FnOnce() -> Place,
+        place: &Place,
     ) -> Result<(), OperatorError> {
         match self.bad_data {
             BadData::Fail => Err(OperatorError::BadData(format!(
                 "{}: {bad}; with bad_data = 'drop' such messages are counted and left out, \
                  with 'dead_letter' they are kept elsewhere",
-                place().description
+                place.description
             ))),
             BadData::Drop => {
                 let reason = || format!("{}: {bad}", place().description);
@@ -151,7 +169,6 @@ impl<M: MetadataColumns> RowDecoder<M> {
                 Ok(())
             }
             BadData::DeadLetter => {
-                let place = place();
                 self.rejected.push(&Rejection {
                     payload,
                     topic: place.topic.as_deref(),

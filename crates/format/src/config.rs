@@ -3,20 +3,49 @@
 //! The types are written by hand, because typify 0.8 makes an `Option` of every optional object, and everyone who reads
 //! `json.…` would have to spell out the defaults again. The tests below keep both sides the same, to the last value.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// How payloads become rows and rows become payloads: the options that every connector with payloads shares.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+///
+/// Options with a dot in their name stand beside the option before the dot, which SQL gives a value of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FormatConfig {
     /// How the bytes of one message are read or written.
     pub format: Option<Format>,
+    /// How one payload is cut into several messages.
+    pub framing: Option<Framing>,
+    /// The longest frame of `framing = 'newline'`, in bytes.
+    #[serde(rename = "framing.newline.max_length")]
+    pub framing_max_length: Option<usize>,
+    /// How payloads are compressed.
+    pub compression: Option<Compression>,
+    /// The most that a payload may hold when it is decompressed, in bytes.
+    #[serde(rename = "compression.max_size")]
+    pub compression_max_size: usize,
     /// What happens to a message or row that does not fit.
     pub bad_data: BadData,
     /// Where bad data goes with `bad_data = 'dead_letter'`.
     pub dead_letter: DeadLetterOptions,
     /// Options of the format `json`.
     pub json: JsonOptions,
+}
+
+impl Default for FormatConfig {
+    fn default() -> Self {
+        Self {
+            format: None,
+            framing: None,
+            framing_max_length: None,
+            compression: None,
+            compression_max_size: 64 << 20,
+            bad_data: BadData::default(),
+            dead_letter: DeadLetterOptions::default(),
+            json: JsonOptions::default(),
+        }
+    }
 }
 
 /// A payload format.
@@ -29,6 +58,52 @@ pub enum Format {
     RawString,
     /// Bytes as they are.
     RawBytes,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Json, Self::RawString, Self::RawBytes];
+
+    /// Its name in SQL.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::RawString => "raw_string",
+            Self::RawBytes => "raw_bytes",
+        }
+    }
+
+    /// Whether its messages may be the lines of a payload.
+    pub(crate) fn is_text(self) -> bool {
+        match self {
+            Self::Json | Self::RawString | Self::RawBytes => true,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How one payload is cut into several messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// Every line is a message.
+    Newline,
+}
+
+/// How payloads are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
 }
 
 /// What happens to a message or row that does not fit.
@@ -148,10 +223,12 @@ mod tests {
         check_defaults(&schema, &FormatConfig::default());
         check_defaults(&top["dead_letter"], &DeadLetterOptions::default());
         check_defaults(&top["json"], &JsonOptions::default());
-        check_enum(
-            &top["format"],
-            &[Format::Json, Format::RawString, Format::RawBytes],
-        );
+        check_enum(&top["format"], Format::ALL);
+        for format in Format::ALL {
+            assert_eq!(serde_json::to_value(format).unwrap(), format.name());
+        }
+        check_enum(&top["framing"], &[Framing::Newline]);
+        check_enum(&top["compression"], &[Compression::Gzip, Compression::Zstd]);
         check_enum(
             &top["bad_data"],
             &[BadData::Fail, BadData::Drop, BadData::DeadLetter],

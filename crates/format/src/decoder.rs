@@ -3,8 +3,10 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 
+use crate::compression::Decompressor;
 use crate::config::{Format, FormatConfig};
-use crate::error::{BadPayload, FormatError};
+use crate::error::{BadPayload, FormatError, Rejected};
+use crate::framing::Framer;
 use crate::json::decode::JsonDecoder;
 use crate::raw::{Content, RawDecoder};
 
@@ -15,7 +17,18 @@ use crate::raw::{Content, RawDecoder};
 #[derive(Debug)]
 pub struct Decoder {
     inner: Inner,
+    /// What lies around the format, if there is anything.
+    layers: Option<Box<Layers>>,
     bytes: usize,
+}
+
+/// ```text
+/// payload ── Decompressor ──► plain bytes ── Framer ──► frames ──► format
+/// ```
+#[derive(Debug)]
+struct Layers {
+    decompressor: Option<Decompressor>,
+    framer: Option<Framer>,
 }
 
 #[derive(Debug)]
@@ -37,21 +50,34 @@ impl Decoder {
                 Inner::Json(JsonDecoder::new(&config.json, &schema)?)
             }
         };
-        Ok(Self { inner, bytes: 0 })
+        Ok(Self {
+            inner,
+            layers: Layers::new(config, format)?.map(Box::new),
+            bytes: 0,
+        })
     }
 
-    /// Appends what one payload holds; answers the number of rows, which is 1 with today's formats.
+    /// Appends what one payload holds; answers the number of rows: 1, unless `framing` or the format makes several
+    /// of one payload.
     ///
     /// # Errors
-    /// A payload that does not fit. Nothing was appended then.
+    /// A payload that does not fit, of which nothing was appended; with `framing`, the frames that do not fit.
     #[inline]
-    pub fn push(&mut self, payload: &[u8]) -> Result<usize, BadPayload> {
-        let rows = match &mut self.inner {
-            Inner::Json(decoder) => decoder.push(payload)?,
-            Inner::Raw(decoder) => decoder.push(payload)?,
-        };
-        self.bytes += payload.len();
-        Ok(rows)
+    pub fn push(&mut self, payload: &[u8]) -> Result<usize, Rejected> {
+        match &mut self.layers {
+            None => {
+                let rows = self.inner.push(payload)?;
+                self.bytes += payload.len();
+                Ok(rows)
+            }
+            Some(layers) => {
+                let pushed = layers.push(payload, &mut self.inner);
+                if !matches!(&pushed, Err(rejected) if rejected.rows == 0) {
+                    self.bytes += layers.bytes(payload);
+                }
+                pushed
+            }
+        }
     }
 
     /// The number of rows since the last [`Decoder::finish`].
@@ -63,7 +89,7 @@ impl Decoder {
         }
     }
 
-    /// The bytes of the payloads that those rows came from. A column of one batch holds at most 2 GiB of text; finish
+    /// The bytes of the payloads that those rows came from, decompressed. A column of one batch holds at most 2 GiB of text; finish
     /// long before that, or the payloads that no longer fit are refused.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -81,5 +107,43 @@ impl Decoder {
             Inner::Json(decoder) => decoder.finish()?,
             Inner::Raw(decoder) => decoder.finish()?,
         })
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn push(&mut self, message: &[u8]) -> Result<usize, BadPayload> {
+        match self {
+            Self::Json(decoder) => decoder.push(message),
+            Self::Raw(decoder) => decoder.push(message),
+        }
+    }
+}
+
+impl Layers {
+    fn new(config: &FormatConfig, format: Format) -> Result<Option<Self>, FormatError> {
+        let layers = Self {
+            decompressor: Decompressor::new(config)?,
+            framer: Framer::new(config, format)?,
+        };
+        let any = layers.decompressor.is_some() || layers.framer.is_some();
+        Ok(any.then_some(layers))
+    }
+
+    fn push(&mut self, payload: &[u8], inner: &mut Inner) -> Result<usize, Rejected> {
+        let plain = match &mut self.decompressor {
+            Some(decompressor) => decompressor.decompress(payload)?,
+            None => payload,
+        };
+        match &self.framer {
+            Some(framer) => framer.each(plain, |frame| inner.push(frame)),
+            None => Ok(inner.push(plain)?),
+        }
+    }
+
+    /// How many plain bytes the payload that was pushed last has.
+    fn bytes(&self, payload: &[u8]) -> usize {
+        let plain = self.decompressor.as_ref().map(Decompressor::plain_bytes);
+        plain.unwrap_or(payload.len())
     }
 }

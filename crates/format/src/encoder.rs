@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
+use crate::compression::Compressor;
 use crate::config::{Format, FormatConfig};
 use crate::error::FormatError;
 use crate::json::encode::JsonEncoder;
@@ -14,12 +15,22 @@ use crate::raw::{Content, RawEncoder};
 pub struct Encoder {
     schema: SchemaRef,
     inner: Inner,
+    compressor: Option<Compressor>,
 }
 
 #[derive(Debug)]
 enum Inner {
     Json(JsonEncoder),
     Raw(RawEncoder),
+}
+
+impl Inner {
+    fn encode(&self, batch: &RecordBatch, out: &mut Payloads) {
+        match self {
+            Self::Json(encoder) => encoder.encode(batch, out),
+            Self::Raw(encoder) => encoder.encode(batch.column(0), out),
+        }
+    }
 }
 
 impl Encoder {
@@ -29,13 +40,23 @@ impl Encoder {
     /// No format, a column type that the format cannot write, or not the one column that an unstructured format needs.
     pub fn new(config: &FormatConfig, schema: SchemaRef) -> Result<Self, FormatError> {
         let format = config.format.ok_or(FormatError::MissingFormat)?;
+        if config.framing.is_some() {
+            return Err(FormatError::Option(
+                "option 'framing' is for sources: a sink writes one message a row; leave it out"
+                    .to_owned(),
+            ));
+        }
         let inner = match (Content::of(format, config), format) {
             (Some(content), _) => Inner::Raw(RawEncoder::new(content, &schema)?),
             (None, Format::Json | Format::RawString | Format::RawBytes) => {
                 Inner::Json(JsonEncoder::new(&config.json, &schema)?)
             }
         };
-        Ok(Self { schema, inner })
+        Ok(Self {
+            schema,
+            inner,
+            compressor: Compressor::new(config)?,
+        })
     }
 
     /// Appends one payload for each row, in their order.
@@ -44,9 +65,12 @@ impl Encoder {
     /// A batch with columns of other types than those of the encoder's schema. Nothing was appended then.
     pub fn encode(&mut self, batch: &RecordBatch, out: &mut Payloads) -> Result<(), FormatError> {
         self.check(batch)?;
-        match &self.inner {
-            Inner::Json(encoder) => encoder.encode(batch, out),
-            Inner::Raw(encoder) => encoder.encode(batch.column(0), out),
+        match &mut self.compressor {
+            None => self.inner.encode(batch, out),
+            Some(compressor) => {
+                self.inner.encode(batch, &mut compressor.plain);
+                compressor.compress(out)?;
+            }
         }
         Ok(())
     }

@@ -4,11 +4,13 @@ use std::fmt;
 
 use arrow::error::ArrowError;
 
+use crate::config::Format;
+
 /// A format that cannot be used as declared, or a batch that cannot be built or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// The table has no `format`.
-    #[error("missing option 'format'; one of 'json', 'raw_string', 'raw_bytes'")]
+    #[error("missing option 'format'; one of {}", format_names())]
     MissingFormat,
     /// A column has a type that the format has no notation for.
     #[error(
@@ -44,9 +46,27 @@ pub enum FormatError {
         /// The batch's.
         found: String,
     },
+    /// Options that do not go together, or a value that cannot be used; says which, and what to do.
+    #[error("{0}")]
+    Option(String),
+    /// The zstd library refused.
+    #[error("cannot compress with zstd")]
+    Zstd(#[source] std::io::Error),
+    /// The deflate library refused.
+    #[error("cannot compress with gzip")]
+    Deflate(#[source] flate2::CompressError),
     /// Arrow refused the columns.
     #[error("cannot build the columns of a batch")]
     Arrow(#[from] ArrowError),
+}
+
+/// All formats, quoted.
+fn format_names() -> String {
+    let names: Vec<_> = Format::ALL
+        .iter()
+        .map(|format| format!("'{format}'"))
+        .collect();
+    names.join(", ")
 }
 
 /// How much of a payload an error quotes, in bytes.
@@ -60,6 +80,7 @@ const EXCERPT_BYTES: usize = 120;
 pub struct BadPayload {
     reason: String,
     excerpt: String,
+    part: Option<Box<[u8]>>,
 }
 
 impl BadPayload {
@@ -67,7 +88,23 @@ impl BadPayload {
         Self {
             reason: reason.into(),
             excerpt: Excerpt(payload, EXCERPT_BYTES).to_string(),
+            part: None,
         }
+    }
+
+    /// The same, of one line of a payload; lines are counted from 1.
+    pub(crate) fn in_line(self, line: usize, part: &[u8]) -> Self {
+        Self {
+            reason: format!("line {line}: {}", self.reason),
+            excerpt: self.excerpt,
+            part: Some(part.into()),
+        }
+    }
+
+    /// The bytes that do not fit, if they are not the whole payload: with `framing`, one line of it.
+    #[must_use]
+    pub fn part(&self) -> Option<&[u8]> {
+        self.part.as_deref()
     }
 
     /// What is wrong, at which field and byte, without the excerpt.
@@ -82,6 +119,37 @@ impl BadPayload {
         &self.excerpt
     }
 }
+
+/// What of one payload does not fit. Without `framing` that is the payload, and there are no rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// How many rows the rest of the payload has brought, which stay.
+    pub rows: usize,
+    /// What does not fit, in the order of the payload: at least one.
+    pub bad: Vec<BadPayload>,
+}
+
+impl From<BadPayload> for Rejected {
+    #[cold]
+    fn from(bad: BadPayload) -> Self {
+        Self {
+            rows: 0,
+            bad: vec![bad],
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, bad) in self.bad.iter().enumerate() {
+            f.write_str(if index > 0 { "; " } else { "" })?;
+            bad.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Rejected {}
 
 /// Displays at most so many bytes of something, without invisible characters.
 pub(crate) struct Excerpt<'a>(pub(crate) &'a [u8], pub(crate) usize);

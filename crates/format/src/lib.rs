@@ -21,10 +21,12 @@
 //! **Cost.** Decoding is the largest part of a pipeline's CPU time, so JSON goes straight from bytes into the vectors
 //! that become Arrow buffers: no tree, no tape, no allocation per message. `benches/` measures it beside others.
 
+mod compression;
 pub mod config;
 mod decoder;
 mod encoder;
 mod error;
+mod framing;
 mod json;
 mod payloads;
 mod raw;
@@ -32,9 +34,10 @@ mod strings;
 mod varlen;
 
 pub use config::{
-    BadData, DeadLetterOptions, DecimalEncoding, Format, FormatConfig, JsonOptions, TimestampFormat,
+    BadData, Compression, DeadLetterOptions, DecimalEncoding, Format, FormatConfig, Framing,
+    JsonOptions, TimestampFormat,
 };
 pub use decoder::Decoder;
 pub use encoder::Encoder;
-pub use error::{BadPayload, FormatError};
+pub use error::{BadPayload, FormatError, Rejected};
 pub use payloads::Payloads;

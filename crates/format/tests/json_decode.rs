@@ -59,7 +59,7 @@ fn read(config: &FormatConfig, schema: &SchemaRef, payload: &[u8]) -> String {
         }
         Err(bad) => {
             assert_eq!(batch.num_rows(), 0);
-            format!("! {}", bad.reason())
+            format!("! {}", bad.bad[0].reason())
         }
     }
 }
