@@ -9,6 +9,7 @@
 //! names the message, with `'drop'` it is counted and left out, with `'dead_letter'` it is counted and leaves beside the
 //! rows.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatchOptions};
@@ -144,7 +145,8 @@ impl<M: MetadataColumns> RowDecoder<M> {
         if self.has_metadata {
             self.metadata.append(message, rejected.rows);
         }
-        let place = place();
+        // Nobody asks for it when rows are dropped, unless the drop is told.
+        let place = LazyCell::new(place);
         for bad in &rejected.bad {
             self.reject(bad.part().unwrap_or(payload), bad, &place)?;
         }
@@ -155,7 +157,7 @@ impl<M: MetadataColumns> RowDecoder<M> {
         &mut self,
         payload: &[u8],
         bad: &BadPayload,
-        place: &Place,
+        place: &LazyCell<Place, impl FnOnce() -> Place>,
     ) -> Result<(), OperatorError> {
         match self.bad_data {
             BadData::Fail => Err(OperatorError::BadData(format!(
@@ -164,7 +166,7 @@ impl<M: MetadataColumns> RowDecoder<M> {
                 place.description
             ))),
             BadData::Drop => {
-                let reason = || format!("{}: {bad}", place().description);
+                let reason = || format!("{}: {bad}", place.description);
                 self.metrics.drop_bad_data(1, reason);
                 Ok(())
             }
