@@ -25,6 +25,7 @@ pub use connector::{
 };
 pub use dead_letter::{Rejection, Rejects};
 pub use decode::{MetadataColumns, NoMetadata, Place, RowDecoder};
+pub use headwater_format::BadData;
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use operator::{
     Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,

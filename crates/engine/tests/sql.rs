@@ -162,7 +162,11 @@ impl Sut for EngineUnderTest {
         } else {
             &self.jobs
         };
-        let ids = [format!("source_{table}"), format!("sink_{table}")];
+        let ids = [
+            format!("source_{table}"),
+            format!("sink_{table}"),
+            table.to_owned(),
+        ];
         let mut operators = jobs.iter().flat_map(|job| job.operators());
         let counters = operators
             .find(|operator| ids.contains(&operator.id))?

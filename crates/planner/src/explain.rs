@@ -30,6 +30,7 @@ impl Plan {
             PlanOperator::Chain(_) => {}
             PlanOperator::Union => write!(f, ": union")?,
             PlanOperator::Sink(connection) => write!(f, ": write {}", Place(connection))?,
+            PlanOperator::DeadLetters { .. } => write!(f, ": bad data")?,
             PlanOperator::Preview => write!(f, ": show")?,
         }
         for (index, input) in node.inputs.iter().enumerate() {

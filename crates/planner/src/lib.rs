@@ -10,7 +10,7 @@
 //! are declared (`ddl`), made by their connectors, and kept with the views by name (`catalog`). A query is refused as
 //! soon as it asks for what cannot be run (`unsupported`), bound and compiled by DataFusion (`session`, `source`,
 //! `types`, `functions`), brought into the form of the sink's columns (`query`) and translated operator by operator
-//! into [`plan`] (`translate`), which can be read as text (`explain`). Whatever goes wrong becomes a [`PlanError`]
+//! into [`plan`] (`translate`), with a way for bad data (`dead_letter`), which can be read as text (`explain`). Whatever goes wrong becomes a [`PlanError`]
 //! with a place and a hint (`error`, `bind_error`).
 //!
 //! **Invariants.** No connector is known by name. Nothing is opened, read or run. Nothing that changes with time is
@@ -32,6 +32,7 @@ mod session;
 mod query;
 mod unsupported;
 
+mod dead_letter;
 pub mod plan;
 mod translate;
 

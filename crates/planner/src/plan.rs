@@ -27,7 +27,8 @@ pub struct Node {
     pub id: String,
     /// What it does.
     pub operator: PlanOperator,
-    /// Where its rows come from: none for a source, one or more for a union, else one.
+    /// Where its rows come from: none for a source, one or more for a union, else one. Where its bad data comes from,
+    /// for [`PlanOperator::DeadLetters`].
     pub inputs: Vec<NodeId>,
     /// The rows it puts out (for a sink: the rows it takes).
     pub schema: SchemaRef,
@@ -44,6 +45,12 @@ pub enum PlanOperator {
     Union,
     /// Writes a table.
     Sink(Arc<Connection>),
+    /// The bad data of a source, a chain or a sink, which has `bad_data = 'dead_letter'`, as rows of the sink that
+    /// takes it.
+    DeadLetters {
+        /// The name of the table at which it was met: what `source` says in those rows.
+        table: String,
+    },
     /// Shows the rows of a bare `SELECT` to whoever started the job.
     Preview,
 }

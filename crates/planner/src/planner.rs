@@ -8,7 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{CreateView, DescribeAlias, Query, Statement, Visit};
 use futures::executor::block_on;
-use headwater_connector::{Connection, ConnectionProfile, Registry};
+use headwater_connector::{Connection, ConnectionProfile, Location, Registry};
 
 use crate::bind_error::plan_error;
 use crate::catalog::{Catalog, Relation};
@@ -21,6 +21,7 @@ use crate::session::Session;
 use crate::translate::Dataflow;
 use crate::unsupported;
 
+mod dead_letter;
 mod insert;
 mod tables;
 
@@ -55,7 +56,8 @@ pub struct Planner {
 struct Draft {
     dataflow: Dataflow,
     explains: Vec<String>,
-    tables: Vec<String>,
+    /// The tables, each with the place of the option for its dead letters.
+    tables: Vec<(String, Option<Location>)>,
 }
 
 impl Planner {
@@ -100,10 +102,14 @@ impl Planner {
         for parsed in parse(sql)? {
             self.statement(&parsed, &mut draft).await?;
         }
-        let tables = draft.tables.iter().map(|name| self.connection(name));
+        self.check_dead_letters(&draft)?;
+        let plan = draft
+            .dataflow
+            .finish(&self.registry.clone(), |table| self.dead_letters(table))?;
+        let tables = draft.tables.iter().map(|(name, _)| self.connection(name));
         Ok(Script {
             tables: tables.collect::<Result<_, _>>()?,
-            plan: draft.dataflow.finish(),
+            plan,
             explains: draft.explains,
         })
     }
@@ -124,8 +130,9 @@ impl Planner {
             } => {
                 let mut dataflow = Dataflow::default();
                 self.flow(statement, parsed, &mut dataflow).await?;
-                let plan = dataflow.finish().unwrap_or_default();
-                draft.explains.push(plan.to_string());
+                let plan =
+                    dataflow.finish(&self.registry.clone(), |table| self.dead_letters(table))?;
+                draft.explains.push(plan.unwrap_or_default().to_string());
                 Ok(())
             }
             Statement::Explain { .. } => Err(PlanError::new(

@@ -21,6 +21,7 @@ use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::unnest::UnnestExec;
 use headwater_connector::{Connection, Registry};
 
+use crate::dead_letter::{Letters, Route};
 use crate::error::PlanError;
 use crate::plan::{Node, NodeId, Plan, PlanOperator, Step};
 use crate::source::SourceExec;
@@ -37,9 +38,26 @@ pub(crate) struct Dataflow {
     named: HashMap<String, usize>,
 }
 
-/// All that is written to one table.
+/// A table that is written, or what stands for one, and the id of its node.
+#[derive(Debug, Clone)]
+pub(crate) struct Sink {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) id: String,
+}
+
+impl Sink {
+    /// The sink that is a table of the catalog.
+    pub(crate) fn of(connection: &Arc<Connection>) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            id: format!("sink_{}", connection.name),
+        }
+    }
+}
+
+/// All that is written to one sink.
 struct Writes {
-    connection: Arc<Connection>,
+    sink: Sink,
     inputs: Vec<NodeId>,
 }
 
@@ -64,15 +82,22 @@ impl Dataflow {
         let wanted = connection.config.schema.arrow_schema();
         let rows = renamed_to(rows, &wanted)?;
         let input = self.node(rows, &connection.name);
-        let same = |writes: &&mut Writes| writes.connection.name == connection.name;
-        match self.sinks.iter_mut().find(same) {
+        self.add_write(Sink::of(connection), input);
+        Ok(())
+    }
+
+    fn add_write(&mut self, sink: Sink, input: NodeId) {
+        match self
+            .sinks
+            .iter_mut()
+            .find(|writes| writes.sink.id == sink.id)
+        {
             Some(writes) => writes.inputs.push(input),
             None => self.sinks.push(Writes {
-                connection: Arc::clone(connection),
+                sink,
                 inputs: vec![input],
             }),
         }
-        Ok(())
     }
 
     /// Adds a query whose rows are shown.
@@ -102,7 +127,12 @@ impl Dataflow {
                 PlanOperator::Source(table) => Some(table),
                 _ => None,
             });
-        let sinks = self.sinks.iter().map(|writes| &writes.connection);
+        let nodes = self.plan.nodes.iter();
+        let sinks = nodes.filter_map(|node| match &node.operator {
+            PlanOperator::Sink(table) => Some(table),
+            _ => None,
+        });
+        let sinks = sinks.chain(self.sinks.iter().map(|writes| &writes.sink.connection));
         let mut taken: HashMap<(&str, String), (&Connection, &str)> = HashMap::new();
         for (table, verb) in sources
             .map(|t| (t, "read"))
@@ -128,19 +158,54 @@ impl Dataflow {
         Ok(())
     }
 
-    /// The whole dataflow, unless it is empty.
-    pub(crate) fn finish(mut self) -> Option<Plan> {
-        for writes in std::mem::take(&mut self.sinks) {
-            let name = writes.connection.name.clone();
-            let schema = self.schema_of(&writes.inputs);
-            let input = match writes.inputs.as_slice() {
-                [only] => *only,
-                _ => self.union(writes.inputs, &name, Arc::clone(&schema)),
-            };
-            let sink = PlanOperator::Sink(writes.connection);
-            self.push(format!("sink_{name}"), sink, vec![input], schema);
+    /// The whole dataflow, unless it is empty. `dead_letters` tells the sink for the dead letters of a table.
+    ///
+    /// # Errors
+    /// Those of `dead_letters`, and a sink of dead letters that would destroy what another table reads or writes.
+    pub(crate) fn finish(
+        mut self,
+        registry: &Registry,
+        dead_letters: impl FnMut(&Connection) -> Result<Sink, PlanError>,
+    ) -> Result<Option<Plan>, PlanError> {
+        let mut route = Route::new(dead_letters);
+        for id in 0..self.plan.nodes.len() {
+            route.node(&self.plan, NodeId(id))?;
         }
-        (!self.plan.nodes.is_empty()).then_some(self.plan)
+        for writes in &self.sinks {
+            route.table(&writes.sink.connection)?;
+        }
+        // a sink of dead letters comes after all that may have some
+        let takes = |writes: &Writes| route.takes(&writes.sink);
+        let (last, first): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.sinks).into_iter().partition(takes);
+        for writes in first {
+            let id = self.push_sink(writes);
+            route.node(&self.plan, id)?;
+        }
+        self.sinks = last;
+        for Letters { node, table, sink } in route.letters {
+            let id = format!("bad_data_{}", self.plan.nodes[node.0].id);
+            let schema = sink.connection.config.schema.arrow_schema();
+            let letters = PlanOperator::DeadLetters { table };
+            let letters = self.push(id, letters, vec![node], schema);
+            self.add_write(sink, letters);
+        }
+        self.check_exclusive(registry)?;
+        for writes in std::mem::take(&mut self.sinks) {
+            self.push_sink(writes);
+        }
+        Ok((!self.plan.nodes.is_empty()).then_some(self.plan))
+    }
+
+    fn push_sink(&mut self, writes: Writes) -> NodeId {
+        let Writes { sink, inputs } = writes;
+        let schema = self.schema_of(&inputs);
+        let input = match inputs.as_slice() {
+            [only] => *only,
+            _ => self.union(inputs, &sink.connection.name, Arc::clone(&schema)),
+        };
+        let operator = PlanOperator::Sink(sink.connection);
+        self.push(sink.id, operator, vec![input], schema)
     }
 
     /// Walks a compiled query; `target` names the nodes that come of it.

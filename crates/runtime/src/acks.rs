@@ -97,8 +97,11 @@ impl Acks {
 
     /// Notes a batch that enters the dataflow in an epoch, never earlier than that of the batch before.
     pub(crate) fn push(&mut self, epoch: u64, batch: &SourceBatch) {
-        let rows = batch.rows.num_rows() as u64;
-        let bytes = batch.rows.get_array_memory_size() as u64;
+        let batches = || std::iter::once(&batch.rows).chain(&batch.rejected);
+        let rows = batches().map(|batch| batch.num_rows() as u64).sum();
+        let bytes = batches()
+            .map(|batch| batch.get_array_memory_size() as u64)
+            .sum();
         let since = Instant::now();
         self.rows += rows;
         self.bytes += bytes;

@@ -5,16 +5,17 @@
 //!  SourceEnd  ── batches, at most 4 waiting ────► SourceInlet    (wakes the operator)
 //!             ◄── the durable position, latest ──                (wakes the task)
 //!  SinkEnd    ◄── batches, bounded by credit ──── SinkOutlet     (wakes the task)
-//!             ── epochs accepted ───────────────►                (wakes the operator)
+//!             ── epochs accepted, dead letters ─►                (wakes the operator)
 //! ```
 //!
 //! A tokio task wakes an operator by its [`Waker`]; the operator wakes a task by sending. Neither ever blocks on the
 //! other. When a worker goes away its ends are dropped, and the task sees its channel closed.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, mpsc as sync_mpsc};
 
 use arrow::record_batch::RecordBatch;
-use headwater_connector::{Position, SourceBatch};
+use headwater_connector::{OperatorError, Position, Rejects, SourceBatch};
 use timely::scheduling::SyncActivator;
 use tokio::sync::{mpsc, watch};
 
@@ -75,24 +76,68 @@ pub(crate) struct SinkBatch {
     pub(crate) rows: RecordBatch,
 }
 
+/// What a sink's task tells an operator.
+pub(crate) enum Answer {
+    /// One of its batches of this epoch has been accepted.
+    Accepted(u64),
+    /// Dead letters, for an epoch that is still open.
+    Rejected(u64, RecordBatch),
+}
+
 /// The task's end of a sink, joined to one operator on every worker.
 pub(crate) struct SinkEnd {
     pub(crate) batches: mpsc::UnboundedReceiver<SinkBatch>,
-    workers: Vec<(sync_mpsc::Sender<u64>, Waker)>,
+    workers: Vec<(sync_mpsc::Sender<Answer>, Waker)>,
+    rejects: Rejects,
+    /// Batches that were taken and not accepted, by epoch and worker; counted only if there may be dead letters.
+    unaccepted: BTreeMap<(u64, usize), usize>,
 }
 
 impl SinkEnd {
-    /// Tells a worker that one of its batches of this epoch has been accepted.
-    pub(crate) fn accept(&self, worker: usize, epoch: u64) {
-        // a worker that has ended no longer waits
-        self.workers[worker].0.send(epoch).ok();
+    /// Notes that a batch is given to the sink.
+    pub(crate) fn take(&mut self, worker: usize, epoch: u64) {
+        if self.rejects.collects() {
+            *self.unaccepted.entry((epoch, worker)).or_default() += 1;
+        }
     }
 
-    /// Wakes the workers to what they were told.
-    pub(crate) fn wake(&self) {
+    /// Tells the workers that batches of these epochs have been accepted, and before that what was rejected of them.
+    pub(crate) fn accept(&mut self, batches: Vec<(usize, u64)>) -> Result<(), OperatorError> {
+        if self.rejects.collects() {
+            self.reject()?;
+        }
+        for (worker, epoch) in batches {
+            if let Some(count) = self.unaccepted.get_mut(&(epoch, worker)) {
+                *count -= 1;
+                if *count == 0 {
+                    self.unaccepted.remove(&(epoch, worker));
+                }
+            }
+            self.tell(worker, Answer::Accepted(epoch));
+        }
         for (_, waker) in &self.workers {
             waker.wake();
         }
+        Ok(())
+    }
+
+    /// Sends dead letters back in the earliest epoch of all that was not accepted. Which of the batches a letter is of
+    /// is not known, but it is one of these; and what is in an earlier epoch holds back the later ones, too.
+    fn reject(&self) -> Result<(), OperatorError> {
+        for letters in self.rejects.take()? {
+            let Some((epoch, worker)) = self.unaccepted.keys().next() else {
+                return Err(OperatorError::fatal(
+                    "the sink rejected a row after its flush; this is a bug of the connector",
+                ));
+            };
+            self.tell(*worker, Answer::Rejected(*epoch, letters));
+        }
+        Ok(())
+    }
+
+    fn tell(&self, worker: usize, answer: Answer) {
+        // a worker that has ended no longer waits
+        self.workers[worker].0.send(answer).ok();
     }
 }
 
@@ -101,23 +146,23 @@ impl SinkEnd {
 pub(crate) struct SinkOutlet {
     pub(crate) worker: usize,
     pub(crate) batches: mpsc::UnboundedSender<SinkBatch>,
-    pub(crate) accepted: sync_mpsc::Receiver<u64>,
+    pub(crate) answers: sync_mpsc::Receiver<Answer>,
     pub(crate) waker: Waker,
 }
 
-/// Joins a sink's task to its operators on `workers` workers.
-pub(crate) fn sink(workers: usize) -> (SinkEnd, Vec<SinkOutlet>) {
+/// Joins a sink's task to its operators on `workers` workers. `rejects` is what the sink's operator was given.
+pub(crate) fn sink(workers: usize, rejects: Rejects) -> (SinkEnd, Vec<SinkOutlet>) {
     let (sender, batches) = mpsc::unbounded_channel();
     let mut ends = Vec::with_capacity(workers);
     let mut outlets = Vec::with_capacity(workers);
     for worker in 0..workers {
-        let (accept, accepted) = sync_mpsc::channel();
+        let (answer, answers) = sync_mpsc::channel();
         let waker = Waker::default();
-        ends.push((accept, waker.clone()));
+        ends.push((answer, waker.clone()));
         outlets.push(SinkOutlet {
             worker,
             batches: sender.clone(),
-            accepted,
+            answers,
             waker,
         });
     }
@@ -125,6 +170,8 @@ pub(crate) fn sink(workers: usize) -> (SinkEnd, Vec<SinkOutlet>) {
         SinkEnd {
             batches,
             workers: ends,
+            rejects,
+            unaccepted: BTreeMap::new(),
         },
         outlets,
     )

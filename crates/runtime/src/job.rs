@@ -15,7 +15,7 @@ use headwater_connector::{
     Connection, Metrics, Operator, OperatorError, Registry, Rejects, SinkOperator, TaskContext,
 };
 use headwater_format::BadData;
-use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator};
+use headwater_planner::plan::{NodeId, Plan, PlanOperator};
 use timely::worker::Worker;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
@@ -77,7 +77,7 @@ impl Job {
         let workers = options.parallelism.max(1);
         let mut assembly = Assembly::new(workers, options);
         for (index, node) in plan.nodes.iter().enumerate() {
-            check_dead_letters(node)?;
+            check_dead_letters(&plan, NodeId(index))?;
             match &node.operator {
                 PlanOperator::Source(table) => {
                     assembly.source(NodeId(index), &node.id, table, registry)?;
@@ -88,7 +88,8 @@ impl Job {
                 PlanOperator::Preview => {
                     assembly.preview(NodeId(index), &node.id, Arc::clone(&node.schema))?;
                 }
-                PlanOperator::Chain(_) | PlanOperator::Union => {}
+                PlanOperator::Chain(_) | PlanOperator::Union | PlanOperator::DeadLetters { .. } => {
+                }
             }
         }
         Ok(assembly.start(plan))
@@ -203,7 +204,7 @@ impl Assembly {
         metrics: &Arc<Metrics>,
     ) -> TaskContext {
         TaskContext {
-            rejects: Rejects::default(),
+            rejects: Rejects::new(BadData::Fail, Arc::clone(metrics)),
             job_id: self.options.job_id.clone(),
             operator_id: name.to_owned(),
             subtask,
@@ -269,22 +270,25 @@ impl Assembly {
         registry: &Registry,
     ) -> Result<(), JobError> {
         let metrics = Arc::new(Metrics::of(&table.name));
-        let context = self.context(name, 0, 1, &metrics);
+        let mut context = self.context(name, 0, 1, &metrics);
+        let rejects = Rejects::new(table.config.format.bad_data, Arc::clone(&metrics));
+        context.rejects = rejects.clone();
         let Operator::Sink(sink) = self.make(name, table, registry, context)? else {
             return Err(wrong_kind(name, "a sink"));
         };
-        self.add_sink(id, name, sink, metrics);
+        self.add_sink(id, name, sink, metrics, rejects);
         Ok(())
     }
 
     fn preview(&mut self, id: NodeId, name: &str, schema: SchemaRef) -> Result<(), JobError> {
         let metrics = Arc::<Metrics>::default();
         let context = self.context(name, 0, 1, &metrics);
+        let rejects = context.rejects.clone();
         let sink = (self.options.preview)(schema, context).map_err(|source| JobError::Start {
             operator: name.to_owned(),
             source,
         })?;
-        self.add_sink(id, name, sink, metrics);
+        self.add_sink(id, name, sink, metrics, rejects);
         Ok(())
     }
 
@@ -295,8 +299,9 @@ impl Assembly {
         name: &str,
         sink: Box<dyn SinkOperator>,
         metrics: Arc<Metrics>,
+        rejects: Rejects,
     ) {
-        let (end, outlets) = bridge::sink(self.workers);
+        let (end, outlets) = bridge::sink(self.workers, rejects);
         for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
             ends.sinks.insert(id, outlet);
         }
@@ -351,19 +356,22 @@ impl Assembly {
     }
 }
 
-/// Dead letters must have somewhere to go.
-fn check_dead_letters(node: &Node) -> Result<(), JobError> {
-    match &node.operator {
-        PlanOperator::Source(table) | PlanOperator::Sink(table)
-            if table.config.format.bad_data == BadData::DeadLetter =>
-        {
-            Err(JobError::Start {
-                operator: node.id.clone(),
-                source: anyhow::anyhow!("the plan has no place for its dead letters"),
-            })
+/// Dead letters must have somewhere to go: nothing else would notice that they are lost.
+fn check_dead_letters(plan: &Plan, id: NodeId) -> Result<(), JobError> {
+    let node = &plan.nodes[id.0];
+    let has_letters = match &node.operator {
+        PlanOperator::Source(table) | PlanOperator::Sink(table) => {
+            table.config.format.bad_data == BadData::DeadLetter
         }
-        _ => Ok(()),
+        _ => false,
+    };
+    if !has_letters || worker::has_dead_letters(plan, id) {
+        return Ok(());
     }
+    Err(JobError::Start {
+        operator: node.id.clone(),
+        source: anyhow::anyhow!("the plan has no place for its dead letters; this is a bug"),
+    })
 }
 
 fn wrong_kind(name: &str, expected: &str) -> JobError {

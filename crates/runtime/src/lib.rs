@@ -17,6 +17,7 @@
 
 mod acks;
 mod bridge;
+mod documents;
 mod epoch;
 mod error;
 pub mod job;

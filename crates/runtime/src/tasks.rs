@@ -152,26 +152,26 @@ pub(crate) async fn run_sink(
     }
     opened();
     if !waiting.is_empty() {
-        let flush = write(sink.as_mut(), &mut waiting, &mut flushes, &end).await?;
+        let flush = write(sink.as_mut(), &mut waiting, &mut flushes, &mut end).await?;
         flushes.push_back(flush);
     }
     loop {
         tokio::select! {
             biased;
-            Some(flushed) = flushes.next() => accept(&end, flushed?),
+            Some(flushed) = flushes.next() => end.accept(flushed?)?,
             count = end.batches.recv_many(&mut waiting, BATCHES_PER_FLUSH),
                 if flushes.len() < FLUSHES_IN_FLIGHT =>
             {
                 if count == 0 {
                     break;
                 }
-                let flush = write(sink.as_mut(), &mut waiting, &mut flushes, &end).await?;
+                let flush = write(sink.as_mut(), &mut waiting, &mut flushes, &mut end).await?;
                 flushes.push_back(flush);
             }
         }
     }
     while let Some(flushed) = flushes.next().await {
-        accept(&end, flushed?);
+        end.accept(flushed?)?;
     }
     sink.close().await
 }
@@ -199,7 +199,7 @@ async fn write(
     sink: &mut dyn SinkOperator,
     waiting: &mut Vec<SinkBatch>,
     flushes: &mut FuturesOrdered<Flush>,
-    end: &SinkEnd,
+    end: &mut SinkEnd,
 ) -> Result<Flush, OperatorError> {
     let mut epochs = Vec::with_capacity(waiting.len());
     for SinkBatch {
@@ -209,24 +209,18 @@ async fn write(
     } in waiting.drain(..)
     {
         epochs.push((worker, epoch));
+        end.take(worker, epoch);
         let mut writing = sink.write(rows);
         loop {
             tokio::select! {
                 biased;
                 written = &mut writing => { written?; break }
-                Some(flushed) = flushes.next() => accept(end, flushed?),
+                Some(flushed) = flushes.next() => end.accept(flushed?)?,
             }
         }
     }
     let flushed = sink.flush();
     Ok(Box::pin(async move { flushed.await.map(|()| epochs) }))
-}
-
-fn accept(end: &SinkEnd, epochs: Vec<(usize, u64)>) {
-    for (worker, epoch) in epochs {
-        end.accept(worker, epoch);
-    }
-    end.wake();
 }
 
 #[cfg(test)]

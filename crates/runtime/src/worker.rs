@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use headwater_connector::Metrics;
+use headwater_connector::{Metrics, OperatorError};
 use headwater_format::BadData;
-use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step};
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{Scope, Stream};
@@ -19,6 +19,7 @@ use crate::bridge::{SinkOutlet, SourceInlet};
 use crate::epoch::EpochClock;
 use crate::error::{JobError, row_fault};
 use crate::operators::chain::{BadRows, Chain, chain_rows};
+use crate::operators::dead_letters::dead_letters;
 use crate::operators::sink::sink_rows;
 use crate::operators::source::{no_rows, source_rows};
 use crate::rows::Rows;
@@ -81,6 +82,13 @@ pub(crate) fn stop(worker: &mut Worker) {
     }
 }
 
+/// Whether the plan has a way for the dead letters of a node.
+pub(crate) fn has_dead_letters(plan: &Plan, id: NodeId) -> bool {
+    plan.nodes.iter().any(|node| {
+        matches!(node.operator, PlanOperator::DeadLetters { .. }) && node.inputs.contains(&id)
+    })
+}
+
 /// Turns the nodes of a plan into timely operators, inputs first.
 struct Builder<'a, 'scope> {
     scope: Scope<'scope, u64>,
@@ -119,18 +127,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                     origins.insert(id);
                     Some(self.source(id, &node.id))
                 }
-                PlanOperator::Chain(steps) => {
-                    let chain = Chain::new(steps, self.bad_rows(&origins));
-                    let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
-                    let fail = move |error| {
-                        fate.fail(JobError::Evaluate {
-                            operator: operator.clone(),
-                            reason: row_fault(&error),
-                        });
-                    };
-                    self.input(node.inputs[0])
-                        .map(|rows| chain_rows(rows, &node.id, chain, fail))
-                }
+                PlanOperator::Chain(steps) => self.chain(id, node, steps, &origins),
                 PlanOperator::Union => {
                     let inputs: Vec<_> = node
                         .inputs
@@ -140,9 +137,9 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                     Some(self.scope.concatenate(inputs))
                 }
                 PlanOperator::Sink(_) | PlanOperator::Preview => {
-                    self.sink(id, node.inputs[0], &origins);
-                    None
+                    self.sink(id, node.inputs[0], &origins)
                 }
+                PlanOperator::DeadLetters { table } => self.dead_letters(node, table),
             };
             self.streams.push(stream);
             self.origins.push(origins);
@@ -171,20 +168,63 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         stream
     }
 
-    fn sink(&mut self, id: NodeId, input: NodeId, origins: &BTreeSet<NodeId>) {
-        let (Some(rows), Some(outlet)) = (self.input(input), self.ends.sinks.remove(&id)) else {
-            return;
+    fn chain(
+        &self,
+        id: NodeId,
+        node: &Node,
+        steps: &[Step],
+        origins: &BTreeSet<NodeId>,
+    ) -> Option<Stream<'scope, u64, Rows>> {
+        let chain = Chain::new(steps, self.bad_rows(id, origins));
+        let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
+        let fail = move |error| {
+            fate.fail(JobError::Evaluate {
+                operator: operator.clone(),
+                reason: row_fault(&error),
+            });
         };
+        let rows = self.input(node.inputs[0])?;
+        Some(chain_rows(rows, &node.id, chain, fail))
+    }
+
+    fn dead_letters(&self, node: &Node, table: &str) -> Option<Stream<'scope, u64, Rows>> {
+        let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
+        let fail = move |error| {
+            fate.fail(JobError::Operator {
+                operator: operator.clone(),
+                source: OperatorError::caused_by("dead letters do not fit their table", error),
+            });
+        };
+        let (rows, columns) = (self.input(node.inputs[0])?, Arc::clone(&node.schema));
+        Some(dead_letters(
+            rows,
+            &node.id,
+            columns,
+            table.to_owned(),
+            fail,
+        ))
+    }
+
+    /// The stream of a sink carries its dead letters.
+    fn sink(
+        &mut self,
+        id: NodeId,
+        input: NodeId,
+        origins: &BTreeSet<NodeId>,
+    ) -> Option<Stream<'scope, u64, Rows>> {
+        let (rows, outlet) = (self.input(input)?, self.ends.sinks.remove(&id)?);
         let mut done = sink_rows(rows, &self.blueprint.plan.nodes[id.0].id, outlet);
         for origin in origins {
             if let Some(accepted) = self.accepted.get(origin) {
                 done = done.probe_with(accepted);
             }
         }
+        Some(done)
     }
 
-    /// Rows are dropped only if every source above says so.
-    fn bad_rows(&self, origins: &BTreeSet<NodeId>) -> BadRows {
+    /// Rows become dead letters if the plan has a way for them, and are dropped only if every source above says so.
+    fn bad_rows(&self, id: NodeId, origins: &BTreeSet<NodeId>) -> BadRows {
+        let letters = has_dead_letters(&self.blueprint.plan, id);
         let drops = |id: &NodeId| match &self.blueprint.plan.nodes[id.0].operator {
             PlanOperator::Source(table) => table.config.format.bad_data == BadData::Drop,
             _ => false,
@@ -193,6 +233,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             .first()
             .and_then(|first| self.blueprint.metrics.get(first))
         {
+            Some(metrics) if letters => BadRows::DeadLetter(Arc::clone(metrics)),
             Some(metrics) if origins.iter().all(drops) => BadRows::Drop(Arc::clone(metrics)),
             _ => BadRows::Fail,
         }

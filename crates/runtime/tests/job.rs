@@ -14,10 +14,11 @@ use datafusion::logical_expr::Operator as Op;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{binary, cast, col, lit};
 use futures::future::BoxFuture;
+use headwater_connector::dead_letter::DeadLetters;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
-    OperatorConfig, OperatorError, Position, Progress, Registry, SinkOperator, SourceBatch,
-    SourceOperator, TableSchema, TaskContext,
+    OperatorConfig, OperatorError, Position, Progress, Registry, Rejection, Rejects, SinkOperator,
+    SourceBatch, SourceOperator, TableSchema, TaskContext,
 };
 use headwater_format::{BadData, FormatConfig};
 use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step};
@@ -122,7 +123,8 @@ impl Connector for Scripted {
         let name = context.operator_id;
         if self.table_type(&profile, &table) == ConnectionType::Sink {
             let state = Arc::clone(&self.0.sinks.lock().unwrap()[&name]);
-            return Ok(Operator::Sink(Box::new(Sink { state })));
+            let rejects = context.rejects;
+            return Ok(Operator::Sink(Box::new(Sink { state, rejects })));
         }
         let batches = self.0.sources.lock().unwrap().remove(&name).unwrap();
         let committed = self.0.committed.lock().unwrap()[&name].clone();
@@ -135,6 +137,9 @@ impl Connector for Scripted {
         })))
     }
 }
+
+/// Numbers from here on cannot be sent by a sink: they become dead letters with what is above for a position.
+const UNSENDABLE: i64 = 1_000_000_000;
 
 struct Source {
     batches: Batches,
@@ -151,8 +156,9 @@ impl SourceOperator for Source {
         };
         self.position += 1;
         self.read.send_replace(self.position);
+        let (rows, rejected) = without_negative(rows);
         Ok(Some(SourceBatch {
-            rejected: None,
+            rejected,
             rows,
             position: Position(self.position),
         }))
@@ -173,8 +179,26 @@ impl SourceOperator for Source {
     }
 }
 
+/// Numbers below zero are bad data: they become dead letters with the number's amount for a position.
+fn without_negative(rows: RecordBatch) -> (RecordBatch, Option<RecordBatch>) {
+    let numbers = rows.column(0).as_primitive::<Int64Type>();
+    let mut letters = DeadLetters::default();
+    for bad in numbers.values().iter().filter(|n| **n < 0) {
+        letters.push(&Rejection {
+            payload: b"below zero",
+            topic: None,
+            error: "below zero",
+            position: Some(bad.unsigned_abs()),
+        });
+    }
+    let good = numbers.iter().map(|n| n.map(|n| n >= 0)).collect();
+    let good = arrow::compute::filter_record_batch(&rows, &good).unwrap();
+    (good, letters.finish().unwrap())
+}
+
 struct Sink {
     state: Arc<SinkState>,
+    rejects: Rejects,
 }
 
 #[async_trait]
@@ -186,7 +210,15 @@ impl SinkOperator for Sink {
             Some(Fault::Panic) => panic!("scripted panic"),
             None => {}
         }
-        let values = rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        let mut values = rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        for bad in values.extract_if(.., |n| *n >= UNSENDABLE) {
+            self.rejects.reject(&Rejection {
+                payload: b"unsendable",
+                topic: None,
+                error: "unsendable",
+                position: Some((bad - UNSENDABLE).unsigned_abs()),
+            })?;
+        }
         self.state.rows.send_modify(|seen| seen.extend(values));
         Ok(())
     }
@@ -285,6 +317,10 @@ impl Bench {
     }
 
     fn sink(&mut self, name: &str, input: usize) -> Node {
+        self.sink_with(name, input, BadData::Fail)
+    }
+
+    fn sink_with(&mut self, name: &str, input: usize, bad_data: BadData) -> Node {
         let state = SinkState {
             accepting: watch::Sender::new(true),
             ..SinkState::default()
@@ -294,7 +330,7 @@ impl Bench {
             .lock()
             .unwrap()
             .insert(name.to_owned(), Arc::new(state));
-        let operator = PlanOperator::Sink(table(name, ConnectionType::Sink, BadData::Fail));
+        let operator = PlanOperator::Sink(table(name, ConnectionType::Sink, bad_data));
         Node {
             id: name.to_owned(),
             operator,
@@ -354,6 +390,31 @@ async fn ended(job: &Job) -> Result<(), Arc<JobError>> {
     tokio::time::timeout(DEADLINE, job.wait())
         .await
         .expect("the job ends")
+}
+
+fn union_of(inputs: &[usize]) -> Node {
+    Node {
+        id: "union".to_owned(),
+        operator: PlanOperator::Union,
+        inputs: inputs.iter().copied().map(NodeId).collect(),
+        schema: schema(),
+    }
+}
+
+/// The dead letters of a node, of which scripted sinks see the position.
+fn dead_letters(input: usize) -> Node {
+    let columns = vec![
+        Field::new("position", DataType::Int64, true),
+        Field::new("payload", DataType::Binary, false),
+    ];
+    Node {
+        id: format!("bad_data_{input}"),
+        operator: PlanOperator::DeadLetters {
+            table: "in".to_owned(),
+        },
+        inputs: vec![NodeId(input)],
+        schema: Arc::new(Schema::new(columns)),
+    }
 }
 
 fn chain(steps: Vec<Step>, input: usize) -> Node {
@@ -450,16 +511,10 @@ async fn rows_that_are_filtered_out_are_committed() {
 async fn an_idle_source_does_not_hold_back_its_sibling_at_a_union() {
     for parallelism in [1, 2, 3] {
         let mut bench = Bench::default();
-        let union = Node {
-            id: "union".to_owned(),
-            operator: PlanOperator::Union,
-            inputs: vec![NodeId(0), NodeId(1)],
-            schema: schema(),
-        };
         let nodes = vec![
             bench.source("busy"),
             bench.source("idle"),
-            union,
+            union_of(&[0, 1]),
             bench.sink("out", 2),
         ];
         let job = bench.start(nodes, parallelism);
@@ -642,4 +697,113 @@ async fn with_bad_data_dropped_the_other_rows_go_on() {
     assert_eq!(dropped, 1);
     job.stop();
     ended(&job).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_committed_before_its_dead_letter_has_been_accepted() {
+    for parallelism in [1, 3] {
+        let mut bench = Bench::default();
+        let nodes = vec![
+            bench.source_with("in", BadData::DeadLetter),
+            bench.sink("out", 0),
+            dead_letters(0),
+            bench.sink("dead", 2),
+        ];
+        bench.state("dead").accepting.send_replace(false);
+        let job = bench.start(nodes, parallelism);
+        bench.send("in", rows(&[1]));
+        bench.committed("in", 1).await;
+        bench.send("in", rows(&[2, -7, 3]));
+        assert_eq!(bench.rows("out", 3).await, [1, 2, 3]);
+        assert_eq!(bench.rows("dead", 1).await, [7]);
+        bench.send("in", rows(&[4]));
+        bench.rows("out", 4).await;
+        assert_eq!(
+            bench.committed_now("in"),
+            1,
+            "the dead letter is on its way"
+        );
+        bench.state("dead").accepting.send_replace(true);
+        bench.committed("in", 3).await;
+        // a batch of nothing but bad data
+        bench.send("in", rows(&[-8]));
+        bench.committed("in", 4).await;
+        assert_eq!(bench.rows("dead", 2).await, [7, 8]);
+        job.stop();
+        ended(&job).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_committed_before_the_dead_letter_of_a_sink_has_been_accepted() {
+    for parallelism in [1, 3] {
+        let mut bench = Bench::default();
+        let nodes = vec![
+            bench.source("in"),
+            bench.sink_with("out", 0, BadData::DeadLetter),
+            dead_letters(1),
+            bench.sink("dead", 2),
+        ];
+        bench.state("dead").accepting.send_replace(false);
+        let job = bench.start(nodes, parallelism);
+        bench.send("in", rows(&[1]));
+        bench.committed("in", 1).await;
+        bench.send("in", rows(&[2, UNSENDABLE + 7, UNSENDABLE + 8]));
+        assert_eq!(bench.rows("dead", 2).await, [7, 8]);
+        bench.send("in", rows(&[3]));
+        assert_eq!(bench.rows("out", 3).await, [1, 2, 3]);
+        assert_eq!(
+            bench.committed_now("in"),
+            1,
+            "the dead letters are on their way"
+        );
+        bench.state("dead").accepting.send_replace(true);
+        bench.committed("in", 3).await;
+        job.stop();
+        ended(&job).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rows_on_which_an_expression_fails_become_dead_letters() {
+    let mut bench = Bench::default();
+    let source = bench.source_with("in", BadData::DeadLetter);
+    let nodes = vec![
+        source,
+        chain(cast_text(), 0),
+        bench.sink("out", 1),
+        dead_letters(1),
+        dead_letters(0),
+        union_of(&[3, 4]),
+        bench.sink("dead", 5),
+    ];
+    let job = bench.start(nodes, 2);
+    let texts = ["1", "two", "3"].map(str::to_owned).to_vec();
+    bench.send("in", rows_with(&[1, 2, 3], texts));
+    assert_eq!(bench.rows("out", 2).await, [1, 3]);
+    bench.committed("in", 1).await;
+    assert_eq!(bench.rows("dead", 1).await.len(), 1);
+    let source = &job.operators()[0];
+    assert_eq!(source.metrics.snapshot().dead_letters, 1);
+    job.stop();
+    ended(&job).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_plan_that_would_lose_dead_letters_does_not_start() {
+    let mut bench = Bench::default();
+    let nodes = vec![
+        bench.source_with("in", BadData::DeadLetter),
+        bench.sink("out", 0),
+    ];
+    let registry = Registry::default().with(Scripted(Arc::clone(&bench.stage)));
+    let options = JobOptions {
+        job_id: "test".to_owned(),
+        parallelism: 1,
+        preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
+    };
+    let error = Job::start(Plan { nodes }, &registry, options)
+        .err()
+        .unwrap();
+    assert!(matches!(error, JobError::Start { .. }), "{error}");
 }

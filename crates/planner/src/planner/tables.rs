@@ -12,7 +12,7 @@ use headwater_connector::{
     Connection, ConnectionProfile, ConnectionType, ErasedConnector, SqlOption, TableSchema,
 };
 
-use super::{Draft, Planner};
+use super::{Draft, Planner, dead_letter};
 use crate::catalog::Relation;
 use crate::ddl::{self, Configuration, Declaration, Values};
 use crate::error::PlanError;
@@ -35,13 +35,14 @@ impl Planner {
         self.catalog
             .check_free(&name, location.unwrap_or(parsed.location))?;
         let declaration = ddl::declaration(create.clone(), parsed, self.session()?)?;
+        let dead_letters = dead_letter::place(&declaration.configuration);
         let relation = if declaration.columns.is_empty() {
             self.untyped(declaration)?
         } else {
             self.typed(declaration, parsed).await?
         };
         self.catalog.insert(&name, relation);
-        draft.tables.push(name);
+        draft.tables.push((name, dead_letters));
         Ok(())
     }
 

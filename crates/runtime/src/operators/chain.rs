@@ -5,8 +5,8 @@
 //! evaluated here, batch by batch.
 //!
 //! Errors: an expression that fails (`CAST('abc' AS INT)`, a division by zero) is bad data of the row it fails on. With
-//! `bad_data = 'drop'` in all sources above, the batch is evaluated again row by row and the bad rows are counted and
-//! left out; otherwise the job fails.
+//! `bad_data = 'drop'` or `'dead_letter'` in the sources above, the batch is evaluated again row by row; the bad rows are
+//! counted and left out, or leave as dead letters in which the row is a JSON object. Otherwise the job fails.
 
 use std::sync::Arc;
 
@@ -21,12 +21,14 @@ use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, collect,
 };
-use headwater_connector::Metrics;
+use headwater_connector::dead_letter::DeadLetters;
+use headwater_connector::{Metrics, Rejection};
 use headwater_planner::plan::Step;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::documents::Documents;
 use crate::error::row_fault;
 use crate::operators::RowsBuilder;
 use crate::rows::Rows;
@@ -38,6 +40,8 @@ pub(crate) enum BadRows {
     Fail,
     /// The row is counted here and left out.
     Drop(Arc<Metrics>),
+    /// The row is counted here and becomes a dead letter.
+    DeadLetter(Arc<Metrics>),
 }
 
 /// A chain of steps, ready to run.
@@ -58,34 +62,39 @@ impl Chain {
     }
 
     /// What becomes of a batch.
-    pub(crate) fn evaluate(&self, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
+    pub(crate) fn evaluate(&self, batch: &RecordBatch) -> Result<Vec<Rows>> {
         match (self.run(batch.clone()), &self.bad_rows) {
-            (Ok(batches), _) => Ok(batches),
+            (Ok(batches), _) => Ok(batches.into_iter().map(Rows::new).collect()),
             (Err(error), BadRows::Fail) => Err(error),
-            (Err(error), BadRows::Drop(metrics)) => Ok(self.row_by_row(batch, &error, metrics)),
+            (Err(_), BadRows::Drop(metrics)) => {
+                let (kept, bad) = self.row_by_row(batch);
+                let reason = || {
+                    bad.last()
+                        .map_or_else(String::new, |(_, error)| error.clone())
+                };
+                metrics.drop_bad_data(bad.len() as u64, reason);
+                Ok(kept)
+            }
+            (Err(_), BadRows::DeadLetter(metrics)) => {
+                let (mut kept, bad) = self.row_by_row(batch);
+                metrics.add_dead_letters(bad.len() as u64);
+                kept.extend(letters(batch, &bad)?.map(Rows::rejected));
+                Ok(kept)
+            }
         }
     }
 
-    fn row_by_row(
-        &self,
-        batch: &RecordBatch,
-        error: &datafusion::error::DataFusionError,
-        metrics: &Metrics,
-    ) -> Vec<RecordBatch> {
+    /// What becomes of the good rows, and which ones are bad and why.
+    fn row_by_row(&self, batch: &RecordBatch) -> (Vec<Rows>, Vec<(usize, String)>) {
         let mut kept = Vec::new();
-        let mut dropped = 0;
-        let mut last = None;
+        let mut bad = Vec::new();
         for row in 0..batch.num_rows() {
             match self.run(batch.slice(row, 1)) {
-                Ok(batches) => kept.extend(batches),
-                Err(error) => {
-                    dropped += 1;
-                    last = Some(error);
-                }
+                Ok(batches) => kept.extend(batches.into_iter().map(Rows::new)),
+                Err(error) => bad.push((row, row_fault(&error))),
             }
         }
-        metrics.drop_bad_data(dropped, || row_fault(last.as_ref().unwrap_or(error)));
-        kept
+        (kept, bad)
     }
 
     fn run(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
@@ -138,6 +147,21 @@ impl Chain {
     }
 }
 
+/// Rows of a batch as dead letters.
+fn letters(batch: &RecordBatch, bad: &[(usize, String)]) -> Result<Option<RecordBatch>> {
+    let mut letters = DeadLetters::default();
+    let mut documents = Documents::new(batch)?;
+    for (row, error) in bad {
+        letters.push(&Rejection {
+            payload: &documents.row(*row)?,
+            topic: None,
+            error,
+            position: None,
+        });
+    }
+    Ok(letters.finish()?)
+}
+
 fn filter(
     batch: &RecordBatch,
     predicate: &Arc<dyn PhysicalExpr>,
@@ -167,10 +191,8 @@ pub(crate) fn chain_rows<'scope>(
                 let Some(batch) = data.take() else { return };
                 match chain.evaluate(&batch) {
                     Ok(batches) => {
-                        for batch in batches {
-                            output
-                                .session(&capability)
-                                .give_container(&mut Rows::new(batch));
+                        for mut rows in batches {
+                            output.session(&capability).give_container(&mut rows);
                         }
                     }
                     Err(error) => {

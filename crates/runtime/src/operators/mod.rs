@@ -1,6 +1,7 @@
 //! The timely operators, one a file, in the order of the data's way.
 
 pub(crate) mod chain;
+pub(crate) mod dead_letters;
 pub(crate) mod sink;
 pub(crate) mod source;
 

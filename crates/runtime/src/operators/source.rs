@@ -65,6 +65,12 @@ pub(crate) fn source_rows<'scope>(
                         output
                             .session(&*held)
                             .give_container(&mut Rows::new(batch.rows));
+                        if let Some(rejected) = batch.rejected {
+                            rows += rejected.num_rows();
+                            output
+                                .session(&*held)
+                                .give_container(&mut Rows::rejected(rejected));
+                        }
                     }
                     Err(TryRecvError::Empty) => more = false,
                     Err(TryRecvError::Disconnected) => {
