@@ -2,14 +2,14 @@
 
 use clap::Args;
 use headwater_engine::Engine;
-use headwater_engine::connector::{Connection, Progress, StepStatus, TestStep};
+use headwater_engine::connector::{Connection, ProbePlace, Progress, StepStatus, TestStep};
 
 use crate::exit::{Exit, Mistake};
 use crate::input::Input;
 
 /// Try whether the tables of a SQL file can be read and written, step by step.
 ///
-/// Probes do no harm: they go to a topic of their own and are never retained.
+/// Probes do no harm: they go to a topic of their own (headwater/probe/...) and are never retained.
 #[derive(Args)]
 pub(crate) struct TestConnection {
     #[command(flatten)]
@@ -17,6 +17,11 @@ pub(crate) struct TestConnection {
 
     /// Only this table.
     table: Option<String>,
+
+    /// Send probes to the sinks' own topics, too. Whoever reads there sees them: the text "headwater connection test",
+    /// never retained, with MQTT 5 marked by the user property headwater-probe.
+    #[arg(long)]
+    own_topics: bool,
 }
 
 impl TestConnection {
@@ -44,26 +49,34 @@ impl TestConnection {
             );
             return Err(Mistake(message).into());
         }
+        let place = match self.own_topics {
+            true => ProbePlace::Table,
+            false => ProbePlace::Aside,
+        };
         let mut passed = true;
         for table in tables {
-            passed &= test(&engine, table).await?;
+            passed &= test(&engine, table, place).await?;
         }
         Ok(if passed { Exit::Done } else { Exit::Failed })
     }
 }
 
-async fn test(engine: &Engine, table: &Connection) -> anyhow::Result<bool> {
+async fn test(engine: &Engine, table: &Connection, place: ProbePlace) -> anyhow::Result<bool> {
     say!("{} ({})", table.name, table.description);
     let (progress, mut steps) = Progress::channel();
     let printing = tokio::spawn(async move {
+        let mut warnings = 0;
         while let Some(step) = steps.recv().await {
             print(&step);
+            warnings += usize::from(step.status == StepStatus::Warning);
         }
+        warnings
     });
-    let result = engine.test(table, progress).await?;
-    printing.await?;
+    let result = engine.test(table, place, progress).await?;
+    let warnings = printing.await?;
     match result {
         None => say!("  nothing to test: the connector has no other side"),
+        Some(true) if warnings > 0 => say!("  passed, with warnings: {warnings}"),
         Some(true) => say!("  passed"),
         Some(false) => say!("  failed"),
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::config::{self, ConfigError, Options};
 use crate::dead_letter;
 use crate::operator::{Operator, OperatorConfig, TaskContext};
-use crate::progress::Progress;
+use crate::progress::{ProbePlace, Progress};
 use crate::table::TableSchema;
 
 /// Whether a table is read or written.
@@ -157,13 +157,13 @@ pub trait Connector: Send + Sync + 'static {
         progress: Progress,
     ) -> Option<BoxFuture<'static, bool>>;
 
-    /// Proves that the table can be read or written, likewise.
+    /// Proves that the table can be read or written, likewise. What is written for it goes to `place`.
     fn test(
         &self,
-        name: &str,
         profile: Self::ProfileT,
         table: Self::TableT,
         config: &OperatorConfig,
+        place: ProbePlace,
         progress: Progress,
     ) -> Option<BoxFuture<'static, bool>>;
 
@@ -246,6 +246,7 @@ pub trait ErasedConnector: Send + Sync + 'static {
     fn test(
         &self,
         connection: &Connection,
+        place: ProbePlace,
         progress: Progress,
     ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError>;
     /// See [`Connector::exclusive`].
@@ -316,16 +317,17 @@ impl<C: Connector> ErasedConnector for C {
     fn test(
         &self,
         connection: &Connection,
+        place: ProbePlace,
         progress: Progress,
     ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError> {
         let profile = config::typed(&connection.profile, "profile")?;
         let table = config::typed(&connection.table, "table")?;
         Ok(Connector::test(
             self,
-            &connection.name,
             profile,
             table,
             &connection.config,
+            place,
             progress,
         ))
     }

@@ -31,5 +31,5 @@ pub use operator::{
     Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,
     SourceOperator, TaskContext,
 };
-pub use progress::{Progress, StepStatus, TestStep};
+pub use progress::{ProbePlace, Progress, StepStatus, TestStep};
 pub use table::{Column, ColumnOrigin, TableSchema};

@@ -6,6 +6,16 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+/// Where the connection test of a table may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProbePlace {
+    /// To a place of its own, where nobody is disturbed.
+    #[default]
+    Aside,
+    /// Where the table writes, too. That proves more, and whoever reads there sees the probe.
+    Table,
+}
+
 /// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use headwater_connector::{
-    ConfigError, Connection, ConnectionProfile, OperatorError, Options, Progress, Registry,
-    SqlOption, TableSchema,
+    ConfigError, Connection, ConnectionProfile, OperatorError, Options, ProbePlace, Progress,
+    Registry, SqlOption, TableSchema,
 };
 use tokio::sync::Mutex;
 
@@ -102,7 +102,8 @@ impl Engine {
         })
     }
 
-    /// Tests whether a table can be read or written, telling each step as it happens. `None` if its connector has
+    /// Tests whether a table can be read or written, telling each step as it happens. What is written for it goes to
+    /// `place`. `None` if its connector has
     /// nothing to test.
     ///
     /// # Errors
@@ -110,9 +111,11 @@ impl Engine {
     pub async fn test(
         &self,
         table: &Connection,
+        place: ProbePlace,
         progress: Progress,
     ) -> Result<Option<bool>, ConfigError> {
-        match self.registry.get(&table.connector)?.test(table, progress)? {
+        let connector = self.registry.get(&table.connector)?;
+        match connector.test(table, place, progress)? {
             Some(test) => Ok(Some(test.await)),
             None => Ok(None),
         }

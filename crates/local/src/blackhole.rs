@@ -8,7 +8,8 @@ use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Metrics,
-    Operator, OperatorConfig, OperatorError, Progress, SinkOperator, TableSchema, TaskContext,
+    Operator, OperatorConfig, OperatorError, ProbePlace, Progress, SinkOperator, TableSchema,
+    TaskContext,
 };
 use headwater_format::FormatConfig;
 
@@ -73,10 +74,10 @@ impl Connector for BlackholeConnector {
 
     fn test(
         &self,
-        _name: &str,
         (): (),
         _table: BlackholeTable,
         _config: &OperatorConfig,
+        _place: ProbePlace,
         _progress: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
         None

@@ -24,8 +24,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use headwater_connector::{
     Column, ColumnOrigin, ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata,
-    MetadataDef, Metrics, Operator, OperatorConfig, OperatorError, Position, Progress, SourceBatch,
-    SourceOperator, TableSchema, TaskContext,
+    MetadataDef, Metrics, Operator, OperatorConfig, OperatorError, Position, ProbePlace, Progress,
+    SourceBatch, SourceOperator, TableSchema, TaskContext,
 };
 use headwater_format::FormatConfig;
 use tokio::time::{Instant, sleep_until};
@@ -114,10 +114,10 @@ impl Connector for ImpulseConnector {
 
     fn test(
         &self,
-        _name: &str,
         (): (),
         _table: ImpulseTable,
         _config: &OperatorConfig,
+        _place: ProbePlace,
         _progress: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
         None

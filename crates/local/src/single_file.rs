@@ -21,8 +21,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Metrics,
-    NoMetadata, Operator, OperatorConfig, OperatorError, Place, Position, Progress, RowDecoder,
-    SinkOperator, SourceBatch, SourceOperator, TableSchema, TaskContext,
+    NoMetadata, Operator, OperatorConfig, OperatorError, Place, Position, ProbePlace, Progress,
+    RowDecoder, SinkOperator, SourceBatch, SourceOperator, TableSchema, TaskContext,
 };
 use headwater_format::{Format, FormatConfig, FormatError};
 use tokio::io::AsyncReadExt;
@@ -103,10 +103,10 @@ impl Connector for SingleFileConnector {
 
     fn test(
         &self,
-        _name: &str,
         (): (),
         _table: SingleFileTable,
         _config: &OperatorConfig,
+        _place: ProbePlace,
         _progress: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
         None

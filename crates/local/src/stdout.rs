@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
-    OperatorConfig, OperatorError, Progress, SinkOperator, TableSchema, TaskContext,
+    OperatorConfig, OperatorError, ProbePlace, Progress, SinkOperator, TableSchema, TaskContext,
 };
 use headwater_format::FormatConfig;
 use tokio::task::spawn_blocking;
@@ -80,10 +80,10 @@ impl Connector for StdoutConnector {
 
     fn test(
         &self,
-        _name: &str,
         (): (),
         _table: StdoutTable,
         _config: &OperatorConfig,
+        _place: ProbePlace,
         _progress: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
         None

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use headwater_connector::config::ConfigError;
 use headwater_connector::{
     Connection, ConnectionType, Connector, ConnectorMetadata, MetadataDef, Operator,
-    OperatorConfig, Progress, RowDecoder, TableSchema, TaskContext,
+    OperatorConfig, ProbePlace, Progress, RowDecoder, TableSchema, TaskContext,
 };
 use headwater_format::{Decoder, Encoder, FormatConfig};
 
@@ -92,13 +92,13 @@ impl Connector for MqttConnector {
 
     fn test(
         &self,
-        _name: &str,
         profile: MqttProfile,
         table: MqttTable,
         _config: &OperatorConfig,
+        place: ProbePlace,
         progress: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
-        Some(probe::test_table(profile, table, progress).boxed())
+        Some(probe::test_table(profile, table, place, progress).boxed())
     }
 
     fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError> {

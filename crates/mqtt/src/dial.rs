@@ -180,13 +180,13 @@ pub async fn secure(options: &ConnectOptions, stream: TcpStream) -> Result<Strea
 /// [`Publisher`](crate::Publisher) log in by themselves.
 ///
 /// # Errors
-/// [`MqttError::LoginRefused`], [`MqttError::ProtocolVersion`], [`MqttError::ClosedByBroker`],
-/// [`MqttError::Timeout`], and what a broken connection gives.
+/// [`MqttError::LoginRefused`], [`MqttError::ProtocolVersion`], [`MqttError::NoLogin`], [`MqttError::Timeout`].
 pub async fn login(options: &ConnectOptions, stream: &mut Stream) -> Result<ConnAck, MqttError> {
     options.check()?;
     let mut out = BytesMut::new();
     packet::connect(options, options.clean_start, &mut out)?;
-    within(options, "CONNACK", exchange(options, stream, &out)).await?
+    let answer = within(options, "CONNACK", exchange(options, stream, &out)).await?;
+    answer.map_err(|error| error.before_login(options))
 }
 
 async fn exchange(
@@ -204,7 +204,6 @@ async fn exchange(
         if stream.read_buf(room).await.map_err(lost)? == 0 {
             return Err(MqttError::ClosedByBroker {
                 address: options.address(),
-                before_login: true,
             });
         }
         let decoded = decoder.decode(&mut input)?;

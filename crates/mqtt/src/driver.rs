@@ -74,6 +74,10 @@ async fn supervise(role: &mut impl Role, close: &CancellationToken) -> Result<()
         if fault.is_fatal() {
             return Err(fault);
         }
+        let fault = match role.link().epoch() {
+            0 => fault.before_login(&options),
+            _ => fault,
+        };
         let logged_in = role.link().epoch() > epoch;
         let delay = outage.failed(&fault, logged_in.then(|| began.elapsed()));
         tokio::select! {

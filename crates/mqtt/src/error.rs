@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::options::ProtocolVersion;
+use crate::options::{ConnectOptions, ProtocolVersion};
 
 /// A reason code of MQTT 5 (section 2.4). Return codes of 3.1.1 are translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -139,7 +139,9 @@ pub enum MqttError {
         lasting: bool,
     },
     /// The TLS handshake failed for a reason that may pass.
-    #[error("the TLS handshake with {address} failed; is this the TLS port of the broker?")]
+    #[error(
+        "the TLS handshake with {address} failed; check that this is the broker's TLS port (if it has no TLS, write mqtt:// in 'url')"
+    )]
     Tls {
         /// The broker.
         address: String,
@@ -208,12 +210,20 @@ pub enum MqttError {
         source: Arc<io::Error>,
     },
     /// The broker closed the connection without a word.
-    #[error("{address} closed the connection{}", if *.before_login { " before it answered the login; if it is old, it may speak MQTT 3.1.1 only (protocol_version = '3.1.1')" } else { "" })]
+    #[error("{address} closed the connection")]
     ClosedByBroker {
         /// The broker.
         address: String,
-        /// Whether CONNACK had not come yet.
-        before_login: bool,
+    },
+    /// What happened instead of an answer to the very first login: perhaps this is no broker, or another port of it.
+    #[error("{address} did not answer the login: {reason}; {remedy}")]
+    NoLogin {
+        /// The broker.
+        address: String,
+        /// What happened.
+        reason: String,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// The broker said goodbye (MQTT 5).
     #[error("the broker ended the connection: {reason}{}", detail(.message))]
@@ -296,9 +306,26 @@ impl MqttError {
             | Self::Tls { .. }
             | Self::Lost { .. }
             | Self::ClosedByBroker { .. }
+            | Self::NoLogin { .. }
             | Self::TakenOver { .. }
             | Self::Protocol(_)
             | Self::Timeout { .. } => false,
+        }
+    }
+
+    /// The error in the light of the fact that the broker has never answered a login of these options. Ends and
+    /// nonsense then get the advice that people need who are at the wrong port.
+    pub(crate) fn before_login(self, options: &ConnectOptions) -> Self {
+        let reason = match &self {
+            Self::ClosedByBroker { .. } => "it closed the connection".to_owned(),
+            Self::Lost { source, .. } => source.to_string(),
+            Self::Protocol(what) => format!("it sent {what}"),
+            _ => return self,
+        };
+        Self::NoLogin {
+            address: options.address(),
+            reason,
+            remedy: wrong_port(options),
         }
     }
 
@@ -327,6 +354,29 @@ impl ProtocolVersion {
 
 fn proxy_word(is_proxy: bool) -> &'static str {
     if is_proxy { "the proxy " } else { "" }
+}
+
+/// What may be wrong with an address at which something listens, but does not answer as a broker.
+pub(crate) fn wrong_port(options: &ConnectOptions) -> &'static str {
+    let v5 = options.protocol == ProtocolVersion::V5;
+    match (&options.websocket, &options.tls, v5) {
+        (None, None, true) => {
+            "check that this is the broker's port for plain MQTT; if it expects TLS, write mqtts:// in 'url'; if it is old and speaks MQTT 3.1.1 only, set protocol_version = '3.1.1'"
+        }
+        (None, None, false) => {
+            "check that this is the broker's port for plain MQTT; if it expects TLS, write mqtts:// in 'url'"
+        }
+        (None, Some(_), true) => {
+            "check that this is the broker's port for MQTT, and that client certificate, client id and user are allowed to connect; if it is old and speaks MQTT 3.1.1 only, set protocol_version = '3.1.1'"
+        }
+        (None, Some(_), false) => {
+            "check that this is the broker's port for MQTT, and that client certificate, client id and user are allowed to connect"
+        }
+        (Some(_), _, true) => {
+            "check the path in 'url'; if the broker is old and speaks MQTT 3.1.1 only, set protocol_version = '3.1.1'"
+        }
+        (Some(_), _, false) => "check the path in 'url'",
+    }
 }
 
 fn detail(message: &Option<String>) -> String {

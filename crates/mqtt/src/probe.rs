@@ -11,15 +11,16 @@
 //! `headwater-probe` (MQTT 5), by which our own sources know and drop it. A shared filter is tried without its group,
 //! since a member of the group would take messages from the others.
 //!
-//! What an ACL may forbid without the table being any worse (reading the probe back; publishing it, for a source) is a
-//! warning. The whole test takes at most [`TIME_LIMIT`].
+//! What an ACL may forbid without the table being any worse is a warning: all that concerns the probe's topic. Whether a
+//! sink may write its own topic only a message to that topic can tell, which is sent if the caller asks for it
+//! ([`ProbePlace::Table`]) and decides the test then. The whole test takes at most [`TIME_LIMIT`].
 
 mod explain;
 mod wire;
 
 use std::time::Duration;
 
-use headwater_connector::{Progress, StepStatus};
+use headwater_connector::{ProbePlace, Progress, StepStatus};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -28,7 +29,7 @@ use crate::dial::{self, Stream};
 use crate::error::MqttError;
 use crate::options::{ConnectOptions, QoS};
 use crate::packet::Message;
-use crate::topic::{TopicPattern, unshared};
+use crate::topic::{TopicPattern, check_name, unshared};
 use wire::{Answer, Wire};
 
 /// The most time that a test takes.
@@ -54,7 +55,7 @@ pub fn is_probe(message: &Message<'_>) -> bool {
             .user_property(USER_PROPERTY)
             .next()
             .is_some();
-    marked || (message.payload == PAYLOAD && message.topic().starts_with(TOPIC_PREFIX))
+    marked || message.payload == PAYLOAD
 }
 
 /// Tests that the broker can be reached and logged into.
@@ -63,9 +64,14 @@ pub async fn test_profile(profile: MqttProfile, progress: Progress) -> bool {
 }
 
 /// Tests that a table can be read or written.
-pub async fn test_table(profile: MqttProfile, table: MqttTable, progress: Progress) -> bool {
+pub async fn test_table(
+    profile: MqttProfile,
+    table: MqttTable,
+    place: ProbePlace,
+    progress: Progress,
+) -> bool {
     let purpose = match &table.type_ {
-        TableType::Sink(_) => Purpose::Sink(table.topic.clone()),
+        TableType::Sink(_) => Purpose::Sink(table.topic.clone(), place),
         TableType::Source(_) => match TopicPattern::parse(&table.topic) {
             Ok(pattern) => Purpose::Source(pattern.filter().to_owned(), table.qos.into()),
             Err(error) => {
@@ -82,7 +88,7 @@ pub async fn test_table(profile: MqttProfile, table: MqttTable, progress: Progre
 enum Purpose {
     Profile,
     Source(String, QoS),
-    Sink(String),
+    Sink(String, ProbePlace),
 }
 
 async fn run(profile: &MqttProfile, purpose: Purpose, progress: Progress) -> bool {
@@ -126,6 +132,9 @@ impl Test {
         let mut wire = self.login().await?;
         if let Purpose::Source(filter, qos) = &self.purpose {
             self.subscribe_table(&mut wire, filter, *qos).await?;
+        }
+        if let Purpose::Sink(topic, ProbePlace::Table) = &self.purpose {
+            self.publish_table(&mut wire, topic).await?;
         }
         let readable = self.subscribe_probe(&mut wire).await?;
         let published = self.publish(&mut wire).await?;
@@ -254,15 +263,57 @@ impl Test {
             }
             Answer::No(reason) => {
                 let message = format!("the user may not read '{}': {reason}", self.topic);
-                let remedy =
-                    format!("not needed; the test proves more if '{TOPIC_PREFIX}#' may be read");
-                self.warn("subscribe", started, message, &remedy);
+                self.warn("subscribe", started, message, &self.advice("read"));
                 Some(false)
             }
         }
     }
 
-    /// Whether the probe was accepted. A sink needs that, others do not.
+    /// The sink's own topic must take a probe.
+    async fn publish_table(&self, wire: &mut Wire, topic: &str) -> Option<()> {
+        let started = Instant::now();
+        if check_name(topic).is_err() || topic.contains('{') {
+            let message =
+                format!("'{topic}' is no topic before there is a row, so no probe was sent there");
+            self.warn(
+                "publish",
+                started,
+                message,
+                "test a sink with one of its topics",
+            );
+            return Some(());
+        }
+        let remedy = format!("let the user write '{topic}' (ACL)");
+        let refused = |reason: &str| {
+            let message = format!("the broker refused a probe on '{topic}': {reason}");
+            self.progress.failed("publish", started, message, &remedy);
+        };
+        match self.step("publish", wire.publish(topic, PAYLOAD)).await? {
+            Answer::Yes(_) => {}
+            Answer::No(reason) => {
+                refused(&reason);
+                return None;
+            }
+        }
+        // MQTT 3.1.1 has no words for a refused publish. Some brokers close the connection, which shows in any answer.
+        let round_trip = wire.subscribe(&self.topic, QoS::AtMostOnce);
+        match timeout_at(self.deadline, round_trip).await {
+            Ok(Err(MqttError::ClosedByBroker { .. } | MqttError::Lost { .. })) => {
+                refused("it closed the connection");
+                return None;
+            }
+            Ok(Err(error)) => {
+                self.fail("publish", started, &error);
+                return None;
+            }
+            Ok(Ok(_)) | Err(_) => {}
+        }
+        let message = format!("the broker took a probe on '{topic}'");
+        self.progress.ok("publish", started, message);
+        Some(())
+    }
+
+    /// Whether the probe was accepted. If not, that is no fault.
     async fn publish(&self, wire: &mut Wire) -> Option<bool> {
         let started = Instant::now();
         let answer = self
@@ -277,17 +328,23 @@ impl Test {
             Answer::No(reason) => reason,
         };
         let message = format!("the broker refused a probe on '{}': {reason}", self.topic);
-        if let Purpose::Sink(topic) = &self.purpose {
-            let remedy = format!(
-                "let the user write '{TOPIC_PREFIX}#' for this test, and '{topic}' for the table (ACL)"
-            );
-            self.progress.failed("publish", started, message, remedy);
-            return None;
-        }
-        let remedy =
-            format!("not needed to read; the test proves more if '{TOPIC_PREFIX}#' may be written");
-        self.warn("publish", started, message, &remedy);
+        self.warn("publish", started, message, &self.advice("written"));
         Some(false)
+    }
+
+    /// What is proven all the same when the probe's topic is forbidden, and how more could be.
+    fn advice(&self, what: &str) -> String {
+        let proven = match &self.purpose {
+            Purpose::Profile => "connection and login are proven",
+            Purpose::Source(..) => "not needed to read",
+            Purpose::Sink(topic, ProbePlace::Aside) => {
+                return format!(
+                    "connection and login are proven, but not that '{topic}' may be written: allow '{TOPIC_PREFIX}#' (ACL), or try '{topic}' itself with test-connection --own-topics"
+                );
+            }
+            Purpose::Sink(_, ProbePlace::Table) => "not needed to write",
+        };
+        format!("{proven}; the test proves more if '{TOPIC_PREFIX}#' may be {what} (ACL)")
     }
 
     async fn receive(&self, wire: &mut Wire) -> Option<()> {
@@ -296,7 +353,7 @@ impl Test {
         match timeout_at(limit, wire.receive_probe()).await {
             Ok(Ok(())) => self.progress.ok("receive", started, "the probe came back"),
             Ok(Err(MqttError::ClosedByBroker { .. } | MqttError::Lost { .. })) => {
-                return self.closed_after_publish(started);
+                self.closed_after_publish(started);
             }
             Ok(Err(error)) => {
                 self.fail("receive", started, &error);
@@ -314,20 +371,12 @@ impl Test {
     }
 
     /// MQTT 3.1.1 has no words for a refused publish: brokers acknowledge it and close the connection.
-    fn closed_after_publish(&self, started: Instant) -> Option<()> {
+    fn closed_after_publish(&self, started: Instant) {
         let message = format!(
-            "the broker closed the connection after a probe on '{}'",
+            "the broker closed the connection after a probe on '{}', as if the user may not write there",
             self.topic
         );
-        let remedy =
-            format!("the user may not write there, it seems; allow '{TOPIC_PREFIX}#' (ACL)");
-        if matches!(self.purpose, Purpose::Sink(_)) {
-            self.progress.failed("receive", started, message, remedy);
-            return None;
-        }
-        let remedy = format!("{remedy}; a source need not write");
-        self.warn("receive", started, message, &remedy);
-        Some(())
+        self.warn("receive", started, message, &self.advice("written"));
     }
 
     /// Waits for one step within the limit of the test; reports its failure.

@@ -112,6 +112,12 @@ fn certificates(option: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>,
 
 fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, MqttError> {
     let text = read_pem("tls.key", pem)?;
+    if String::from_utf8_lossy(&text).contains("ENCRYPTED") {
+        return Err(MqttError::options(
+            "tls.key is encrypted, and there is nobody to ask for its passphrase; store it without one \
+             (openssl pkey -in key.pem -out plain-key.pem) where only this user may read it",
+        ));
+    }
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
         MqttError::options(format!("tls.key holds no usable private key: {error}"))
     })
@@ -140,7 +146,7 @@ pub(crate) fn handshake_error(options: &ConnectOptions, error: io::Error) -> Mqt
 pub(crate) fn certificate_error(options: &ConnectOptions, error: &io::Error) -> Option<MqttError> {
     let reason = match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(error) => explain(error),
-        rustls::Error::AlertReceived(alert) => refused(*alert)?,
+        rustls::Error::AlertReceived(alert) => refused(*alert, options)?,
         _ => return None,
     };
     Some(MqttError::Certificate {
@@ -150,25 +156,89 @@ pub(crate) fn certificate_error(options: &ConnectOptions, error: &io::Error) -> 
 }
 
 fn explain(error: &CertificateError) -> String {
-    let remedy = match error {
+    let (cause, remedy) = match error {
         // Two authorities of one name differ by their keys only, so the wrong one shows as a bad signature.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "; give the authority that issued it as tls.ca in the connection profile"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "; connect by a name that the certificate carries"
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "; renew it, or check this machine's clock"
-        }
-        _ => "",
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
+            "no trusted authority issued it".to_owned(),
+            "; give the authority that did as tls.ca in the connection profile",
+        ),
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => (
+            format!(
+                "it is {}, not for '{}'",
+                names(presented),
+                expected.to_str()
+            ),
+            WRONG_NAME,
+        ),
+        CertificateError::NotValidForName => ("it is for another name".to_owned(), WRONG_NAME),
+        CertificateError::ExpiredContext { time, not_after } => (
+            format!("it expired {}", days(*not_after, *time, " ago")),
+            "; renew it, or check this machine's clock",
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => (
+            format!(
+                "it is not valid yet, but {}",
+                days(*time, *not_before, " from now")
+            ),
+            "; check this machine's clock",
+        ),
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
+            "it is an authority's own (self-signed), which cannot be a server's".to_owned(),
+            "; have the authority issue one for the broker",
+        ),
+        other => (other.to_string(), ""),
     };
-    format!("the broker's certificate is not trusted: {error}{remedy}")
+    format!("the broker's certificate is not trusted: {cause}{remedy}")
 }
 
-/// The alerts by which a broker says that it does not like our certificate.
-fn refused(alert: AlertDescription) -> Option<String> {
+const WRONG_NAME: &str =
+    "; connect by a name that the certificate carries: in 'url', or as tls.server_name";
+
+/// rustls's list of names, `DnsName("a")`, for people.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| match name.split_once('(') {
+        Some((_, rest)) => format!("'{}'", rest.trim_end_matches(')').trim_matches('"')),
+        None => format!("'{name}'"),
+    };
+    match presented {
+        [] => "for no name at all".to_owned(),
+        some => format!(
+            "for {}",
+            some.iter().map(bare).collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
+/// `12 days ago`.
+fn days(from: UnixTime, to: UnixTime, direction: &str) -> String {
+    match to.as_secs().saturating_sub(from.as_secs()) / (24 * 60 * 60) {
+        0 => format!("less than a day{direction}"),
+        1 => format!("1 day{direction}"),
+        days => format!("{days} days{direction}"),
+    }
+}
+
+/// The alerts by which a broker says that it does not like our certificate, or what we ask for.
+fn refused(alert: AlertDescription, options: &ConnectOptions) -> Option<String> {
     match alert {
+        AlertDescription::NoApplicationProtocol => {
+            let tls = options.tls.as_ref()?;
+            let offered = tls.config.alpn_protocols.iter();
+            let offered: Vec<_> = offered
+                .map(|name| format!("'{}'", String::from_utf8_lossy(name)))
+                .collect();
+            Some(format!(
+                "the broker speaks none of the protocols offered by ALPN ({}); check tls.alpn in the connection profile",
+                offered.join(", ")
+            ))
+        }
+        AlertDescription::UnrecognisedName => Some(
+            "the broker does not know itself by the name it was called; check the host in 'url', and tls.server_name"
+                .to_owned(),
+        ),
         AlertDescription::CertificateRequired => Some(
             "the broker wants a client certificate; give tls.cert and tls.key in the connection profile"
                 .to_owned(),

@@ -16,7 +16,7 @@ pub mod slt;
 mod wait;
 mod wire;
 
-pub use certificates::Certificates;
+pub use certificates::{Certificates, ClientKey, ENCRYPTED_KEYS};
 pub use client::{Message, TestClient, TestClientBuilder};
 pub use mosquitto::{Mosquitto, MosquittoBuilder};
 pub use wait::{free_port, wait_for, wait_for_async};

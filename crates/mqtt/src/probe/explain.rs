@@ -2,13 +2,15 @@
 
 use std::io::ErrorKind;
 
-use crate::error::MqttError;
+use crate::error::{MqttError, wrong_port};
 use crate::options::ConnectOptions;
+
+const TLS_PORT: &str =
+    "check that this is the broker's TLS port; if it has no TLS, write mqtt:// in 'url'";
 
 /// The cause and the remedy.
 pub(super) fn explain(error: &MqttError, options: &ConnectOptions) -> (String, String) {
     let text = error.chain();
-    let tls = options.tls.is_some();
     let remedy = match error {
         MqttError::Resolve { host, is_proxy, .. } => {
             let option = if *is_proxy { "proxy" } else { "url" };
@@ -26,19 +28,19 @@ pub(super) fn explain(error: &MqttError, options: &ConnectOptions) -> (String, S
         MqttError::Connect { .. } => {
             "check the host and the port in 'url', and the network".to_owned()
         }
+        MqttError::Timeout { what: "CONNACK" | "WebSocket", .. } => wrong_port(options).to_owned(),
+        MqttError::Timeout { what: "TLS handshake", .. } => TLS_PORT.to_owned(),
+        MqttError::Timeout {
+            what: "TCP connection to the proxy" | "answer of the proxy",
+            ..
+        } => "check the host and the port in 'proxy', and that the proxy runs".to_owned(),
         MqttError::Timeout { .. } => {
             "check the host and the port in 'url'; a firewall may swallow the packets".to_owned()
         }
-        MqttError::Lost { .. } | MqttError::ClosedByBroker { .. } | MqttError::Protocol(_)
-            if !tls && options.websocket.is_none() =>
-        {
-            "check that this is the broker's MQTT port; if it expects TLS, write mqtts:// in 'url'"
-                .to_owned()
+        MqttError::Tls { .. } if options.websocket.is_some() => {
+            "check that this is the broker's port for wss://; if it has no TLS, write ws:// in 'url'".to_owned()
         }
-        MqttError::Tls { .. } => {
-            "check that this is the broker's TLS port; if it has no TLS, write mqtt:// in 'url'"
-                .to_owned()
-        }
+        MqttError::Tls { .. } => TLS_PORT.to_owned(),
         _ => return split(&text),
     };
     let message = text

@@ -114,7 +114,6 @@ impl Wire {
         if read.map_err(|error| dial::lost(&self.options, error))? == 0 {
             return Err(MqttError::ClosedByBroker {
                 address: self.options.address(),
-                before_login: false,
             });
         }
         let decoded = self.decoder.decode(&mut self.input)?;

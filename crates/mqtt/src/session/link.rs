@@ -222,7 +222,6 @@ impl Link {
     pub fn closed(&self) -> MqttError {
         MqttError::ClosedByBroker {
             address: self.options.address(),
-            before_login: matches!(self.phase, Phase::Login(_)),
         }
     }
 

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod keys;
 mod outage;
 mod probe;
 mod proxy;

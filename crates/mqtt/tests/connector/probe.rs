@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use headwater_connector::{ErasedConnector, Progress, StepStatus, TestStep};
+use headwater_connector::{ErasedConnector, ProbePlace, Progress, StepStatus, TestStep};
 use headwater_mqtt::MqttConnector;
 use headwater_testkit::{Mosquitto, TestClient, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,10 +32,16 @@ async fn steps(
 type Steps = tokio::sync::mpsc::UnboundedReceiver<TestStep>;
 
 pub(crate) async fn test_table(with: With) -> Result<(bool, Vec<TestStep>)> {
+    test_table_at(with, ProbePlace::Aside).await
+}
+
+async fn test_table_at(with: With, place: ProbePlace) -> Result<(bool, Vec<TestStep>)> {
     let connector: &dyn ErasedConnector = &MqttConnector;
     let connection = with.connection(one_column())?;
     let (progress, reported) = Progress::channel();
-    let run = connector.test(&connection, progress)?.context("a test")?;
+    let run = connector
+        .test(&connection, place, progress)?
+        .context("a test")?;
     steps(run, reported).await
 }
 
@@ -229,32 +235,129 @@ async fn certificates_that_are_not_trusted() -> Result<()> {
 
 #[tokio::test]
 async fn tls_on_one_side_only() -> Result<()> {
-    let plain = Mosquitto::start()?;
+    let plain = Mosquitto::builder().websockets().start()?;
     let url = plain.url().replace("mqtt://", "mqtts://");
-    let (passed, steps) =
-        test_profile(With::url(&url).and("tls.insecure_skip_verify", "true")).await?;
+    let careless = |url: &str| With::url(url).and("tls.insecure_skip_verify", "true");
+    let (passed, steps) = test_profile(careless(&url)).await?;
     assert!(!passed);
-    let step = steps.last().unwrap();
-    assert_eq!(step.step, "tls", "{step:?}");
+    let told = last(&steps, plain.port());
     assert!(
-        step.remedy
-            .as_ref()
-            .is_some_and(|remedy| remedy.contains("mqtt://")),
-        "{step:?}"
+        told.starts_with("tls Failed: the TLS handshake with 127.0.0.1:PORT failed: "),
+        "{told}"
+    );
+    assert!(
+        told.contains("if it has no TLS, write mqtt:// in 'url'"),
+        "{told}"
+    );
+    let url = plain.websocket_url().unwrap().replace("ws://", "wss://");
+    let (passed, steps) = test_profile(careless(&url)).await?;
+    assert!(!passed);
+    let told = last(&steps, plain.port());
+    assert!(told.starts_with("tls Failed: "), "{told}");
+    assert!(
+        told.contains("if it has no TLS, write ws:// in 'url'"),
+        "{told}"
     );
 
-    let secured = Mosquitto::builder().tls().start()?;
+    let secured = Mosquitto::builder().tls().websockets().start()?;
     let url = secured.url().replace("mqtts://", "mqtt://");
     let (passed, steps) = test_profile(With::url(&url)).await?;
     assert!(!passed);
-    let step = steps.last().unwrap();
-    assert_eq!(step.step, "login", "{step:?}");
+    let told = last(&steps, secured.port());
     assert!(
-        step.remedy
-            .as_ref()
-            .is_some_and(|remedy| remedy.contains("mqtts://")),
-        "{step:?}"
+        told.starts_with("login Failed: 127.0.0.1:PORT did not answer the login: "),
+        "{told}"
     );
+    assert!(
+        told.contains("if it expects TLS, write mqtts:// in 'url'"),
+        "{told}"
+    );
+    let url = secured.websocket_url().unwrap().replace("wss://", "ws://");
+    let (passed, steps) = test_profile(With::url(&url)).await?;
+    assert!(!passed);
+    let told = last(&steps, secured.port());
+    assert!(
+        told.starts_with("websocket Failed: no WebSocket to 127.0.0.1:"),
+        "{told}"
+    );
+    assert!(told.contains("with TLS wss://"), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_time_or_name() -> Result<()> {
+    let trusting = |broker: &Mosquitto| {
+        let ca = broker.certificates().unwrap().ca.to_str().unwrap();
+        With::broker(broker).and("tls.ca", ca)
+    };
+    let expired = Mosquitto::builder().expired_tls().start()?;
+    let (passed, steps) = test_profile(trusting(&expired)).await?;
+    assert!(!passed);
+    let told = last(&steps, expired.port());
+    assert!(
+        told.starts_with(
+            "tls Failed: 127.0.0.1:PORT: the broker's certificate is not trusted: it expired "
+        ),
+        "{told}"
+    );
+    assert!(
+        told.ends_with(" days ago\nremedy: renew it, or check this machine's clock"),
+        "{told}"
+    );
+
+    let elsewhere = Mosquitto::builder()
+        .tls_for(&["broker.example.com"])
+        .start()?;
+    let (passed, steps) = test_profile(trusting(&elsewhere)).await?;
+    assert!(!passed);
+    insta::assert_snapshot!(last(&steps, elsewhere.port()), @r#"
+    tls Failed: 127.0.0.1:PORT: the broker's certificate is not trusted: certificate not valid for name "127.0.0.1"
+    remedy: certificate is only valid for DnsName("broker.example.com"); connect by a name that the certificate carries
+    "#);
+    // What the message says helps.
+    let named = trusting(&elsewhere).and("tls.server_name", "broker.example.com");
+    let (passed, steps) = test_profile(named).await?;
+    assert!(passed, "{steps:?}");
+
+    let (passed, steps) =
+        test_profile(With::broker(&elsewhere).and("tls.insecure_skip_verify", "true")).await?;
+    assert!(passed, "{steps:?}");
+    let tls = steps.iter().find(|step| step.step == "tls").unwrap();
+    assert_eq!(tls.status, StepStatus::Warning);
+    Ok(())
+}
+
+/// Answers every CONNECT with these bytes, or hangs up if there are none.
+async fn answer_connect(listener: TcpListener, answer: &'static [u8]) -> Result<()> {
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        let mut packet = [0; 1024];
+        stream.read(&mut packet).await?;
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_of_another_version() -> Result<()> {
+    // MQTT 5's own refusal, that of a broker which answers in 3.1.1, and of one that does not answer.
+    let answers: [&[u8]; 3] = [&[0x20, 3, 0, 0x84, 0], &[0x20, 2, 0, 1], &[]];
+    for answer in answers {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let broker = tokio::spawn(answer_connect(listener, answer));
+        let with = With::url(&format!("mqtt://127.0.0.1:{port}"));
+        let (passed, steps) = test_profile(with.clone()).await?;
+        assert!(!passed);
+        let told = last(&steps, port);
+        assert!(told.starts_with("login Failed: "), "{told}");
+        assert!(told.contains("set protocol_version "), "{told}");
+        let (passed, steps) = test_profile(with.and("protocol_version", "3.1.1")).await?;
+        assert!(!passed);
+        let told = last(&steps, port);
+        assert!(!told.contains("protocol_version to '3.1.1'"), "{told}");
+        broker.abort();
+    }
     Ok(())
 }
 
@@ -285,26 +388,65 @@ async fn a_wrong_password() -> Result<()> {
 
 #[tokio::test]
 async fn a_probe_that_may_not_be_written() -> Result<()> {
-    let broker = Mosquitto::builder().acl("topic read #\n").start()?;
-    let (passed, steps) = test_table(With::sink(&broker, "alerts")).await?;
-    assert!(!passed, "a sink must write");
+    let broker = Mosquitto::builder()
+        .acl("topic read #\ntopic write alerts\n")
+        .start()?;
+    let (passed, steps) = test_profile(With::broker(&broker)).await?;
+    assert!(passed, "the login works: {steps:?}");
     insta::assert_snapshot!(last(&steps, broker.port()), @r"
-    publish Failed: the broker refused a probe on 'headwater/probe/headwater_probe_ID_0': not authorized (0x87)
-    remedy: let the user write 'headwater/probe/#' for this test, and 'alerts' for the table (ACL)
+    publish Warning: the broker refused a probe on 'headwater/probe/headwater_probe_ID_0': not authorized (0x87)
+    remedy: connection and login are proven; the test proves more if 'headwater/probe/#' may be written (ACL)
+    ");
+    let (passed, steps) = test_table(With::sink(&broker, "alerts")).await?;
+    assert!(passed, "the sink would work: {steps:?}");
+    insta::assert_snapshot!(last(&steps, broker.port()), @r"
+    publish Warning: the broker refused a probe on 'headwater/probe/headwater_probe_ID_0': not authorized (0x87)
+    remedy: connection and login are proven, but not that 'alerts' may be written: allow 'headwater/probe/#' (ACL), or try 'alerts' itself with test-connection --own-topics
     ");
     let (passed, steps) = test_table(With::source(&broker, "sensors/#")).await?;
     assert!(passed, "a source need not write: {steps:?}");
     insta::assert_snapshot!(last(&steps, broker.port()), @r"
     publish Warning: the broker refused a probe on 'headwater/probe/headwater_probe_ID_0': not authorized (0x87)
-    remedy: not needed to read; the test proves more if 'headwater/probe/#' may be written
+    remedy: not needed to read; the test proves more if 'headwater/probe/#' may be written (ACL)
     ");
     let old = With::source(&broker, "sensors/#").and("protocol_version", "3.1.1");
     let (passed, steps) = test_table(old).await?;
     assert!(passed, "3.1.1 cannot refuse: {steps:?}");
     insta::assert_snapshot!(last(&steps, broker.port()), @r"
-    receive Warning: the broker closed the connection after a probe on 'headwater/probe/headwater_probe_ID_0'
-    remedy: the user may not write there, it seems; allow 'headwater/probe/#' (ACL); a source need not write
+    receive Warning: the broker closed the connection after a probe on 'headwater/probe/headwater_probe_ID_0', as if the user may not write there
+    remedy: not needed to read; the test proves more if 'headwater/probe/#' may be written (ACL)
     ");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_probe_to_the_sinks_own_topic_decides() -> Result<()> {
+    let broker = Mosquitto::builder()
+        .acl("topic read #\ntopic write alerts\n")
+        .start()?;
+    let mut reader = TestClient::connect(&broker).await?;
+    reader.subscribe("#", 1).await?;
+    for version in ["5", "3.1.1"] {
+        let sink = |topic| With::sink(&broker, topic).and("protocol_version", version);
+        let (passed, steps) = test_table_at(sink("alerts"), ProbePlace::Table).await?;
+        assert!(passed, "{steps:?}");
+        let published = steps.iter().find(|step| step.step == "publish").unwrap();
+        assert_eq!(published.message, "the broker took a probe on 'alerts'");
+        let probe = reader.recv(DEADLINE).await?;
+        assert_eq!((probe.topic.as_str(), probe.retain), ("alerts", false));
+        let (passed, steps) = test_table_at(sink("secrets"), ProbePlace::Table).await?;
+        assert!(!passed, "{steps:?}");
+        match version {
+            "5" => insta::assert_snapshot!(last(&steps, broker.port()), @r"
+            publish Failed: the broker refused a probe on 'secrets': not authorized (0x87)
+            remedy: let the user write 'secrets' (ACL)
+            "),
+            _ => insta::assert_snapshot!(last(&steps, broker.port()), @r"
+            publish Failed: the broker refused a probe on 'secrets': it closed the connection
+            remedy: let the user write 'secrets' (ACL)
+            "),
+        }
+    }
     Ok(())
 }
 
@@ -351,7 +493,7 @@ async fn a_server_that_says_nothing() -> Result<()> {
     assert!(!passed);
     insta::assert_snapshot!(last(&steps, port), @r"
     login Failed: no CONNACK within 1000 ms
-    remedy: check the host and the port in 'url'; a firewall may swallow the packets
+    remedy: check that this is the broker's port for plain MQTT; if it expects TLS, write mqtts:// in 'url'; if it is old and speaks MQTT 3.1.1 only, set protocol_version = '3.1.1'
     ");
     drop(listener);
     Ok(())

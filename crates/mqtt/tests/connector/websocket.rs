@@ -203,16 +203,16 @@ async fn after_upgrade(message: Message) -> Result<String> {
 #[tokio::test]
 async fn a_server_that_speaks_something_else_after_the_upgrade() -> Result<()> {
     insta::assert_snapshot!(after_upgrade(Message::text("hello")).await?, @r"
-    login Failed: the connection to 127.0.0.1:PORT was lost: the server sent a text frame, and MQTT is binary (MQTT-6.0.0-1): is there another service at this path?
-    remedy: see the broker's log for the reason
+    login Failed: 127.0.0.1:PORT did not answer the login: the server sent a text frame, and MQTT is binary (MQTT-6.0.0-1): is there another service at this path?
+    remedy: check the path in 'url'; if the broker is old and speaks MQTT 3.1.1 only, set protocol_version = '3.1.1'
     ");
     let policy = CloseFrame {
         code: 1008.into(),
         reason: "no such tenant".into(),
     };
     insta::assert_snapshot!(after_upgrade(Message::Close(Some(policy))).await?, @r"
-    login Failed: the connection to 127.0.0.1:PORT was lost: the broker closed the WebSocket: 1008 no such tenant
-    remedy: see the broker's log for the reason
+    login Failed: 127.0.0.1:PORT did not answer the login: the broker closed the WebSocket: 1008 no such tenant
+    remedy: check the path in 'url'; if the broker is old and speaks MQTT 3.1.1 only, set protocol_version = '3.1.1'
     ");
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::{Mosquitto, find_binary};
+use crate::certificates::ServerCertificate;
 
 pub(super) const CONFIG_FILE: &str = "mosquitto.conf";
 const PASSWORD_FILE: &str = "passwords";
@@ -29,6 +30,7 @@ enum Tls {
 pub struct MosquittoBuilder {
     users: Vec<(String, String)>,
     tls: Tls,
+    server_certificate: ServerCertificate,
     websockets: bool,
     persistence: bool,
     debug_log: bool,
@@ -57,6 +59,20 @@ impl MosquittoBuilder {
     pub fn mutual_tls(mut self) -> Self {
         self.tls = Tls::Mutual;
         self
+    }
+
+    /// TLS with a certificate whose time has passed.
+    #[must_use]
+    pub fn expired_tls(mut self) -> Self {
+        self.server_certificate.expired = true;
+        self.tls()
+    }
+
+    /// TLS with a certificate for these names and addresses and no others.
+    #[must_use]
+    pub fn tls_for(mut self, names: &[&str]) -> Self {
+        self.server_certificate.names = names.iter().map(|&name| name.to_owned()).collect();
+        self.tls()
     }
 
     /// A listener for MQTT over WebSocket beside the others, with TLS if they have it; see
@@ -122,8 +138,12 @@ impl MosquittoBuilder {
         self.websockets
     }
 
-    pub(super) fn has_tls(&self) -> bool {
-        self.tls != Tls::Off
+    /// The certificate to show, if there is TLS.
+    pub(super) fn server_certificate(&self) -> Option<&ServerCertificate> {
+        match self.tls {
+            Tls::Off => None,
+            Tls::Server | Tls::Mutual => Some(&self.server_certificate),
+        }
     }
 
     /// Writes the files that do not depend on the port.

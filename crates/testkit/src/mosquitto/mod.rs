@@ -62,10 +62,10 @@ impl Mosquitto {
 
     fn launch(builder: &MosquittoBuilder) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("mosquitto-").tempdir()?;
-        let certificates = match builder.has_tls() {
-            true => Some(Certificates::generate(dir.path())?),
-            false => None,
-        };
+        let certificates = builder
+            .server_certificate()
+            .map(|certificate| Certificates::for_server(dir.path(), certificate))
+            .transpose()?;
         builder.write_files(dir.path())?;
         let mut broker = Self {
             dir,
@@ -78,7 +78,7 @@ impl Mosquitto {
         };
         for _ in 0..PORT_ATTEMPTS {
             broker.plain_port = crate::free_port()?;
-            broker.port = match builder.has_tls() {
+            broker.port = match broker.certificates.is_some() {
                 true => crate::free_port()?,
                 false => broker.plain_port,
             };
