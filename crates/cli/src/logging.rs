@@ -6,16 +6,21 @@ use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+/// Libraries that would log secrets, and the most that is let through: the SQL parser shows every token, the WebSocket
+/// every byte.
+const TALKATIVE: [&str; 2] = ["sqlparser=info", "tungstenite=debug"];
+
 /// Sets up logging. `RUST_LOG` chooses what is logged; by default warnings, and Headwater's own information.
 pub(crate) fn init(lines: &MultiProgress) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new("warn,headwater=info,headwater_mqtt=info,headwater_runtime=info")
     });
-    // Its trace shows every byte that crosses a WebSocket, passwords included.
-    let filter = match "tungstenite=debug".parse() {
-        Ok(cap) => filter.add_directive(cap),
-        Err(_impossible) => filter,
-    };
+    let filter = TALKATIVE
+        .iter()
+        .fold(filter, |filter, cap| match cap.parse() {
+            Ok(cap) => filter.add_directive(cap),
+            Err(_impossible) => filter,
+        });
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

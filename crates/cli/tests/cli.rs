@@ -16,7 +16,7 @@ mod support;
 
 use headwater_testkit::{Mosquitto, TestClient, free_port};
 use nix::sys::signal::Signal;
-use support::{DEADLINE, Headwater, file, run};
+use support::{DEADLINE, Headwater, command, file, run};
 
 fn sql(text: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -339,6 +339,52 @@ fn a_job_whose_broker_is_away_says_so_and_can_be_stopped() {
 }
 
 #[test]
+fn a_job_at_the_wrong_port_is_told_the_right_scheme() {
+    let broker = Mosquitto::builder().tls().start().unwrap();
+    let url = broker.url().replace("mqtts://", "mqtt://");
+    let (_dir, file) = sql(&copy(&url));
+    let mut headwater = Headwater::start(&["run", &file]);
+    headwater.wait_for_line("if it expects TLS, write mqtts:// in 'url'");
+    headwater.signal(Signal::SIGINT);
+    assert!(headwater.finish().status.success());
+
+    let url = format!("mqtts://{}", broker.plain_addr());
+    let (_dir, file) = sql(&copy(&url));
+    let mut headwater = Headwater::start(&["run", &file]);
+    headwater.wait_for_line("if it has no TLS, write mqtt:// in 'url'");
+    headwater.signal(Signal::SIGINT);
+    assert!(headwater.finish().status.success());
+}
+
+#[test]
+fn a_websocket_tells_no_secret_however_much_is_logged() {
+    let broker = Mosquitto::builder()
+        .user("plant", "geheim")
+        .websockets()
+        .start()
+        .unwrap();
+    let url = broker.websocket_url().unwrap();
+    let url = url.replace("ws://", "ws://plant:geheim@");
+    let (_dir, file) = sql(&format!(
+        "CREATE TABLE ticks (counter BIGINT) WITH (
+           connector = 'impulse', message_count = '3', event_rate = '1000');
+         CREATE TABLE copies WITH (connector = 'mqtt', type = 'sink',
+           url = '{url}', topic = 'out', qos = 'AtLeastOnce', format = 'json');
+         INSERT INTO copies SELECT counter FROM ticks;"
+    ));
+    let mut command = command(["run", &file]);
+    let finished = command.env("RUST_LOG", "trace").output().unwrap();
+    assert!(finished.status.success(), "{finished:?}");
+    let logged = String::from_utf8_lossy(&finished.stderr).to_lowercase();
+    assert!(logged.contains("trace"), "nothing is held back: {logged}");
+    let hexadecimal = "67656865696d";
+    assert!(
+        !logged.contains("geheim") && !logged.contains(hexadecimal),
+        "{logged}"
+    );
+}
+
+#[test]
 fn a_wrong_password_fails_the_job_and_is_not_shown() {
     let broker = Mosquitto::builder().user("plant", "right").start().unwrap();
     let url = broker.url().replace("mqtt://", "mqtt://plant:wr0ng@");
@@ -370,6 +416,12 @@ fn test_connection_tells_every_step() {
             finished.stdout
         );
     }
+    let own = run(&["test-connection", &file, "copies", "--own-topics"]);
+    assert!(
+        own.stdout.contains("took a probe on 'out'"),
+        "{}",
+        own.stdout
+    );
     let one = run(&["test-connection", &file, "copies"]);
     assert!(!one.stdout.contains("numbers"), "{}", one.stdout);
     let none = run(&["test-connection", &file, "copis"]);
