@@ -108,7 +108,7 @@ pub fn source_options(
     let mut options = connect_options(profile, client_id)?;
     let expiry = source.session_expiry_seconds.unwrap_or(match qos {
         QoS::AtMostOnce => 0,
-        QoS::AtLeastOnce => SESSION_EXPIRY_SECONDS,
+        QoS::AtLeastOnce | QoS::ExactlyOnce => SESSION_EXPIRY_SECONDS,
     });
     options.clean_start = expiry == 0;
     options.session_expiry = Duration::from_secs(expiry.into());

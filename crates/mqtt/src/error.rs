@@ -15,6 +15,8 @@ use crate::options::{ConnectOptions, ProtocolVersion};
 pub struct ReasonCode(pub u8);
 
 impl ReasonCode {
+    /// All is well.
+    pub const SUCCESS: Self = Self(0x00);
     /// "Unspecified error".
     pub const UNSPECIFIED: Self = Self(0x80);
     /// The broker does not speak this version of MQTT.
@@ -25,6 +27,8 @@ impl ReasonCode {
     pub const TAKEN_OVER: Self = Self(0x8E);
     /// The topic cannot be published to.
     pub const TOPIC_NAME_INVALID: Self = Self(0x90);
+    /// The other side does not know this packet id; no harm, after a reconnect (sections 3.6.2.1, 3.7.2.1).
+    pub const PACKET_ID_NOT_FOUND: Self = Self(0x92);
     /// The packet is larger than the broker takes.
     pub const PACKET_TOO_LARGE: Self = Self(0x95);
     /// The broker keeps no retained messages.
@@ -61,6 +65,7 @@ impl ReasonCode {
             0x8F => "topic filter invalid",
             0x90 => "topic name invalid",
             0x91 => "packet identifier in use",
+            0x92 => "packet identifier not found",
             0x93 => "receive maximum exceeded",
             0x94 => "topic alias invalid",
             0x95 => "packet too large",

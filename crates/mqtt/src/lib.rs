@@ -35,6 +35,6 @@ pub use error::{MqttError, ReasonCode};
 pub use options::{
     ConnectOptions, Password, ProtocolVersion, QoS, RetainHandling, Subscription, Tls,
 };
-pub use packet::{Inbound, Message, Properties, PropertiesWriter, Property, Publish};
+pub use packet::{Ack, AckKind, Inbound, Message, Properties, PropertiesWriter, Property, Publish};
 pub use publisher::Publisher;
 pub use subscriber::Subscriber;

@@ -31,7 +31,7 @@ impl fmt::Display for ProtocolVersion {
     }
 }
 
-/// How often a message is delivered. Exactly once is not among the services of this client yet.
+/// How often a message is delivered (section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum QoS {
     /// Sent once and forgotten (QoS 0).
@@ -39,6 +39,8 @@ pub enum QoS {
     AtMostOnce,
     /// Sent until it is acknowledged, perhaps twice (QoS 1).
     AtLeastOnce,
+    /// Sent until the other side has taken it over, and not twice (QoS 2); as long as both sides keep the session.
+    ExactlyOnce,
 }
 
 impl QoS {
@@ -47,6 +49,7 @@ impl QoS {
         match self {
             Self::AtMostOnce => 0,
             Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
         }
     }
 }
@@ -177,7 +180,7 @@ pub struct ConnectOptions {
     /// MQTT 5: how long the broker keeps the session after the connection is lost. On 3.1.1 it is kept for ever
     /// unless `clean_start` is set, and never otherwise.
     pub session_expiry: Duration,
-    /// MQTT 5: how many QoS 1 messages the broker may send before the first is acknowledged.
+    /// MQTT 5: how many messages of QoS 1 and 2 the broker may send before the first is acknowledged.
     pub receive_maximum: u16,
     /// The largest packet, in bytes, that the client takes.
     pub max_packet_size: u32,

@@ -20,8 +20,8 @@ mod tests;
 
 pub use buffer::ReadBuffer;
 pub use control::{ConnAck, Limits, connect, disconnect, subscribe};
-pub use decode::{Batch, Control, Decoded, Decoder, Inbound, Message};
-pub use encode::{PINGREQ, Publish, puback};
+pub use decode::{Ack, AckKind, Batch, Control, Decoded, Decoder, Inbound, Message};
+pub use encode::{PINGREQ, Publish, acknowledge, acknowledge_unknown, puback};
 pub use properties::{Properties, PropertiesWriter, Property};
 
 /// The first byte's upper half: what kind of packet it is (section 2.1.2).
@@ -29,6 +29,9 @@ mod kind {
     pub(super) const CONNACK: u8 = 2;
     pub(super) const PUBLISH: u8 = 3;
     pub(super) const PUBACK: u8 = 4;
+    pub(super) const PUBREC: u8 = 5;
+    pub(super) const PUBREL: u8 = 6;
+    pub(super) const PUBCOMP: u8 = 7;
     pub(super) const SUBACK: u8 = 9;
     pub(super) const PINGRESP: u8 = 13;
     pub(super) const DISCONNECT: u8 = 14;

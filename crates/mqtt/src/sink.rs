@@ -60,7 +60,7 @@ impl MqttSink {
             context.subtask,
         );
         let mut options = config::connect_options(profile, client_id)?;
-        if qos == QoS::AtLeastOnce {
+        if qos != QoS::AtMostOnce {
             options.session_expiry = SESSION_EXPIRY;
         }
         Ok(Self {

@@ -14,7 +14,7 @@ use crate::options::{
 /// What the broker grants and forbids (section 3.2.2.3). On 3.1.1 it says nothing, and these are its defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// How many QoS 1 publishes may be unacknowledged.
+    /// How many publishes of QoS 1 and 2 may be unacknowledged.
     pub receive_maximum: u16,
     /// The largest packet that it takes, in bytes.
     pub max_packet_size: u32,
@@ -35,7 +35,7 @@ impl Default for Limits {
         Self {
             receive_maximum: u16::MAX,
             max_packet_size: MAX_PACKET_SIZE,
-            max_qos: QoS::AtLeastOnce,
+            max_qos: QoS::ExactlyOnce,
             retain_available: true,
             wildcards_available: true,
             shared_available: true,
@@ -105,7 +105,8 @@ impl ConnAck {
                 max_packet_size: properties.max_packet_size.unwrap_or(MAX_PACKET_SIZE),
                 max_qos: match properties.max_qos {
                     Some(0) => QoS::AtMostOnce,
-                    _ => QoS::AtLeastOnce,
+                    Some(1) => QoS::AtLeastOnce,
+                    _ => QoS::ExactlyOnce,
                 },
                 retain_available: properties.retain_available != Some(0),
                 wildcards_available: properties.wildcard_subscription_available != Some(0),
@@ -194,6 +195,7 @@ pub fn subscribe(
                 qos: match s.qos {
                     QoS::AtMostOnce => rumqttc::mqttbytes::QoS::AtMostOnce,
                     QoS::AtLeastOnce => rumqttc::mqttbytes::QoS::AtLeastOnce,
+                    QoS::ExactlyOnce => rumqttc::mqttbytes::QoS::ExactlyOnce,
                 },
             };
             let mut packet = v4::Subscribe::new_many(subscriptions.iter().map(filter));
@@ -205,6 +207,7 @@ pub fn subscribe(
                 let qos = match s.qos {
                     QoS::AtMostOnce => rumqttc::v5::mqttbytes::QoS::AtMostOnce,
                     QoS::AtLeastOnce => rumqttc::v5::mqttbytes::QoS::AtLeastOnce,
+                    QoS::ExactlyOnce => rumqttc::v5::mqttbytes::QoS::ExactlyOnce,
                 };
                 v5::Filter {
                     path: s.filter.clone(),

@@ -1,7 +1,7 @@
 //! What comes in: the whole packets of a read, in one pass.
 //!
 //! PUBLISH packets become entries of one [`Batch`] that shares one buffer: no allocation, copy or reference count per
-//! message. PUBACKs become a list. Everything else is rare and becomes a [`Control`].
+//! message. PUBACK, PUBREC, PUBREL and PUBCOMP become a list. Everything else is rare and becomes a [`Control`].
 
 use bytes::Bytes;
 
@@ -22,12 +22,38 @@ pub struct Decoder {
 pub struct Decoded {
     /// The messages, if any.
     pub batch: Option<Batch>,
-    /// PUBACKs in their order: packet id, reason, and what else the broker said.
-    pub acks: Vec<(u16, ReasonCode, Option<String>)>,
+    /// Acknowledgements in their order.
+    pub acks: Vec<Ack>,
     /// Other packets in their order.
     pub control: Vec<Control>,
     /// How many more bytes the packet lacks that is not yet whole, as far as is known.
     pub missing: usize,
+}
+
+/// One step of the handshake that follows a PUBLISH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// Which step.
+    pub kind: AckKind,
+    /// The id of the PUBLISH.
+    pub packet_id: u16,
+    /// Success, or why not.
+    pub reason: ReasonCode,
+    /// What else the broker said.
+    pub message: Option<String>,
+}
+
+/// The steps (section 4.3): PUBACK alone at QoS 1, the other three at QoS 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckKind {
+    /// QoS 1: the receiver has taken the message.
+    PubAck,
+    /// QoS 2: the receiver has taken the message and remembers its id.
+    PubRec,
+    /// QoS 2: the sender has understood that.
+    PubRel,
+    /// QoS 2: the receiver has forgotten the id.
+    PubComp,
 }
 
 /// The rare packets.
@@ -49,7 +75,15 @@ pub struct Batch {
     buffer: Bytes,
     entries: Vec<Entry>,
     bytes: u64,
+    /// What any of the messages has among its flags.
+    flags: u8,
 }
+
+/// The flags of a PUBLISH, in the lower half of its first byte (section 3.3.1).
+const RETAIN: u8 = 0b0001;
+const QOS_1: u8 = 0b0010;
+const QOS_2: u8 = 0b0100;
+const DUP: u8 = 0b1000;
 
 /// Where one message lies in the buffer.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +120,22 @@ impl Batch {
             .enumerate()
             .filter(|(_, entry)| entry.packet_id != 0)
             .map(|(i, entry)| (i, entry.packet_id))
+    }
+
+    /// Whether all messages are what they mostly are: of QoS 0 or 1 and sent for the first time.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.flags & (DUP | QOS_2) == 0
+    }
+
+    /// Keeps the messages for which this says so; it is asked in the order of receipt.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Message<'_>) -> bool) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|entry| keep(&self.message(0, *entry)));
+        self.bytes = entries
+            .iter()
+            .map(|entry| u64::from(entry.payload_len))
+            .sum();
+        self.entries = entries;
     }
 
     fn message(&self, seq: u64, entry: Entry) -> Message<'_> {
@@ -190,21 +240,21 @@ impl<'a> Message<'a> {
 
     /// The QoS at which the broker sent it.
     pub fn qos(&self) -> QoS {
-        if self.flags & 0b0110 == 0 {
-            QoS::AtMostOnce
-        } else {
-            QoS::AtLeastOnce
+        match self.flags & (QOS_1 | QOS_2) {
+            0 => QoS::AtMostOnce,
+            QOS_1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
         }
     }
 
     /// Whether the broker had kept it from before the subscription (section 3.3.1.3).
     pub fn retain(&self) -> bool {
-        self.flags & 0b0001 != 0
+        self.flags & RETAIN != 0
     }
 
     /// Whether the broker may have sent it before.
     pub fn dup(&self) -> bool {
-        self.flags & 0b1000 != 0
+        self.flags & DUP != 0
     }
 }
 
@@ -226,6 +276,7 @@ impl Decoder {
         let mut decoded = Decoded::default();
         let mut entries = Vec::new();
         let mut payload_bytes = 0;
+        let mut all_flags = 0;
         let bytes = input.unread();
         let mut at = 0;
         loop {
@@ -245,6 +296,7 @@ impl Decoder {
                 }
                 let entry = self.publish(bytes[at] & 0x0F, &bytes[..end], body)?;
                 payload_bytes += u64::from(entry.payload_len);
+                all_flags |= entry.flags;
                 entries.push(entry);
             } else {
                 self.control(bytes[at], &bytes[body..end], &mut decoded)?;
@@ -259,6 +311,7 @@ impl Decoder {
                 buffer,
                 entries,
                 bytes: payload_bytes,
+                flags: all_flags,
             });
         }
         Ok(decoded)
@@ -307,9 +360,9 @@ impl Decoder {
         }
         let topic_at = at;
         at += topic_len;
-        let packet_id = match (flags >> 1) & 3 {
+        let packet_id = match flags & (QOS_1 | QOS_2) {
             0 => 0,
-            1 => {
+            QOS_1 | QOS_2 => {
                 let id = short(bytes, at).ok_or_else(truncated)?;
                 at += 2;
                 if id == 0 {
@@ -317,11 +370,7 @@ impl Decoder {
                 }
                 id
             }
-            qos => {
-                return Err(MqttError::protocol(format!(
-                    "a message of QoS {qos}, though at most 1 was subscribed to"
-                )));
-            }
+            _ => return Err(MqttError::protocol("a message of QoS 3")),
         };
         let mut properties_len = 0;
         if self.protocol == ProtocolVersion::V5 {
@@ -348,12 +397,10 @@ impl Decoder {
 
     fn control(&self, first: u8, body: &[u8], decoded: &mut Decoded) -> Result<(), MqttError> {
         match first >> 4 {
-            kind::PUBACK => {
-                let id = short(body, 0).ok_or_else(|| short_packet("PUBACK"))?;
-                let reason = ReasonCode(body.get(2).copied().unwrap_or(0));
-                let message = reason_string(body, 3);
-                decoded.acks.push((id, reason, message));
-            }
+            kind::PUBACK => decoded.acks.push(ack(AckKind::PubAck, body)?),
+            kind::PUBREC => decoded.acks.push(ack(AckKind::PubRec, body)?),
+            kind::PUBREL => decoded.acks.push(ack(AckKind::PubRel, body)?),
+            kind::PUBCOMP => decoded.acks.push(ack(AckKind::PubComp, body)?),
             kind::CONNACK => decoded
                 .control
                 .push(Control::ConnAck(ConnAck::decode(self.protocol, body)?)),
@@ -403,6 +450,16 @@ enum Frame {
 fn short(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..at + 2)?;
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+}
+
+fn ack(kind: AckKind, body: &[u8]) -> Result<Ack, MqttError> {
+    Ok(Ack {
+        kind,
+        packet_id: short(body, 0)
+            .ok_or_else(|| short_packet("PUBACK, PUBREC, PUBREL or PUBCOMP"))?,
+        reason: ReasonCode(body.get(2).copied().unwrap_or(0)),
+        message: reason_string(body, 3),
+    })
 }
 
 fn short_packet(name: &str) -> MqttError {

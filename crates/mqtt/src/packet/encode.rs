@@ -1,7 +1,9 @@
-//! What goes out in bulk: PUBLISH and PUBACK, framed into the output buffer of the connection.
+//! What goes out in bulk: PUBLISH and its acknowledgements, framed into the output buffer of the connection.
 
 use bytes::{Bytes, BytesMut};
 
+use super::{AckKind, kind};
+use crate::error::ReasonCode;
 use crate::options::{ProtocolVersion, QoS};
 
 /// PINGREQ (section 3.12).
@@ -126,4 +128,35 @@ fn put_varint(mut value: usize, out: &mut BytesMut) {
 pub fn puback(packet_id: u16, out: &mut BytesMut) {
     let [high, low] = packet_id.to_be_bytes();
     out.extend_from_slice(&[0x40, 2, high, low]);
+}
+
+/// A successful PUBACK, PUBREC, PUBREL or PUBCOMP (sections 3.4 to 3.7), the same in both versions.
+pub fn acknowledge(ack: AckKind, packet_id: u16, out: &mut BytesMut) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.extend_from_slice(&[first_byte(ack), 2, high, low]);
+}
+
+/// A PUBREL or PUBCOMP that answers an id of which nothing is known. 3.1.1 has no way to say so.
+pub fn acknowledge_unknown(
+    protocol: ProtocolVersion,
+    ack: AckKind,
+    packet_id: u16,
+    out: &mut BytesMut,
+) {
+    if protocol != ProtocolVersion::V5 {
+        return acknowledge(ack, packet_id, out);
+    }
+    let [high, low] = packet_id.to_be_bytes();
+    let reason = ReasonCode::PACKET_ID_NOT_FOUND.0;
+    out.extend_from_slice(&[first_byte(ack), 3, high, low, reason]);
+}
+
+fn first_byte(ack: AckKind) -> u8 {
+    match ack {
+        AckKind::PubAck => kind::PUBACK << 4,
+        AckKind::PubRec => kind::PUBREC << 4,
+        // These flags are reserved and must be so.
+        AckKind::PubRel => (kind::PUBREL << 4) | 0b0010,
+        AckKind::PubComp => kind::PUBCOMP << 4,
+    }
 }

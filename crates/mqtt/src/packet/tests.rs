@@ -29,7 +29,8 @@ impl Found {
                     .map(|m| (m.topic().to_owned(), m.payload.to_vec(), m.packet_id)),
             );
         }
-        self.acks.extend(decoded.acks.iter().map(|ack| ack.0));
+        self.acks
+            .extend(decoded.acks.iter().map(|ack| ack.packet_id));
         self.control.extend(decoded.control);
     }
 }
@@ -110,18 +111,20 @@ fn the_largest_length_is_waited_for_and_a_larger_one_refused() {
 
 #[test]
 fn malformed_packets_are_errors() {
-    let packets: [&[u8]; 14] = [
+    let packets: [&[u8]; 16] = [
         &[0x30, 0],                      // no topic
         &[0x30, 2, 0, 0],                // an empty topic
         &[0x30, 3, 0, 2, b'a'],          // a topic longer than the packet
         &[0x30, 4, 0, 2, 0xFF, 0xFE],    // not UTF-8
         &[0x32, 4, 0, 1, b'a', 0],       // half a packet id
         &[0x32, 6, 0, 1, b'a', 0, 0, 0], // packet id 0
-        &[0x34, 6, 0, 1, b'a', 0, 1, 0], // QoS 2
         &[0x36, 6, 0, 1, b'a', 0, 1, 0], // QoS 3
         &[0x30, 3, 0, 1, b'a'],          // no property length
         &[0x30, 4, 0, 1, b'a', 9],       // properties longer than the packet
         &[0x40, 1, 0],                   // PUBACK without an id
+        &[0x50, 1, 0],                   // PUBREC without an id
+        &[0x62, 0],                      // PUBREL without an id
+        &[0x70, 1, 0],                   // PUBCOMP without an id
         &[0x90, 2, 0, 1],                // SUBACK without codes
         &[0x20, 1, 0],                   // CONNACK without a code
         &[0x10, 0],                      // CONNECT

@@ -35,7 +35,8 @@ impl Wire {
         Self {
             stream,
             options: options.clone(),
-            max_qos,
+            // A probe that comes twice does no harm.
+            max_qos: max_qos.min(QoS::AtLeastOnce),
             decoder: Decoder::new(options.protocol, options.max_packet_size),
             input: ReadBuffer::default(),
             next_id: 1,
@@ -74,7 +75,7 @@ impl Wire {
         self.send(&out).await?;
         match self.max_qos {
             QoS::AtMostOnce => Ok(Answer::Yes(0)),
-            QoS::AtLeastOnce => self.answer(id).await,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => self.answer(id).await,
         }
     }
 
@@ -117,8 +118,9 @@ impl Wire {
             });
         }
         let decoded = self.decoder.decode(&mut self.input)?;
-        for (id, reason, message) in decoded.acks {
-            self.answers.push((id, answer(reason, message)));
+        for ack in decoded.acks {
+            self.answers
+                .push((ack.packet_id, answer(ack.reason, ack.message)));
         }
         for control in decoded.control {
             match control {
@@ -153,7 +155,7 @@ fn answer(reason: ReasonCode, message: Option<String>) -> Answer {
 fn marked(topic: &str, publish: &Publish, id: u16, out: &mut BytesMut) -> Result<(), MqttError> {
     let qos = match publish.qos {
         QoS::AtMostOnce => rumqttc::v5::mqttbytes::QoS::AtMostOnce,
-        QoS::AtLeastOnce => rumqttc::v5::mqttbytes::QoS::AtLeastOnce,
+        QoS::AtLeastOnce | QoS::ExactlyOnce => rumqttc::v5::mqttbytes::QoS::AtLeastOnce,
     };
     let properties = v5::PublishProperties {
         user_properties: vec![(

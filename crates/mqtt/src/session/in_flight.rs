@@ -3,9 +3,13 @@
 //! Ids are given out in turn, 1 … 65,535 and again, and the publishes lie in a queue in the same order: so an id says
 //! where in the queue its publish lies, and no table is needed. A publish that is acknowledged out of turn leaves a
 //! hole until those before it are. The span of the queue is at most 65,535, so an id is never in use twice.
+//!
+//! A publish of QoS 2 stays whole until PUBCOMP, though the broker is its owner since PUBREC: many brokers hand a message
+//! on only when it is released, and one that lost its session in between would have lost the message with it.
 
 use std::collections::VecDeque;
 
+use crate::options::QoS;
 use crate::packet::Publish;
 
 /// How many packet ids there are; 0 is none.
@@ -33,8 +37,29 @@ struct Slot {
     number: u64,
     /// `None` once it is done.
     publish: Option<Publish>,
-    /// Whether it was ever sent on any connection.
-    tried: bool,
+    stage: Stage,
+}
+
+/// How far a publish has come, on any connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Never sent.
+    New,
+    /// Sent, not answered.
+    Sent,
+    /// QoS 2: answered by PUBREC, which PUBREL answers.
+    Recorded,
+}
+
+/// What a PUBREC meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// The broker has the message: release it.
+    Now,
+    /// It will be released in its turn, or has been.
+    Already,
+    /// No publish waits for it.
+    Unknown,
 }
 
 /// A publish whose turn it is.
@@ -42,8 +67,8 @@ struct Slot {
 pub(super) struct Turn<'a> {
     pub(super) packet_id: u16,
     pub(super) publish: &'a Publish,
-    /// Whether it was sent on an earlier connection.
-    pub(super) again: bool,
+    /// How far it came on earlier connections.
+    pub(super) stage: Stage,
 }
 
 impl InFlight {
@@ -80,7 +105,7 @@ impl InFlight {
         self.slots.push_back(Slot {
             number,
             publish: Some(publish),
-            tried: false,
+            stage: Stage::New,
         });
     }
 
@@ -88,6 +113,15 @@ impl InFlight {
     pub(super) fn restart(&mut self) {
         self.sent = 0;
         self.unanswered = 0;
+    }
+
+    /// The broker has begun a new session, or may have without our knowledge: what it had recorded is published again
+    /// rather than released, because to release it would lose it.
+    pub(super) fn session_lost(&mut self) {
+        let recorded = |slot: &&mut Slot| slot.stage == Stage::Recorded;
+        for slot in self.slots.iter_mut().filter(recorded) {
+            slot.stage = Stage::Sent;
+        }
     }
 
     /// The next publish that this connection has not sent.
@@ -99,14 +133,14 @@ impl InFlight {
         Some(Turn {
             packet_id: self.id_at(self.sent),
             publish: slot.publish.as_ref()?,
-            again: slot.tried,
+            stage: slot.stage,
         })
     }
 
-    /// The publish that was peeked at has been sent.
-    pub(super) fn advance(&mut self) {
+    /// The publish that was peeked at, or its PUBREL, has been sent.
+    pub(super) fn advance(&mut self, stage: Stage) {
         if let Some(slot) = self.slots.get_mut(self.sent) {
-            slot.tried = true;
+            slot.stage = stage;
             self.sent += 1;
             self.unanswered += 1;
         }
@@ -117,16 +151,49 @@ impl InFlight {
         self.finish(self.sent)
     }
 
-    /// Takes out the publish that the broker has answered. `None` if none of this connection has this id.
-    pub(super) fn answered(&mut self, packet_id: u16) -> Option<(u64, Publish)> {
-        let front = u64::from(self.id_at(0));
-        let at = (u64::from(packet_id) + IDS - front) % IDS;
-        let at = usize::try_from(at)
-            .ok()
-            .filter(|at| *at < self.sent && packet_id != 0)?;
+    /// Takes out the publish that the broker has answered for good. `None` if none of this connection has this id and
+    /// has come this far.
+    pub(super) fn answered(&mut self, packet_id: u16, stage: Stage) -> Option<(u64, Publish)> {
+        let at = self.position(packet_id).filter(|at| *at < self.sent)?;
+        if self.slots.get(at)?.stage != stage {
+            return None;
+        }
         let done = self.finish(at)?;
         self.unanswered -= 1;
         Some(done)
+    }
+
+    /// The broker has the message of this id, of QoS 2.
+    pub(super) fn recorded(&mut self, packet_id: u16) -> Recorded {
+        let at = self.position(packet_id);
+        let Some((at, slot)) = at.and_then(|at| Some((at, self.slots.get_mut(at)?))) else {
+            return Recorded::Unknown;
+        };
+        let exactly_once = |publish: &Publish| publish.qos == QoS::ExactlyOnce;
+        if !slot.publish.as_ref().is_some_and(exactly_once) {
+            return Recorded::Unknown;
+        }
+        match slot.stage {
+            Stage::New => Recorded::Unknown,
+            Stage::Recorded => Recorded::Already,
+            Stage::Sent => {
+                slot.stage = Stage::Recorded;
+                match at < self.sent {
+                    true => Recorded::Now,
+                    false => Recorded::Already,
+                }
+            }
+        }
+    }
+
+    /// Where in the queue the publish of this id would lie.
+    #[inline]
+    fn position(&self, packet_id: u16) -> Option<usize> {
+        if packet_id == 0 {
+            return None;
+        }
+        let front = u64::from(self.id_at(0));
+        usize::try_from((u64::from(packet_id) + IDS - front) % IDS).ok()
     }
 
     fn finish(&mut self, at: usize) -> Option<(u64, Publish)> {
@@ -160,7 +227,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::options::QoS;
 
     fn publish(number: u64) -> Publish {
         Publish::new(
@@ -172,8 +238,8 @@ mod tests {
 
     fn send(in_flight: &mut InFlight) -> Option<(u16, bool)> {
         let turn = in_flight.peek()?;
-        let sent = (turn.packet_id, turn.again);
-        in_flight.advance();
+        let sent = (turn.packet_id, turn.stage != Stage::New);
+        in_flight.advance(Stage::Sent);
         Some(sent)
     }
 
@@ -185,15 +251,15 @@ mod tests {
             assert_eq!(send(&mut in_flight), Some((number as u16, false)));
         }
         assert!(!in_flight.has_room());
-        assert_eq!(in_flight.answered(2).unwrap().0, 2);
+        assert_eq!(in_flight.answered(2, Stage::Sent).unwrap().0, 2);
         assert!(!in_flight.has_room(), "the first is still unanswered");
-        assert_eq!(in_flight.answered(1).unwrap().0, 1);
+        assert_eq!(in_flight.answered(1, Stage::Sent).unwrap().0, 1);
         in_flight.push(IDS + 1, publish(IDS + 1));
         in_flight.push(IDS + 2, publish(IDS + 2));
         assert_eq!(send(&mut in_flight), Some((1, false)));
         assert_eq!(send(&mut in_flight), Some((2, false)));
         assert!(!in_flight.has_room());
-        assert_eq!(in_flight.answered(1).unwrap().0, IDS + 1);
+        assert_eq!(in_flight.answered(1, Stage::Sent).unwrap().0, IDS + 1);
     }
 
     #[test]
@@ -201,14 +267,14 @@ mod tests {
         let mut in_flight = InFlight::default();
         in_flight.push(1, publish(1));
         in_flight.push(2, publish(2));
-        assert!(in_flight.answered(1).is_none(), "not sent yet");
+        assert!(in_flight.answered(1, Stage::Sent).is_none(), "not sent yet");
         send(&mut in_flight);
         send(&mut in_flight);
         for unknown in [0, 3, u16::MAX] {
-            assert!(in_flight.answered(unknown).is_none());
+            assert!(in_flight.answered(unknown, Stage::Sent).is_none());
         }
-        assert!(in_flight.answered(2).is_some());
-        assert!(in_flight.answered(2).is_none());
+        assert!(in_flight.answered(2, Stage::Sent).is_some());
+        assert!(in_flight.answered(2, Stage::Sent).is_none());
         assert_eq!(
             (in_flight.unanswered(), in_flight.len(), in_flight.oldest()),
             (1, 1, Some(1))
@@ -236,7 +302,7 @@ mod tests {
                     }
                     7..9 => {
                         if let Some(&(id, number, sent)) = model.get(pick) {
-                            let answered = in_flight.answered(id);
+                            let answered = in_flight.answered(id, Stage::Sent);
                             prop_assert_eq!(answered.map(|(n, _)| n), sent.then_some(number));
                             if sent { model.remove(pick); }
                         }

@@ -8,7 +8,7 @@ use super::heartbeat::Heartbeat;
 use crate::dial;
 use crate::error::{MqttError, ReasonCode};
 use crate::options::{ConnectOptions, ProtocolVersion};
-use crate::packet::{self, Batch, ConnAck, Control, Decoder, Limits, PINGREQ, ReadBuffer};
+use crate::packet::{self, Ack, Batch, ConnAck, Control, Decoder, Limits, PINGREQ, ReadBuffer};
 
 /// Login, keep-alive, limits, and the bytes to write.
 #[derive(Debug)]
@@ -44,7 +44,9 @@ pub(super) struct Received {
     /// The broker has just accepted the login; whether it had a session.
     pub(super) connected: Option<bool>,
     pub(super) batch: Option<Batch>,
-    pub(super) acks: Vec<(u16, ReasonCode, Option<String>)>,
+    pub(super) acks: Vec<Ack>,
+    /// Whether the broker has answered a PINGREQ.
+    pub(super) pong: bool,
     pub(super) subacks: Vec<(u16, Vec<ReasonCode>, Option<String>)>,
 }
 
@@ -79,9 +81,10 @@ impl Link {
         self.phase == Phase::Up
     }
 
-    /// Whether the broker has not answered the login yet.
+    /// Whether the broker may know of a login that it has not answered yet. It may then have begun a new session of
+    /// which we do not know: the next CONNACK will say that there is a session, but not that it is another one.
     pub(super) fn awaits_login(&self) -> bool {
-        matches!(self.phase, Phase::Login(_))
+        matches!(self.phase, Phase::Login(_)) && self.output.is_empty()
     }
 
     /// What the broker of this connection grants.
@@ -168,7 +171,7 @@ impl Link {
             match control {
                 Control::ConnAck(ack) => received.connected = Some(self.connack(ack, now)?),
                 Control::SubAck(id, codes, message) => received.subacks.push((id, codes, message)),
-                Control::PingResp => {}
+                Control::PingResp => received.pong = true,
                 Control::Disconnect(reason, message) => {
                     self.goodbye = Some(self.disconnected(reason, message));
                 }
@@ -245,12 +248,17 @@ impl Link {
                 after: self.heartbeat.patience(),
             }),
             Phase::Up if self.heartbeat.ping_is_due(now) => {
-                self.output.extend_from_slice(&PINGREQ);
-                self.heartbeat.asked(self.queued(), now);
+                self.ping(now);
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Asks the broker for a sign of life.
+    pub(super) fn ping(&mut self, now: Instant) {
+        self.output.extend_from_slice(&PINGREQ);
+        self.heartbeat.asked(self.queued(), now);
     }
 
     /// Says goodbye; nothing is sent after it.

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Link;
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, Recorded, Stage};
 use crate::error::{MqttError, ReasonCode};
 use crate::options::{ConnectOptions, QoS};
-use crate::packet::{Publish, ReadBuffer};
+use crate::packet::{self, Ack, AckKind, Publish, ReadBuffer};
 
 /// Output beyond which nothing more is framed until some of it was written, in bytes.
 const OUTPUT_HIGH: usize = 256 * 1024;
@@ -20,8 +20,8 @@ const QUEUE_BYTES_HIGH: usize = 2 * 1024 * 1024;
 
 /// The session of one publisher, over all its connections.
 ///
-/// A publish goes from the queue to the wire; one of QoS 1 is kept in flight until it is answered, one of QoS 0 until
-/// its last byte was written. Publishes are numbered 1, 2, 3 … in the order in which they were given.
+/// A publish goes from the queue to the wire; one of QoS 1 is kept in flight until PUBACK, one of QoS 2 until PUBCOMP,
+/// one of QoS 0 until its last byte was written. Publishes are numbered 1, 2, 3 … in the order in which they were given.
 #[derive(Debug)]
 pub struct PublisherSession {
     link: Link,
@@ -131,6 +131,9 @@ impl PublisherSession {
             self.queue.push_front((number, publish));
         }
         self.in_flight.restart();
+        if self.link.awaits_login() {
+            self.in_flight.session_lost();
+        }
         self.link.end();
     }
 
@@ -142,20 +145,55 @@ impl PublisherSession {
         let received = self.link.receive(input, now)?;
         if let Some(session_present) = received.connected {
             self.resumed = session_present;
+            if !session_present {
+                self.in_flight.session_lost();
+            }
         }
         if received.batch.is_some() {
             return Err(MqttError::protocol("a message that was not subscribed to"));
         }
-        for (id, reason, message) in received.acks {
-            match self.in_flight.answered(id) {
-                Some((number, publish)) if reason.is_error() => {
-                    self.refuse(number, &publish, reason, message);
-                }
-                Some(_) => {}
-                None => tracing::debug!(packet_id = id, "a PUBACK that answers nothing"),
-            }
+        for ack in received.acks {
+            self.answered(ack)?;
         }
         self.pump();
+        Ok(())
+    }
+
+    fn answered(&mut self, ack: Ack) -> Result<(), MqttError> {
+        let Ack {
+            packet_id, kind, ..
+        } = ack;
+        // What a PUBCOMP that fails says is that the broker has nothing of this id any more: it was released before.
+        let done = match kind {
+            AckKind::PubComp => self.in_flight.answered(packet_id, Stage::Recorded),
+            AckKind::PubRec if !ack.reason.is_error() => return self.recorded(packet_id),
+            AckKind::PubAck | AckKind::PubRec => self.in_flight.answered(packet_id, Stage::Sent),
+            AckKind::PubRel => {
+                return Err(MqttError::protocol("a PUBREL of nothing that it has sent"));
+            }
+        };
+        match done {
+            Some((number, publish)) if ack.reason.is_error() && kind != AckKind::PubComp => {
+                self.refuse(number, &publish, ack.reason, ack.message);
+            }
+            Some(_) => {}
+            None => tracing::debug!(packet_id, ?kind, "an acknowledgement that answers nothing"),
+        }
+        Ok(())
+    }
+
+    /// PUBREC: the broker has the message, and is told that it may hand it on (MQTT-4.3.3-4).
+    fn recorded(&mut self, packet_id: u16) -> Result<(), MqttError> {
+        let protocol = self.link.options().protocol;
+        let out = self.link.output_mut();
+        match self.in_flight.recorded(packet_id) {
+            Recorded::Now => packet::acknowledge(AckKind::PubRel, packet_id, out),
+            // On one connection nothing gets lost, so nothing needs to be said twice.
+            Recorded::Already => {}
+            Recorded::Unknown => {
+                packet::acknowledge_unknown(protocol, AckKind::PubRel, packet_id, out);
+            }
+        }
         Ok(())
     }
 
@@ -182,12 +220,20 @@ impl PublisherSession {
 
     /// Sends what waits in flight: new publishes, and those of an earlier connection.
     fn send_in_flight(&mut self) -> bool {
-        if self.in_flight.unanswered() >= usize::from(self.link.limits().receive_maximum) {
-            return false;
-        }
+        let window = usize::from(self.link.limits().receive_maximum);
+        let full = self.in_flight.unanswered() >= window;
         let Some(turn) = self.in_flight.peek() else {
             return false;
         };
+        if turn.stage == Stage::Recorded {
+            // Never held back by the window (MQTT-3.3.4-9).
+            packet::acknowledge(AckKind::PubRel, turn.packet_id, self.link.output_mut());
+            self.in_flight.advance(Stage::Recorded);
+            return true;
+        }
+        if full {
+            return false;
+        }
         if let Some((reason, message)) = refusal(&self.link, turn.publish) {
             if let Some((number, publish)) = self.in_flight.remove_next() {
                 self.refuse(number, &publish, reason, message);
@@ -195,10 +241,10 @@ impl PublisherSession {
             return true;
         }
         let protocol = self.link.options().protocol;
-        let dup = turn.again && self.resumed;
+        let dup = turn.stage != Stage::New && self.resumed;
         turn.publish
             .encode(protocol, turn.packet_id, dup, self.link.output_mut());
-        self.in_flight.advance();
+        self.in_flight.advance(Stage::Sent);
         true
     }
 
@@ -210,8 +256,8 @@ impl PublisherSession {
         let Some((_, publish)) = self.queue.front() else {
             return false;
         };
-        let at_least_once = publish.qos == QoS::AtLeastOnce;
-        if at_least_once && !self.may_fly() {
+        let answered = publish.qos != QoS::AtMostOnce;
+        if answered && !self.may_fly() {
             return false;
         }
         let refusal = refusal(&self.link, publish);
@@ -221,7 +267,7 @@ impl PublisherSession {
         self.queue_bytes -= publish.len();
         if let Some((reason, message)) = refusal {
             self.refuse(number, &publish, reason, message);
-        } else if at_least_once {
+        } else if answered {
             self.in_flight.push(number, publish);
             self.send_in_flight();
         } else {

@@ -1,20 +1,21 @@
 //! What was received, and what of it may be acknowledged.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Link;
 use super::link::Received;
+use super::receipts::Receipts;
 use crate::error::{MqttError, ReasonCode};
 use crate::options::{ConnectOptions, Subscription};
-use crate::packet::{self, Inbound, ReadBuffer};
+use crate::packet::{self, Ack, AckKind, Batch, Inbound, ReadBuffer};
 
 /// The id of the only SUBSCRIBE that is under way at a time.
 const SUBSCRIBE_ID: u16 = 1;
 
 /// The session of one subscriber, over all its connections.
 ///
-/// Its memory is two numbers for every QoS 1 message that is not acknowledged: at most 65,535 of them.
+/// Its memory is a few numbers for every message that is not acknowledged, and for every packet id that QoS 2 must
+/// remember: at most 65,535 of each.
 #[derive(Debug)]
 pub struct SubscriberSession {
     link: Link,
@@ -24,11 +25,13 @@ pub struct SubscriberSession {
     reading: bool,
     /// Whether this process has been granted its filters, so that a broker with the session still has them.
     subscribed: bool,
+    /// Whether the broker may have begun a session of which we do not know.
+    doubtful: bool,
+    /// Whether it is being found out: nothing was subscribed to yet, and PINGRESP is awaited.
+    verifying: bool,
     lowered_qos_told: bool,
     next_seq: u64,
-    /// The messages of this connection that want an acknowledgement, in the order of receipt: number, packet id. What
-    /// an earlier connection brought is not among them, so it cannot be acknowledged on this one.
-    unacknowledged: VecDeque<(u64, u16)>,
+    receipts: Receipts,
 }
 
 impl SubscriberSession {
@@ -40,9 +43,11 @@ impl SubscriberSession {
             suback_by: None,
             reading: true,
             subscribed: false,
+            doubtful: false,
+            verifying: false,
             lowered_qos_told: false,
             next_seq: 1,
-            unacknowledged: VecDeque::new(),
+            receipts: Receipts::default(),
         }
     }
 
@@ -63,7 +68,7 @@ impl SubscriberSession {
 
     /// How many messages the broker waits for an acknowledgement of.
     pub fn unacknowledged(&self) -> usize {
-        self.unacknowledged.len()
+        self.receipts.len()
     }
 
     /// A transport is up.
@@ -75,16 +80,17 @@ impl SubscriberSession {
         self.link.begin(now)
     }
 
-    /// The transport is gone. What is unacknowledged comes again, under new numbers.
+    /// The transport is gone. What is unacknowledged comes again: at QoS 1 under new numbers, at QoS 2 it is known.
     pub fn end(&mut self) {
         if self.link.awaits_login() {
-            // The broker may have begun a new session for this login, and we have not heard of it: the next CONNACK
-            // will say that there is a session, but it is one without subscriptions.
+            // A new session would be one without subscriptions.
             self.subscribed = false;
+            self.doubtful = true;
         }
         self.link.end();
         self.suback_by = None;
-        self.unacknowledged.clear();
+        self.verifying = false;
+        self.receipts.connection_ended();
     }
 
     /// Takes what was read and answers with the messages in it.
@@ -99,36 +105,90 @@ impl SubscriberSession {
         let Received {
             connected,
             batch,
-            acks: _,
+            acks,
+            pong,
             subacks,
         } = self.link.receive(input, now)?;
         if let Some(session_present) = connected {
             self.connected(session_present, now)?;
         }
+        if self.verifying && (pong || batch.is_some() || !acks.is_empty()) {
+            if batch.is_none() && acks.is_empty() {
+                self.receipts.forget();
+            }
+            self.doubtful = false;
+            self.verifying = false;
+            self.subscribe(now)?;
+        }
         for (id, codes, message) in subacks {
             self.granted(id, &codes, message)?;
         }
-        let Some(batch) = batch else {
-            return Ok(None);
+        // Before what releases them: a broker sends PUBLISH again and then, when our PUBREC has come, PUBREL.
+        let inbound = match batch {
+            Some(batch) => self.take(batch)?,
+            None => None,
         };
+        for ack in acks {
+            self.released(&ack)?;
+        }
+        Ok(inbound)
+    }
+
+    fn take(&mut self, mut batch: Batch) -> Result<Option<Inbound>, MqttError> {
         let first_seq = self.next_seq;
+        self.receipts
+            .take(&mut batch, first_seq, None::<fn(&str) -> bool>);
         self.next_seq += batch.len() as u64;
-        let ids = batch.packet_ids();
-        self.unacknowledged
-            .extend(ids.map(|(i, id)| (first_seq + i as u64, id)));
-        if self.unacknowledged.len() > usize::from(u16::MAX) {
+        // Of what came again, some is durable already.
+        self.receipts.durable(0, self.link.output_mut());
+        if self.receipts.len() > usize::from(u16::MAX) {
             return Err(MqttError::protocol(
                 "more unacknowledged messages than there are packet ids",
             ));
         }
-        Ok(Some(Inbound::new(self.link.epoch(), first_seq, batch)))
+        let inbound = |batch| Inbound::new(self.link.epoch(), first_seq, batch);
+        Ok((!batch.is_empty()).then(|| inbound(batch)))
+    }
+
+    /// PUBREL: the broker knows that we have the message, and gives its id to another one after our answer.
+    fn released(&mut self, ack: &Ack) -> Result<(), MqttError> {
+        if ack.kind != AckKind::PubRel {
+            return Err(MqttError::protocol(
+                "an acknowledgement, though nothing was published",
+            ));
+        }
+        let protocol = self.link.options().protocol;
+        let out = self.link.output_mut();
+        if self.receipts.release(ack.packet_id) {
+            packet::acknowledge(AckKind::PubComp, ack.packet_id, out);
+        } else {
+            packet::acknowledge_unknown(protocol, AckKind::PubComp, ack.packet_id, out);
+        }
+        Ok(())
     }
 
     fn connected(&mut self, session_present: bool, now: Instant) -> Result<(), MqttError> {
+        if !session_present {
+            self.receipts.forget();
+            self.doubtful = false;
+        }
         if session_present && self.subscribed {
             return Ok(());
         }
         self.subscribed = false;
+        if self.doubtful && self.receipts.knows_any() {
+            // The session of before would send again now what it has under the ids that are known; a new one has no
+            // subscriptions and is silent. Before SUBSCRIBE the two can be told apart.
+            self.verifying = true;
+            self.link.ping(now);
+            self.suback_by = Some(now + self.link.options().connect_timeout);
+            return Ok(());
+        }
+        self.doubtful = false;
+        self.subscribe(now)
+    }
+
+    fn subscribe(&mut self, now: Instant) -> Result<(), MqttError> {
         let (protocol, timeout) = {
             let options = self.link.options();
             (options.protocol, options.connect_timeout)
@@ -149,7 +209,10 @@ impl SubscriberSession {
         codes: &[ReasonCode],
         message: Option<String>,
     ) -> Result<(), MqttError> {
-        if self.suback_by.is_none() || id != SUBSCRIBE_ID || codes.len() != self.subscriptions.len()
+        if self.suback_by.is_none()
+            || self.verifying
+            || id != SUBSCRIBE_ID
+            || codes.len() != self.subscriptions.len()
         {
             return Err(MqttError::protocol("a SUBACK that answers no SUBSCRIBE"));
         }
@@ -176,14 +239,11 @@ impl SubscriberSession {
         Ok(())
     }
 
-    /// Every message up to this number is durable: acknowledges those that this connection brought.
+    /// Every message up to this number is durable: acknowledges those that this connection brought, and remembers it of
+    /// those that it may bring again.
     pub fn ack(&mut self, upto: u64) {
-        while let Some(&(seq, id)) = self.unacknowledged.front()
-            && seq <= upto
-        {
-            packet::puback(id, self.link.output_mut());
-            self.unacknowledged.pop_front();
-        }
+        let upto = upto.min(self.next_seq - 1);
+        self.receipts.durable(upto, self.link.output_mut());
     }
 
     /// The first `len` bytes of the output were written.
@@ -224,6 +284,6 @@ impl SubscriberSession {
     pub fn finish(&mut self) {
         self.link.finish();
         // Nothing may follow a DISCONNECT, not even an acknowledgement.
-        self.unacknowledged.clear();
+        self.receipts.close();
     }
 }

@@ -21,23 +21,51 @@ struct Broker {
     has_session: bool,
     /// Whether the connection of now resumed a session.
     resumed: bool,
-    /// The ids of this session that were received and not answered: id → number.
+    /// Which session this is, and how often the client could not know it, because the answer to its login was lost.
+    generation: u64,
+    doubts: u64,
+    /// Whether a message of QoS 2 is handed on when it is released, or when it arrives: the specification lets the
+    /// broker choose.
+    hands_on_late: bool,
+    /// The ids of this session that were received and not answered: id → number. At QoS 2, not released.
     open: BTreeMap<u16, u64>,
-    /// The same for this connection alone, in the order of receipt.
-    unanswered: VecDeque<(u16, u64)>,
-    /// QoS 1 publishes in the order of first receipt, and all that were answered.
+    /// The ids of QoS 2 for which this session has sent PUBREC at least once.
+    recorded: BTreeSet<u16>,
+    /// The ids of QoS 2 that this session has seen released, and not used again: id → number.
+    released: BTreeMap<u16, u64>,
+    /// Up to which number the client knows that all is done.
+    completed: u64,
+    /// The answers that this connection owes, in the order of receipt.
+    unanswered: VecDeque<Answer>,
+    /// The ids that this connection has published and not seen answered for good.
+    in_flight: BTreeSet<u16>,
+    /// Publishes of QoS 1 and 2 in the order of first receipt, and all that were answered for good.
     first_seen: Vec<u64>,
     seen: BTreeSet<u64>,
     answered: BTreeSet<u64>,
+    /// Messages of QoS 2 that were handed on, with the session that did.
+    handed_on: BTreeSet<(u64, u64, u64)>,
     at_most_once: Vec<u64>,
+}
+
+/// An acknowledgement that is due: its first byte, and for what.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    first: u8,
+    id: u16,
+    number: u64,
 }
 
 fn is_refused(protocol: ProtocolVersion, number: u64) -> bool {
     protocol == ProtocolVersion::V5 && number.is_multiple_of(17)
 }
 
-fn is_at_least_once(number: u64) -> bool {
-    !number.is_multiple_of(5)
+fn qos_of(number: u64) -> QoS {
+    match number {
+        _ if number.is_multiple_of(5) => QoS::AtMostOnce,
+        _ if number.is_multiple_of(3) => QoS::ExactlyOnce,
+        _ => QoS::AtLeastOnce,
+    }
 }
 
 impl Broker {
@@ -49,7 +77,10 @@ impl Broker {
                     self.resumed = self.has_session && !clean;
                     self.has_session = true;
                     if !self.resumed {
+                        self.generation += 1;
                         self.open.clear();
+                        self.recorded.clear();
+                        self.released.clear();
                     }
                     self.receive_max = rng.random_range(1..40);
                     out.extend(wire::connack(self.protocol, self.resumed, self.receive_max));
@@ -60,7 +91,7 @@ impl Broker {
                     number,
                     dup,
                 } => {
-                    assert!(!dup && id == 0 && !is_at_least_once(number));
+                    assert!(!dup && id == 0 && qos_of(number) == QoS::AtMostOnce);
                     assert!(
                         self.at_most_once.last() < Some(&number),
                         "QoS 0: {number} twice or out of order"
@@ -73,8 +104,12 @@ impl Broker {
                     number,
                     dup,
                 } => {
-                    assert_eq!(qos, 1);
+                    assert_eq!(qos, qos_of(number).level());
                     self.published(id, number, dup);
+                }
+                FromClient::PubRel { id, unknown } => {
+                    assert!(!unknown, "a PUBREC of {id} was not understood");
+                    self.released(id);
                 }
                 FromClient::PingReq => out.extend([0xD0, 0]),
                 other => panic!("a publisher must not send {other:?}"),
@@ -85,19 +120,40 @@ impl Broker {
     fn published(&mut self, id: u16, number: u64, dup: bool) {
         assert_ne!(id, 0);
         assert!(!dup || self.resumed, "DUP on a session that knows nothing");
-        let in_use = self.unanswered.iter().any(|(other, _)| *other == id);
-        assert!(!in_use, "packet id {id} in use twice");
-        if let Some(open) = self.open.insert(id, number) {
+        assert!(self.in_flight.insert(id), "packet id {id} in use twice");
+        assert!(
+            number > self.completed,
+            "{number} was published again after it was completed"
+        );
+        self.released.remove(&id);
+        let known = self.open.insert(id, number);
+        if let Some(open) = known {
             assert_eq!(
                 open, number,
                 "id {id} was given to another message within one session"
             );
             assert!(dup, "sent again without DUP");
         }
-        self.unanswered.push_back((id, number));
+        let exactly_once = qos_of(number) == QoS::ExactlyOnce;
+        if exactly_once
+            && known.is_none()
+            && !self.hands_on_late
+            && !is_refused(self.protocol, number)
+        {
+            self.hand_on(number);
+        }
+        self.owe(
+            if exactly_once {
+                wire::PUBREC
+            } else {
+                wire::PUBACK
+            },
+            id,
+            number,
+        );
         if self.protocol == ProtocolVersion::V5 {
             assert!(
-                self.unanswered.len() <= usize::from(self.receive_max),
+                self.in_flight.len() <= usize::from(self.receive_max),
                 "receive maximum exceeded"
             );
         }
@@ -110,31 +166,70 @@ impl Broker {
         }
     }
 
+    fn released(&mut self, id: u16) {
+        let Some(&number) = self.open.get(&id) else {
+            // Released on an earlier connection, but the client has not heard of it.
+            assert!(self.resumed, "PUBREL of {id} without a publish");
+            let number = self.released.get(&id).copied();
+            let number = number.expect("PUBREL of what this session has not seen");
+            self.owe(wire::PUBCOMP, id, number);
+            return;
+        };
+        assert!(
+            self.recorded.remove(&id),
+            "PUBREL of {id} without a PUBREC before it"
+        );
+        self.open.remove(&id);
+        if self.hands_on_late {
+            self.hand_on(number);
+        }
+        self.released.insert(id, number);
+        self.owe(wire::PUBCOMP, id, number);
+    }
+
+    fn owe(&mut self, first: u8, id: u16, number: u64) {
+        let twice = self
+            .unanswered
+            .iter()
+            .any(|a| (a.first, a.id) == (first, id));
+        assert!(!twice, "{first:#x} of {id} is asked for twice");
+        self.unanswered.push_back(Answer { first, id, number });
+    }
+
+    fn hand_on(&mut self, number: u64) {
+        let key = (number, self.generation, self.doubts);
+        let first = self.handed_on.insert(key);
+        assert!(first, "{number} was handed on twice by one session");
+    }
+
     fn answer(&mut self, rng: &mut StdRng, out: &mut VecDeque<u8>) {
         let at = if rng.random_bool(0.8) {
             0
         } else {
             rng.random_range(0..=self.unanswered.len())
         };
-        let Some((id, number)) = self.unanswered.remove(at) else {
+        let Some(Answer { first, id, number }) = self.unanswered.remove(at) else {
             return;
         };
-        self.open.remove(&id);
-        self.answered.insert(number);
-        let reason = if is_refused(self.protocol, number) {
-            0x87
+        let refused = first != wire::PUBCOMP && is_refused(self.protocol, number);
+        let reason = if refused { 0x87 } else { 0 };
+        if first == wire::PUBREC && !refused {
+            self.recorded.insert(id);
         } else {
-            0
-        };
-        out.extend(wire::puback(id, reason));
+            self.in_flight.remove(&id);
+            self.open.remove(&id);
+            self.answered.insert(number);
+        }
+        out.extend(wire::ack(first, id, reason));
         if rng.random_bool(0.02) {
-            out.extend(wire::puback(id, reason));
+            out.extend(wire::ack(first, id, reason));
         }
     }
 
     fn lost(&mut self, rng: &mut StdRng) {
         self.input.clear();
         self.unanswered.clear();
+        self.in_flight.clear();
         if rng.random_bool(0.4) {
             self.has_session = false;
         }
@@ -147,6 +242,8 @@ struct World {
     input: ReadBuffer,
     pipe: Option<Pipe>,
     now: Instant,
+    /// How many logins had succeeded when the connection began.
+    epoch: u64,
     total: u64,
     published: u64,
     completed: u64,
@@ -175,17 +272,26 @@ pub(crate) fn simulate(mut rng: StdRng) {
             input: BytesMut::new(),
             has_session: false,
             resumed: false,
+            generation: 0,
+            doubts: 0,
+            hands_on_late: rng.random(),
             open: BTreeMap::new(),
+            recorded: BTreeSet::new(),
+            released: BTreeMap::new(),
+            completed: 0,
             unanswered: VecDeque::new(),
+            in_flight: BTreeSet::new(),
             first_seen: Vec::new(),
             seen: BTreeSet::new(),
             answered: BTreeSet::new(),
+            handed_on: BTreeSet::new(),
             at_most_once: Vec::new(),
         },
         session: PublisherSession::new(options),
         input: ReadBuffer::default(),
         pipe: None,
         now: Instant::now(),
+        epoch: 0,
         total: rng.random_range(1..400),
         published: 0,
         completed: 0,
@@ -239,11 +345,7 @@ impl World {
         let batch = (0..count).map(|_| {
             self.published += 1;
             let payload = wire::payload(self.published, rng.random_range(0..300));
-            let qos = match is_at_least_once(self.published) {
-                true => QoS::AtLeastOnce,
-                false => QoS::AtMostOnce,
-            };
-            Publish::new(Bytes::from_static(b"t/x"), payload, qos)
+            Publish::new(Bytes::from_static(b"t/x"), payload, qos_of(self.published))
         });
         let batch = batch.collect();
         self.session.publish(batch);
@@ -253,6 +355,7 @@ impl World {
         if self.pipe.is_none() {
             self.pipe = Some(Pipe::default());
             self.input.clear();
+            self.epoch = self.session.link().epoch();
             self.session.begin(self.now).unwrap();
         }
     }
@@ -293,6 +396,10 @@ impl World {
 
     fn lose(&mut self, rng: &mut StdRng) {
         if self.pipe.take().is_some() {
+            if self.session.link().epoch() == self.epoch && self.session.link().output().is_empty()
+            {
+                self.broker.doubts += 1;
+            }
             self.session.end();
             self.writing.clear();
             self.broker.lost(rng);
@@ -312,7 +419,8 @@ impl World {
         let completed = self.session.completed();
         assert!(completed >= self.completed && completed <= self.published);
         for number in self.completed + 1..=completed {
-            let done = if is_at_least_once(number) {
+            let answered = qos_of(number) != QoS::AtMostOnce;
+            let done = if answered {
                 self.broker.answered.contains(&number)
             } else {
                 self.written.contains(&number)
@@ -321,10 +429,11 @@ impl World {
                 done,
                 "{number} is called complete, but it was not written or not answered"
             );
-            let refused = is_at_least_once(number) && is_refused(self.broker.protocol, number);
+            let refused = answered && is_refused(self.broker.protocol, number);
             assert_eq!(self.refused.contains(&number), refused, "{number}");
         }
         self.completed = completed;
+        self.broker.completed = completed;
         let unfinished = self.session.unfinished() as u64;
         assert!(unfinished <= self.published - completed);
     }
@@ -335,7 +444,16 @@ impl World {
             "not all publishes were completed"
         );
         assert_eq!(self.session.unfinished(), 0);
-        let wanted: Vec<_> = (1..=self.total).filter(|n| is_at_least_once(*n)).collect();
-        assert_eq!(self.broker.first_seen, wanted, "QoS 1 lost something");
+        let is_answered = |n: &u64| qos_of(*n) != QoS::AtMostOnce;
+        let wanted: Vec<_> = (1..=self.total).filter(is_answered).collect();
+        assert_eq!(self.broker.first_seen, wanted, "QoS 1 or 2 lost something");
+        for number in wanted {
+            let exactly_once = qos_of(number) == QoS::ExactlyOnce;
+            if exactly_once && !is_refused(self.broker.protocol, number) {
+                let numbers = (number, 0, 0)..(number + 1, 0, 0);
+                let handed_on = self.broker.handed_on.range(numbers);
+                assert!(handed_on.count() > 0, "{number} was never handed on");
+            }
+        }
     }
 }

@@ -23,17 +23,37 @@ struct Broker {
     resumed: bool,
     next_id: u16,
     /// What this session has sent and the client has not acknowledged, in the order of sending.
-    unacknowledged: VecDeque<(u16, u64)>,
-    /// Of these, what has been sent on this connection: the ids in the order of sending.
+    unacknowledged: VecDeque<Sent>,
+    /// Of these, what this connection waits for an acknowledgement of: the ids in the order of sending.
     sent_now: VecDeque<(u16, u64)>,
-    /// QoS 1 messages that no session has sent.
+    /// Which ids were sent again on this connection, as a broker of 3.1.1 may.
+    repeats: bool,
+    /// Messages of QoS 1 and 2 that no session has sent.
     waiting: VecDeque<u64>,
     acknowledged: BTreeSet<u64>,
     window: usize,
+    /// Which session this is.
+    generation: u64,
+}
+
+/// A message that is not acknowledged for good.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    id: u16,
+    number: u64,
+    /// QoS 2: PUBREC has come, and PUBREL was sent.
+    recorded: bool,
+}
+
+fn qos_of(number: u64) -> QoS {
+    match number.is_multiple_of(3) {
+        true => QoS::ExactlyOnce,
+        false => QoS::AtLeastOnce,
+    }
 }
 
 impl Broker {
-    fn handle(&mut self, client: &Client, bytes: &[u8], out: &mut VecDeque<u8>) {
+    fn handle(&mut self, client: &mut Client, bytes: &[u8], out: &mut VecDeque<u8>) {
         self.input.extend_from_slice(bytes);
         while let Some(packet) = wire::read(self.protocol, &mut self.input) {
             match packet {
@@ -43,7 +63,23 @@ impl Broker {
                     out.extend(wire::suback(self.protocol, id, filters));
                     self.subscribed = true;
                 }
-                FromClient::PubAck { id } => self.acknowledge(client, id),
+                FromClient::PubAck { id } | FromClient::PubRec { id }
+                    if self.is_late(client, id) => {}
+                FromClient::PubAck { id } => {
+                    let at = self.acknowledge(client, id, QoS::AtLeastOnce);
+                    self.done(at);
+                }
+                FromClient::PubRec { id } => {
+                    let at = self.acknowledge(client, id, QoS::ExactlyOnce);
+                    self.unacknowledged[at].recorded = true;
+                    out.extend(wire::ack(wire::PUBREL, id, 0));
+                }
+                FromClient::PubComp { id, unknown } => {
+                    let at = self.position(id);
+                    assert!(self.unacknowledged[at].recorded, "PUBCOMP before PUBREL");
+                    assert!(!unknown || self.resumed, "the client forgot id {id}");
+                    self.done(at);
+                }
                 FromClient::PingReq => out.extend([0xD0, 0]),
                 other => panic!("a subscriber must not send {other:?}"),
             }
@@ -55,43 +91,94 @@ impl Broker {
         self.resumed = self.has_session && !clean;
         if !self.resumed {
             // The producer of the messages knows that the broker forgot them, and gives them again.
-            for (_, number) in self.unacknowledged.drain(..).rev() {
-                self.waiting.push_front(number);
+            for sent in self.unacknowledged.drain(..).rev() {
+                match sent.recorded {
+                    // The client has it for good.
+                    true => _ = self.acknowledged.insert(sent.number),
+                    false => self.waiting.push_front(sent.number),
+                }
             }
+            self.generation += 1;
             self.subscribed = false;
             self.next_id = 1;
         }
         self.has_session = true;
         out.extend(wire::connack(self.protocol, self.resumed, u16::MAX));
         if self.subscribed {
-            for &(id, number) in &self.unacknowledged {
-                out.extend(wire::publish(self.protocol, id, 1, true, number));
-                self.sent_now.push_back((id, number));
+            for sent in &self.unacknowledged {
+                if sent.recorded {
+                    out.extend(wire::ack(wire::PUBREL, sent.id, 0));
+                    continue;
+                }
+                let qos = qos_of(sent.number).level();
+                out.extend(wire::publish(
+                    self.protocol,
+                    sent.id,
+                    qos,
+                    true,
+                    sent.number,
+                ));
+                self.sent_now.push_back((sent.id, sent.number));
             }
         }
     }
 
-    fn acknowledge(&mut self, client: &Client, id: u16) {
+    /// Whether this answers a repetition that crossed the first answer on the wire. A receiver of 3.1.1 cannot help it
+    /// (section 4.3.2 there); at QoS 2 it is even asked for.
+    fn is_late(&self, client: &mut Client, id: u16) -> bool {
+        if !self.repeats
+            || self
+                .sent_now
+                .front()
+                .is_some_and(|(oldest, _)| *oldest == id)
+        {
+            return false;
+        }
+        match client.crossed.get_mut(&id) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn position(&self, id: u16) -> usize {
+        let mut sent = self.unacknowledged.iter();
+        sent.position(|sent| sent.id == id)
+            .unwrap_or_else(|| panic!("id {id} is not in use"))
+    }
+
+    fn done(&mut self, at: usize) {
+        let done = self.unacknowledged.remove(at).unwrap();
+        self.acknowledged.insert(done.number);
+    }
+
+    /// PUBACK or PUBREC: answers which message is meant.
+    fn acknowledge(&mut self, client: &Client, id: u16, qos: QoS) -> usize {
         let (oldest, number) = self
             .sent_now
             .pop_front()
             .expect("an acknowledgement of nothing");
         assert_eq!(id, oldest, "not in the order of receipt");
-        let seq = client.seq_of[&(client.epoch, id)];
+        assert_eq!(qos_of(number), qos, "the wrong acknowledgement of {number}");
+        let seq = client.seq_of[&number];
         assert!(
             seq <= client.committed,
             "{number} (seq {seq}) was acknowledged but not committed"
         );
-        let at = self
-            .unacknowledged
-            .iter()
-            .position(|(other, _)| *other == id)
-            .unwrap();
-        self.unacknowledged.remove(at);
-        self.acknowledged.insert(number);
+        let at = self.position(id);
+        assert!(!self.unacknowledged[at].recorded, "PUBREC twice");
+        at
     }
 
-    fn send(&mut self, next_at_most_once: &mut u64, rng: &mut StdRng, out: &mut VecDeque<u8>) {
+    fn send(
+        &mut self,
+        client: &mut Client,
+        next_at_most_once: &mut u64,
+        rng: &mut StdRng,
+        out: &mut VecDeque<u8>,
+    ) {
         if !self.connected || !self.subscribed {
             return;
         }
@@ -104,22 +191,40 @@ impl Broker {
                 false,
                 *next_at_most_once,
             ));
+        } else if self.repeats && rng.random_bool(0.1) {
+            // Not in order, and a second time: what MQTT 5 forbids and 3.1.1 only discourages.
+            let count = self.sent_now.len();
+            if let Some(&(id, number)) = self.sent_now.get(rng.random_range(0..=count)) {
+                let qos = qos_of(number);
+                out.extend(wire::publish(self.protocol, id, qos.level(), true, number));
+                if qos == QoS::ExactlyOnce {
+                    *client.crossed.entry(id).or_default() += 1;
+                }
+            }
         } else if self.unacknowledged.len() < self.window
             && let Some(number) = self.waiting.pop_front()
         {
             while self
                 .unacknowledged
                 .iter()
-                .any(|(id, _)| *id == self.next_id)
+                .any(|sent| sent.id == self.next_id)
                 || self.next_id == 0
             {
                 self.next_id = self.next_id.wrapping_add(1);
             }
-            self.unacknowledged.push_back((self.next_id, number));
-            self.sent_now.push_back((self.next_id, number));
-            out.extend(wire::publish(self.protocol, self.next_id, 1, false, number));
-            // Few ids, so that different connections use the same ones for different messages.
-            self.next_id = self.next_id % 50 + 1;
+            let id = self.next_id;
+            self.unacknowledged.push_back(Sent {
+                id,
+                number,
+                recorded: false,
+            });
+            self.sent_now.push_back((id, number));
+            let qos = qos_of(number).level();
+            out.extend(wire::publish(self.protocol, id, qos, false, number));
+            // Few ids, so that different connections use the same ones for different messages; but a broker that sends
+            // again must not give an id away while an answer to it may be on its way.
+            let ids = if self.repeats { 5_000 } else { 50 };
+            self.next_id = self.next_id % ids + 1;
         }
     }
 
@@ -139,8 +244,13 @@ struct Client {
     epoch: u64,
     last_seq: u64,
     committed: u64,
-    seq_of: BTreeMap<(u64, u16), u64>,
+    /// Under which number a message of QoS 1 or 2 was handed over first on this connection, or at all at QoS 2.
+    seq_of: BTreeMap<u64, u64>,
     at_least_once: BTreeSet<u64>,
+    /// Messages of QoS 2, each with the session of the broker that brought it.
+    exactly_once: BTreeSet<(u64, u64)>,
+    /// The ids of messages that were repeated on this connection after they were acknowledged, and how often.
+    crossed: BTreeMap<u16, u32>,
     at_most_once: BTreeSet<u64>,
 }
 
@@ -166,7 +276,7 @@ pub(crate) fn simulate(mut rng: StdRng) {
     options.protocol = protocol;
     options.clean_start = rng.random_bool(0.2);
     options.session_expiry = Duration::from_secs(if rng.random() { 3600 } else { 0 });
-    let subscription = |filter: &str| Subscription::new(filter, QoS::AtLeastOnce);
+    let subscription = |filter: &str| Subscription::new(filter, QoS::ExactlyOnce);
     let total = rng.random_range(1..300);
     let mut world = World {
         broker: Broker {
@@ -182,6 +292,8 @@ pub(crate) fn simulate(mut rng: StdRng) {
             waiting: (1..=total).collect(),
             acknowledged: BTreeSet::new(),
             window: rng.random_range(1..45),
+            generation: 0,
+            repeats: protocol == ProtocolVersion::V311 && rng.random_bool(0.3),
         },
         client: Client::default(),
         session: SubscriberSession::new(options, vec![subscription("t/+"), subscription("u/#")]),
@@ -213,13 +325,17 @@ impl World {
                 let Some(pipe) = &mut self.pipe else { return };
                 let bytes = some_bytes(rng, &mut pipe.to_broker);
                 self.broker
-                    .handle(&self.client, &bytes, &mut pipe.to_client);
+                    .handle(&mut self.client, &bytes, &mut pipe.to_client);
             }
             3 | 4 => {
                 let Some(pipe) = &mut self.pipe else { return };
                 for _ in 0..rng.random_range(0..10) {
-                    self.broker
-                        .send(&mut self.next_at_most_once, rng, &mut pipe.to_client);
+                    self.broker.send(
+                        &mut self.client,
+                        &mut self.next_at_most_once,
+                        rng,
+                        &mut pipe.to_client,
+                    );
                 }
             }
             5 => self.deliver(rng),
@@ -279,13 +395,19 @@ impl World {
                     assert!(self.client.at_most_once.insert(number), "QoS 0 came twice")
                 }
                 QoS::AtLeastOnce => {
-                    assert!(
-                        !message.dup() || self.broker.resumed,
-                        "DUP without a session"
-                    );
+                    let may_repeat = self.broker.resumed || self.broker.repeats;
+                    assert!(!message.dup() || may_repeat, "DUP without a session");
                     self.client.at_least_once.insert(number);
-                    let key = (self.client.epoch, message.packet_id);
-                    self.client.seq_of.insert(key, message.seq);
+                    let seq = *self.client.seq_of.entry(number).or_insert(message.seq);
+                    if seq < message.seq && seq <= self.client.committed {
+                        *self.client.crossed.entry(message.packet_id).or_default() += 1;
+                    }
+                }
+                QoS::ExactlyOnce => {
+                    let key = (number, self.broker.generation);
+                    let first = self.client.exactly_once.insert(key);
+                    assert!(first, "QoS 2: {number} was handed over twice");
+                    self.client.seq_of.insert(number, message.seq);
                 }
             }
         }
@@ -306,12 +428,18 @@ impl World {
         if self.pipe.take().is_some() {
             self.session.end();
             self.broker.lost(rng);
+            self.client.crossed.clear();
+            // What comes again at QoS 1 gets another number.
+            let exactly_once = |number: &u64, _: &mut u64| qos_of(*number) == QoS::ExactlyOnce;
+            self.client.seq_of.retain(exactly_once);
         }
     }
 
     fn check_end(&self) {
         let all: BTreeSet<_> = (1..=self.total).collect();
-        assert_eq!(self.client.at_least_once, all, "QoS 1 lost something");
+        let mut received = self.client.at_least_once.clone();
+        received.extend(self.client.exactly_once.iter().map(|(number, _)| number));
+        assert_eq!(received, all, "QoS 1 or 2 lost something");
         assert_eq!(
             self.broker.acknowledged, all,
             "not all that was committed was acknowledged"

@@ -24,6 +24,17 @@ pub(crate) enum FromClient {
     PubAck {
         id: u16,
     },
+    PubRec {
+        id: u16,
+    },
+    PubRel {
+        id: u16,
+        unknown: bool,
+    },
+    PubComp {
+        id: u16,
+        unknown: bool,
+    },
     PingReq,
     Disconnect,
 }
@@ -54,6 +65,15 @@ fn read_v4(bytes: &mut BytesMut) -> Option<FromClient> {
             number: number(&packet.payload),
         },
         Ok(v4::Packet::PubAck(packet)) => FromClient::PubAck { id: packet.pkid },
+        Ok(v4::Packet::PubRec(packet)) => FromClient::PubRec { id: packet.pkid },
+        Ok(v4::Packet::PubRel(packet)) => FromClient::PubRel {
+            id: packet.pkid,
+            unknown: false,
+        },
+        Ok(v4::Packet::PubComp(packet)) => FromClient::PubComp {
+            id: packet.pkid,
+            unknown: false,
+        },
         Ok(v4::Packet::PingReq) => FromClient::PingReq,
         Ok(v4::Packet::Disconnect) => FromClient::Disconnect,
         Ok(other) => panic!("a client must not send {other:?}"),
@@ -83,6 +103,15 @@ fn read_v5(bytes: &mut BytesMut) -> Option<FromClient> {
             number: number(&packet.payload),
         },
         Ok(v5::Packet::PubAck(packet)) => FromClient::PubAck { id: packet.pkid },
+        Ok(v5::Packet::PubRec(packet)) => FromClient::PubRec { id: packet.pkid },
+        Ok(v5::Packet::PubRel(packet)) => FromClient::PubRel {
+            id: packet.pkid,
+            unknown: packet.reason == v5::PubRelReason::PacketIdentifierNotFound,
+        },
+        Ok(v5::Packet::PubComp(packet)) => FromClient::PubComp {
+            id: packet.pkid,
+            unknown: packet.reason == v5::PubCompReason::PacketIdentifierNotFound,
+        },
         Ok(v5::Packet::PingReq(_)) => FromClient::PingReq,
         Ok(v5::Packet::Disconnect(_)) => FromClient::Disconnect,
         Ok(other) => panic!("a client must not send {other:?}"),
@@ -138,13 +167,19 @@ pub(crate) fn suback(protocol: ProtocolVersion, id: u16, filters: usize) -> Byte
     out
 }
 
-/// PUBACK with a reason, which only MQTT 5 can carry.
-pub(crate) fn puback(id: u16, reason: u8) -> BytesMut {
+/// The first bytes of the acknowledgements.
+pub(crate) const PUBACK: u8 = 0x40;
+pub(crate) const PUBREC: u8 = 0x50;
+pub(crate) const PUBREL: u8 = 0x62;
+pub(crate) const PUBCOMP: u8 = 0x70;
+
+/// An acknowledgement with a reason, which only MQTT 5 can carry.
+pub(crate) fn ack(first: u8, id: u16, reason: u8) -> BytesMut {
     let [high, low] = id.to_be_bytes();
     let mut out = BytesMut::new();
     match reason {
-        0 => out.extend_from_slice(&[0x40, 2, high, low]),
-        reason => out.extend_from_slice(&[0x40, 3, high, low, reason]),
+        0 => out.extend_from_slice(&[first, 2, high, low]),
+        reason => out.extend_from_slice(&[first, 3, high, low, reason]),
     }
     out
 }
