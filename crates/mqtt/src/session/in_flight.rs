@@ -25,6 +25,8 @@ pub(super) struct InFlight {
     sent: usize,
     /// How many of these are not acknowledged.
     unanswered: usize,
+    /// How many of these are of QoS 2.
+    unreleased: usize,
     /// How many slots are not acknowledged, sent or not.
     live: usize,
     /// The bytes of these.
@@ -77,6 +79,11 @@ impl InFlight {
         self.unanswered
     }
 
+    /// How many of these are of QoS 2.
+    pub(super) fn unreleased(&self) -> usize {
+        self.unreleased
+    }
+
     /// How many are not acknowledged.
     pub(super) fn len(&self) -> usize {
         self.live
@@ -113,6 +120,7 @@ impl InFlight {
     pub(super) fn restart(&mut self) {
         self.sent = 0;
         self.unanswered = 0;
+        self.unreleased = 0;
     }
 
     /// The broker has begun a new session, or may have without our knowledge: what it had recorded is published again
@@ -143,6 +151,8 @@ impl InFlight {
             slot.stage = stage;
             self.sent += 1;
             self.unanswered += 1;
+            let exactly_once = |publish: &Publish| publish.qos == QoS::ExactlyOnce;
+            self.unreleased += usize::from(slot.publish.as_ref().is_some_and(exactly_once));
         }
     }
 
@@ -160,6 +170,7 @@ impl InFlight {
         }
         let done = self.finish(at)?;
         self.unanswered -= 1;
+        self.unreleased -= usize::from(done.1.qos == QoS::ExactlyOnce);
         Some(done)
     }
 

@@ -6,13 +6,16 @@ use std::time::Instant;
 use super::Link;
 use super::in_flight::{InFlight, Recorded, Stage};
 use crate::error::{MqttError, ReasonCode};
-use crate::options::{ConnectOptions, QoS};
+use crate::options::{ConnectOptions, ProtocolVersion, QoS};
 use crate::packet::{self, Ack, AckKind, Publish, ReadBuffer};
 
 /// Output beyond which nothing more is framed until some of it was written, in bytes.
 const OUTPUT_HIGH: usize = 256 * 1024;
 /// Unanswered publishes beyond which none is sent, in bytes of topic and payload.
 const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How many publishes of QoS 2 may be on their way to a broker of 3.1.1, which has no receive maximum to announce.
+/// Mosquitto closes the connection over a 21st, EMQX over a 101st.
+const UNRELEASED_MAX_V311: usize = 20;
 /// Unsent publishes beyond which no more are asked for.
 const QUEUE_MESSAGES_HIGH: usize = 3 * 1024;
 /// The same in bytes of topic and payload.
@@ -220,8 +223,7 @@ impl PublisherSession {
 
     /// Sends what waits in flight: new publishes, and those of an earlier connection.
     fn send_in_flight(&mut self) -> bool {
-        let window = usize::from(self.link.limits().receive_maximum);
-        let full = self.in_flight.unanswered() >= window;
+        let full = [false, true].map(|exactly_once| self.window_is_full(exactly_once));
         let Some(turn) = self.in_flight.peek() else {
             return false;
         };
@@ -231,7 +233,7 @@ impl PublisherSession {
             self.in_flight.advance(Stage::Recorded);
             return true;
         }
-        if full {
+        if full[usize::from(turn.publish.qos == QoS::ExactlyOnce)] {
             return false;
         }
         if let Some((reason, message)) = refusal(&self.link, turn.publish) {
@@ -257,7 +259,7 @@ impl PublisherSession {
             return false;
         };
         let answered = publish.qos != QoS::AtMostOnce;
-        if answered && !self.may_fly() {
+        if answered && !self.may_fly(publish.qos == QoS::ExactlyOnce) {
             return false;
         }
         let refusal = refusal(&self.link, publish);
@@ -283,11 +285,21 @@ impl PublisherSession {
     }
 
     /// Whether one more publish may wait for an answer: by the broker's receive maximum, the ids, and our memory.
-    fn may_fly(&self) -> bool {
-        let window = usize::from(self.link.limits().receive_maximum);
-        self.in_flight.unanswered() < window
+    fn may_fly(&self, exactly_once: bool) -> bool {
+        !self.window_is_full(exactly_once)
             && self.in_flight.has_room()
             && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX
+    }
+
+    /// Whether the broker would take one more publish of this kind amiss.
+    fn window_is_full(&self, exactly_once: bool) -> bool {
+        let limits = self.link.limits();
+        let unreleased_max = match self.link.options().protocol {
+            ProtocolVersion::V311 => UNRELEASED_MAX_V311,
+            ProtocolVersion::V5 => usize::MAX,
+        };
+        self.in_flight.unanswered() >= usize::from(limits.receive_maximum)
+            || (exactly_once && self.in_flight.unreleased() >= unreleased_max)
     }
 
     fn refuse(

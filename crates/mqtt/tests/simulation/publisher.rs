@@ -157,6 +157,15 @@ impl Broker {
                 "receive maximum exceeded"
             );
         }
+        if self.protocol == ProtocolVersion::V311 {
+            let unreleased = |id: &&u16| {
+                self.open
+                    .get(id)
+                    .is_some_and(|n| qos_of(*n) == QoS::ExactlyOnce)
+            };
+            let unreleased = self.in_flight.iter().filter(unreleased).count();
+            assert!(unreleased <= 20, "{unreleased} of QoS 2 on 3.1.1");
+        }
         if self.seen.insert(number) {
             assert!(
                 self.first_seen.last() < Some(&number),
