@@ -33,7 +33,8 @@ pub mod topic;
 pub use connector::MqttConnector;
 pub use error::{MqttError, ReasonCode};
 pub use options::{
-    ConnectOptions, Password, ProtocolVersion, QoS, RetainHandling, Subscription, Tls,
+    ConnectOptions, Former, Password, ProtocolVersion, QoS, RetainHandling, Subscription,
+    Subscriptions, Tls,
 };
 pub use packet::{Ack, AckKind, Inbound, Message, Properties, PropertiesWriter, Property, Publish};
 pub use publisher::Publisher;

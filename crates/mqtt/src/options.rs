@@ -124,6 +124,39 @@ impl Subscription {
     }
 }
 
+/// What a [`Subscriber`](crate::Subscriber) is to receive.
+///
+/// A session that outlives a process keeps its subscriptions, also those that the next process does not ask for, and a
+/// broker does not say which it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscriptions {
+    /// The filters, each with its options.
+    pub filters: Vec<Subscription>,
+    /// Those that the session may have from an earlier process.
+    pub former: Former,
+}
+
+/// The filters of an earlier process with the same session.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Former {
+    /// They are not known. If there is such a session, what matches none of the filters is dropped: acknowledged, but
+    /// not handed over. Each message is compared then.
+    #[default]
+    Unknown,
+    /// These. Those that are not asked for any more are unsubscribed, and what comes on them nevertheless is dropped.
+    /// If there are none, no message is compared.
+    Known(Vec<String>),
+}
+
+impl From<Vec<Subscription>> for Subscriptions {
+    fn from(filters: Vec<Subscription>) -> Self {
+        Self {
+            filters,
+            former: Former::default(),
+        }
+    }
+}
+
 /// When the broker sends the messages that it has kept for a filter (section 3.8.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RetainHandling {

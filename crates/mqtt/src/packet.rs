@@ -19,7 +19,7 @@ mod properties;
 mod tests;
 
 pub use buffer::ReadBuffer;
-pub use control::{ConnAck, Limits, connect, disconnect, subscribe};
+pub use control::{ConnAck, Limits, connect, disconnect, subscribe, unsubscribe};
 pub use decode::{Ack, AckKind, Batch, Control, Decoded, Decoder, Inbound, Message};
 pub use encode::{PINGREQ, Publish, acknowledge, acknowledge_unknown, puback};
 pub use properties::{Properties, PropertiesWriter, Property};
@@ -33,6 +33,7 @@ mod kind {
     pub(super) const PUBREL: u8 = 6;
     pub(super) const PUBCOMP: u8 = 7;
     pub(super) const SUBACK: u8 = 9;
+    pub(super) const UNSUBACK: u8 = 11;
     pub(super) const PINGRESP: u8 = 13;
     pub(super) const DISCONNECT: u8 = 14;
 }

@@ -34,6 +34,7 @@ mod link;
 mod publisher;
 mod receipts;
 mod subscriber;
+mod subscribing;
 
 pub use link::Link;
 pub use publisher::PublisherSession;

@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::driver;
 use crate::error::MqttError;
-use crate::options::{ConnectOptions, Subscription};
+use crate::options::{ConnectOptions, Subscriptions};
 use crate::packet::Inbound;
 
 /// How many batches wait for the caller. When they are full the socket is not read, so the memory in waiting is at most
@@ -71,7 +71,7 @@ impl Subscriber {
     /// Outside of a tokio runtime.
     pub fn start(
         options: ConnectOptions,
-        subscriptions: Vec<Subscription>,
+        subscriptions: impl Into<Subscriptions>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (inbox_sender, inbox) = mpsc::channel(INBOX_BATCHES);
@@ -85,7 +85,7 @@ impl Subscriber {
             close: close.clone(),
             metrics,
         };
-        let task = tokio::spawn(driver.run(options, subscriptions));
+        let task = tokio::spawn(driver.run(options, subscriptions.into()));
         Self {
             inbox,
             acks,

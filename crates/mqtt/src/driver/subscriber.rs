@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::socket::{Alarm, Socket, Turn};
 use super::{Logins, Role, lost, now, supervise};
 use crate::error::MqttError;
-use crate::options::{ConnectOptions, Subscription};
+use crate::options::{ConnectOptions, Subscriptions};
 use crate::packet::Inbound;
 use crate::session::{Link, SubscriberSession};
 use crate::subscriber::Acks;
@@ -26,7 +26,7 @@ pub(crate) struct SubscriberDriver {
 
 impl SubscriberDriver {
     /// Runs until the owner closes or a fault is final, which is then the last thing in the inbox.
-    pub(crate) async fn run(self, options: ConnectOptions, subscriptions: Vec<Subscription>) {
+    pub(crate) async fn run(self, options: ConnectOptions, subscriptions: Subscriptions) {
         let close = self.close.clone();
         let mut receiving = Receiving {
             session: SubscriberSession::new(options, subscriptions),

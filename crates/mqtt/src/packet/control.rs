@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
+use super::encode::put_varint;
 use crate::error::{MqttError, ReasonCode};
 use crate::options::{
     ConnectOptions, MAX_PACKET_SIZE, Password, ProtocolVersion, QoS, RetainHandling, Subscription,
@@ -227,6 +228,29 @@ pub fn subscribe(
         }
     };
     written.map(|_len| ())
+}
+
+/// UNSUBSCRIBE (section 3.10).
+pub fn unsubscribe(
+    protocol: ProtocolVersion,
+    packet_id: u16,
+    filters: &[String],
+    out: &mut BytesMut,
+) {
+    let properties: &[u8] = match protocol {
+        ProtocolVersion::V311 => &[],
+        ProtocolVersion::V5 => &[0],
+    };
+    let texts: usize = filters.iter().map(|filter| 2 + filter.len()).sum();
+    out.put_u8(0xA2);
+    put_varint(2 + properties.len() + texts, out);
+    out.put_u16(packet_id);
+    out.put_slice(properties);
+    for filter in filters {
+        // A filter that had been granted was no longer than this.
+        out.put_u16(filter.len() as u16);
+        out.put_slice(filter.as_bytes());
+    }
 }
 
 /// A normal DISCONNECT (section 3.14), the same in both versions.

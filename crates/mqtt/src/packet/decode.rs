@@ -63,6 +63,8 @@ pub enum Control {
     ConnAck(ConnAck),
     /// The subscription's answer: packet id, a code for each filter, and what else the broker said.
     SubAck(u16, Vec<ReasonCode>, Option<String>),
+    /// The answer to UNSUBSCRIBE: packet id, and on MQTT 5 a code for each filter.
+    UnsubAck(u16, Vec<ReasonCode>),
     /// The answer to PINGREQ.
     PingResp,
     /// The broker's goodbye.
@@ -404,7 +406,14 @@ impl Decoder {
             kind::CONNACK => decoded
                 .control
                 .push(Control::ConnAck(ConnAck::decode(self.protocol, body)?)),
-            kind::SUBACK => decoded.control.push(self.suback(body)?),
+            kind::SUBACK => {
+                let (id, codes, message) = self.suback(body)?;
+                decoded.control.push(Control::SubAck(id, codes, message));
+            }
+            kind::UNSUBACK => {
+                let (id, codes, _message) = self.suback(body)?;
+                decoded.control.push(Control::UnsubAck(id, codes));
+            }
             kind::PINGRESP => decoded.control.push(Control::PingResp),
             kind::DISCONNECT if self.protocol == ProtocolVersion::V5 => {
                 let reason = ReasonCode(body.first().copied().unwrap_or(0));
@@ -421,7 +430,8 @@ impl Decoder {
         Ok(())
     }
 
-    fn suback(&self, body: &[u8]) -> Result<Control, MqttError> {
+    /// SUBACK and UNSUBACK (sections 3.9, 3.11): packet id, codes, and what else the broker said.
+    fn suback(&self, body: &[u8]) -> Result<(u16, Vec<ReasonCode>, Option<String>), MqttError> {
         let id = short(body, 0).ok_or_else(|| short_packet("SUBACK"))?;
         let mut codes_at = 2;
         let mut message = None;
@@ -434,7 +444,7 @@ impl Decoder {
         }
         let codes = body.get(codes_at..).ok_or_else(|| short_packet("SUBACK"))?;
         let codes = codes.iter().copied().map(ReasonCode).collect();
-        Ok(Control::SubAck(id, codes, message))
+        Ok((id, codes, message))
     }
 }
 

@@ -115,7 +115,7 @@ fn varint_len(value: usize) -> usize {
 
 /// Appends a variable byte integer, mostly a single zero.
 #[inline]
-fn put_varint(mut value: usize, out: &mut BytesMut) {
+pub(super) fn put_varint(mut value: usize, out: &mut BytesMut) {
     while value >= 0x80 {
         out.extend_from_slice(&[(value & 0x7F) as u8 | 0x80]);
         value >>= 7;

@@ -131,7 +131,7 @@ impl Wire {
                 Control::Disconnect(reason, message) => {
                     return Err(MqttError::Disconnected { reason, message });
                 }
-                Control::ConnAck(_) | Control::PingResp => {}
+                Control::ConnAck(_) | Control::UnsubAck(..) | Control::PingResp => {}
             }
         }
         if let Some(batch) = decoded.batch {

@@ -48,6 +48,7 @@ pub(super) struct Received {
     /// Whether the broker has answered a PINGREQ.
     pub(super) pong: bool,
     pub(super) subacks: Vec<(u16, Vec<ReasonCode>, Option<String>)>,
+    pub(super) unsubacks: Vec<(u16, Vec<ReasonCode>)>,
 }
 
 impl Link {
@@ -171,6 +172,7 @@ impl Link {
             match control {
                 Control::ConnAck(ack) => received.connected = Some(self.connack(ack, now)?),
                 Control::SubAck(id, codes, message) => received.subacks.push((id, codes, message)),
+                Control::UnsubAck(id, codes) => received.unsubacks.push((id, codes)),
                 Control::PingResp => received.pong = true,
                 Control::Disconnect(reason, message) => {
                     self.goodbye = Some(self.disconnected(reason, message));

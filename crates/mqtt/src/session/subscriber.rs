@@ -5,12 +5,10 @@ use std::time::Instant;
 use super::Link;
 use super::link::Received;
 use super::receipts::Receipts;
-use crate::error::{MqttError, ReasonCode};
-use crate::options::{ConnectOptions, Subscription};
+use super::subscribing::Subscribing;
+use crate::error::MqttError;
+use crate::options::{ConnectOptions, Former, Subscriptions};
 use crate::packet::{self, Ack, AckKind, Batch, Inbound, ReadBuffer};
-
-/// The id of the only SUBSCRIBE that is under way at a time.
-const SUBSCRIBE_ID: u16 = 1;
 
 /// The session of one subscriber, over all its connections.
 ///
@@ -19,7 +17,12 @@ const SUBSCRIBE_ID: u16 = 1;
 #[derive(Debug)]
 pub struct SubscriberSession {
     link: Link,
-    subscriptions: Vec<Subscription>,
+    subscribing: Subscribing,
+    /// Whether the session may have subscriptions that are not asked for.
+    strangers: bool,
+    former_known: bool,
+    /// How many messages have come of such.
+    unwanted: u64,
     /// Until when SUBACK must come, if one is awaited.
     suback_by: Option<Instant>,
     reading: bool,
@@ -29,23 +32,25 @@ pub struct SubscriberSession {
     doubtful: bool,
     /// Whether it is being found out: nothing was subscribed to yet, and PINGRESP is awaited.
     verifying: bool,
-    lowered_qos_told: bool,
     next_seq: u64,
     receipts: Receipts,
 }
 
 impl SubscriberSession {
     /// A session that will subscribe to these filters.
-    pub fn new(options: ConnectOptions, subscriptions: Vec<Subscription>) -> Self {
+    pub fn new(options: ConnectOptions, subscriptions: impl Into<Subscriptions>) -> Self {
+        let subscriptions = subscriptions.into();
         Self {
             link: Link::new(options),
-            subscriptions,
+            strangers: false,
+            former_known: subscriptions.former != Former::Unknown,
+            unwanted: 0,
+            subscribing: Subscribing::new(subscriptions),
             suback_by: None,
             reading: true,
             subscribed: false,
             doubtful: false,
             verifying: false,
-            lowered_qos_told: false,
             next_seq: 1,
             receipts: Receipts::default(),
         }
@@ -64,6 +69,12 @@ impl SubscriberSession {
     /// Whether all filters have been granted.
     pub fn is_subscribed(&self) -> bool {
         self.subscribed && self.link.is_up()
+    }
+
+    /// How many messages were dropped because no filter asks for them: they came of subscriptions that an earlier process
+    /// made. They are acknowledged.
+    pub fn unwanted(&self) -> u64 {
+        self.unwanted
     }
 
     /// How many messages the broker waits for an acknowledgement of.
@@ -89,6 +100,7 @@ impl SubscriberSession {
         }
         self.link.end();
         self.suback_by = None;
+        self.subscribing.end();
         self.verifying = false;
         self.receipts.connection_ended();
     }
@@ -102,16 +114,14 @@ impl SubscriberSession {
         input: &mut ReadBuffer,
         now: Instant,
     ) -> Result<Option<Inbound>, MqttError> {
-        let Received {
-            connected,
-            batch,
-            acks,
-            pong,
-            subacks,
-        } = self.link.receive(input, now)?;
-        if let Some(session_present) = connected {
+        let mut received = self.link.receive(input, now)?;
+        if let Some(session_present) = received.connected {
             self.connected(session_present, now)?;
         }
+        self.granted(&mut received)?;
+        let Received {
+            batch, acks, pong, ..
+        } = received;
         if self.verifying && (pong || batch.is_some() || !acks.is_empty()) {
             if batch.is_none() && acks.is_empty() {
                 self.receipts.forget();
@@ -119,9 +129,6 @@ impl SubscriberSession {
             self.doubtful = false;
             self.verifying = false;
             self.subscribe(now)?;
-        }
-        for (id, codes, message) in subacks {
-            self.granted(id, &codes, message)?;
         }
         // Before what releases them: a broker sends PUBLISH again and then, when our PUBREC has come, PUBREL.
         let inbound = match batch {
@@ -136,8 +143,18 @@ impl SubscriberSession {
 
     fn take(&mut self, mut batch: Batch) -> Result<Option<Inbound>, MqttError> {
         let first_seq = self.next_seq;
-        self.receipts
-            .take(&mut batch, first_seq, None::<fn(&str) -> bool>);
+        let subscribing = &self.subscribing;
+        let wanted = |topic: &str| subscribing.wants(topic);
+        let wanted = self.strangers.then_some(wanted);
+        let unwanted = self.receipts.take(&mut batch, first_seq, wanted);
+        if unwanted > 0 && self.unwanted == 0 {
+            tracing::warn!(
+                client_id = self.link.options().client_id,
+                "messages of a subscription that is not asked for any more are acknowledged and dropped; an earlier run \
+                 with this client id has left it in the session"
+            );
+        }
+        self.unwanted += unwanted;
         self.next_seq += batch.len() as u64;
         // Of what came again, some is durable already.
         self.receipts.durable(0, self.link.output_mut());
@@ -168,9 +185,13 @@ impl SubscriberSession {
     }
 
     fn connected(&mut self, session_present: bool, now: Instant) -> Result<(), MqttError> {
+        if self.link.epoch() == 1 {
+            self.strangers = self.subscribing.has_stale() || !self.former_known;
+        }
         if !session_present {
             self.receipts.forget();
             self.doubtful = false;
+            self.strangers = false;
         }
         if session_present && self.subscribed {
             return Ok(());
@@ -193,49 +214,32 @@ impl SubscriberSession {
             let options = self.link.options();
             (options.protocol, options.connect_timeout)
         };
-        packet::subscribe(
-            protocol,
-            SUBSCRIBE_ID,
-            &self.subscriptions,
-            self.link.output_mut(),
-        )?;
-        self.suback_by = Some(now + timeout);
+        let max = self.link.limits().max_packet_size as usize;
+        let out = self.link.output_mut();
+        if self.strangers {
+            self.subscribing.unsubscribe(protocol, max, out);
+        }
+        self.subscribing.subscribe(protocol, max, out)?;
+        self.subscribed = !self.subscribing.is_waiting();
+        self.suback_by = (!self.subscribed).then_some(now + timeout);
         Ok(())
     }
 
-    fn granted(
-        &mut self,
-        id: u16,
-        codes: &[ReasonCode],
-        message: Option<String>,
-    ) -> Result<(), MqttError> {
-        if self.suback_by.is_none()
-            || self.verifying
-            || id != SUBSCRIBE_ID
-            || codes.len() != self.subscriptions.len()
-        {
-            return Err(MqttError::protocol("a SUBACK that answers no SUBSCRIBE"));
+    /// Takes the answers to what was subscribed and unsubscribed.
+    fn granted(&mut self, received: &mut Received) -> Result<(), MqttError> {
+        if received.subacks.is_empty() && received.unsubacks.is_empty() {
+            return Ok(());
         }
-        for (subscription, code) in self.subscriptions.iter().zip(codes) {
-            if code.is_error() {
-                return Err(MqttError::SubscriptionRefused {
-                    filter: subscription.filter.clone(),
-                    reason: *code,
-                    message,
-                });
-            }
-            if code.0 < subscription.qos.level() && !self.lowered_qos_told {
-                self.lowered_qos_told = true;
-                tracing::warn!(
-                    filter = subscription.filter,
-                    asked = subscription.qos.level(),
-                    granted = code.0,
-                    "the broker grants a lower QoS than was asked for; messages may be lost"
-                );
-            }
+        for (id, codes, message) in received.subacks.drain(..) {
+            self.subscribing.suback(id, &codes, message)?;
         }
-        self.suback_by = None;
-        self.subscribed = true;
+        for (id, codes) in received.unsubacks.drain(..) {
+            self.subscribing.unsuback(id, &codes)?;
+        }
+        if !self.subscribing.is_waiting() {
+            self.suback_by = None;
+            self.subscribed = true;
+        }
         Ok(())
     }
 
