@@ -385,6 +385,26 @@ fn a_websocket_tells_no_secret_however_much_is_logged() {
 }
 
 #[test]
+fn every_example_plans() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+    let mut folders = vec![std::path::PathBuf::from(root)];
+    let mut checked = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "sql") {
+                let finished = run(&["check", path.to_str().unwrap()]);
+                assert!(finished.status.success(), "{path:?}: {}", finished.stderr);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 5, "only {checked} examples were found");
+}
+
+#[test]
 fn a_wrong_password_fails_the_job_and_is_not_shown() {
     let broker = Mosquitto::builder().user("plant", "right").start().unwrap();
     let url = broker.url().replace("mqtt://", "mqtt://plant:wr0ng@");

@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 use headwater_testkit::{Mosquitto, TestClient};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::support::*;
@@ -28,6 +30,44 @@ async fn a_login_by_password() -> Result<()> {
     }
     let in_url = broker.url().replace("mqtt://", "mqtt://ada:sesame@");
     works("in-url", with.and("url", &in_url)).await
+}
+
+#[tokio::test]
+async fn a_token_is_a_password_and_may_stand_alone() -> Result<()> {
+    let token = "ey.".repeat(1_000);
+    let broker = Mosquitto::builder().user("device", "sesame").start()?;
+    let with = With::source(&broker, "a").qos_1();
+    let login = with
+        .clone()
+        .and("username", "device")
+        .and("password", &token);
+    let error = fails(login).await?;
+    assert!(!error.contains(&token), "{error}");
+    let alone = with.clone().and("password", &token);
+    let error = fails(alone).await?;
+    assert!(error.contains("check username and password"), "{error}");
+    let old = with
+        .and("password", &token)
+        .and("protocol_version", "3.1.1");
+    let error = make_source("old", old, one_column()).err().unwrap();
+    assert!(
+        error.to_string().contains("give a username or use MQTT 5"),
+        "{error}"
+    );
+
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("mqtt://{}", listener.local_addr()?);
+    let with = With::url(&url).and("type", "source").and("topic", "a");
+    let (_source, _) = make_source("token", with.and("password", &token), one_column())?;
+    let (mut stream, _) = timeout(DEADLINE, listener.accept()).await??;
+    let mut connect = Vec::new();
+    while !connect.ends_with(token.as_bytes()) {
+        let read = timeout(DEADLINE, stream.read_buf(&mut connect)).await??;
+        assert!(read > 0, "no token in {connect:?}");
+    }
+    // The flags follow the fixed header (three bytes), the protocol's name and its level: a password, and no username.
+    assert_eq!((&connect[5..9], connect[10] & 0xC0), (&b"MQTT"[..], 0x40));
+    Ok(())
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ impl Database {
             .context("the temporary folder's name is not UTF-8")?;
         let variables = vec![
             ("$BROKER", broker.url()),
+            ("$WEBSOCKET", broker.websocket_url().unwrap_or_default()),
             ("$DIR", path.to_owned()),
             ("$TOPIC", topic.clone()),
         ];

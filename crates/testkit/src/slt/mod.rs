@@ -152,7 +152,8 @@ impl SharedBroker {
         if let Some(broker) = &*running {
             return Ok(Arc::clone(broker));
         }
-        let broker = Arc::new(Mosquitto::builder().max_inflight_messages(0).start()?);
+        let broker = Mosquitto::builder().max_inflight_messages(0).websockets();
+        let broker = Arc::new(broker.start()?);
         *running = Some(Arc::clone(&broker));
         Ok(broker)
     }
