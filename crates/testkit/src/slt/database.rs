@@ -59,12 +59,13 @@ impl Database {
             .path()
             .to_str()
             .context("the temporary folder's name is not UTF-8")?;
-        let variables = vec![
+        let mut variables = vec![
             ("$BROKER", broker.url()),
-            ("$WEBSOCKET", broker.websocket_url().unwrap_or_default()),
             ("$DIR", path.to_owned()),
             ("$TOPIC", topic.clone()),
         ];
+        let websocket = broker.websocket_url();
+        variables.extend(websocket.map(|url| ("$WEBSOCKET", url)));
         Ok(Self {
             sut,
             client,
