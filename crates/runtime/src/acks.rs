@@ -13,6 +13,8 @@ use headwater_connector::{Position, SourceBatch};
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use tokio::sync::watch;
 
+use crate::backlog::Backlog;
+
 /// How many rows a source may have in the dataflow before it must wait for acknowledgements.
 const CREDIT_ROWS: u64 = 262_144;
 
@@ -77,22 +79,28 @@ pub(crate) struct Acks {
     bytes: u64,
     durable: watch::Sender<Position>,
     gauge: Arc<AckGauge>,
+    backlog: Arc<Backlog>,
 }
 
 impl Acks {
-    pub(crate) fn new(durable: watch::Sender<Position>, gauge: Arc<AckGauge>) -> Self {
+    pub(crate) fn new(
+        durable: watch::Sender<Position>,
+        gauge: Arc<AckGauge>,
+        backlog: Arc<Backlog>,
+    ) -> Self {
         Self {
             pending: VecDeque::new(),
             rows: 0,
             bytes: 0,
             durable,
             gauge,
+            backlog,
         }
     }
 
     /// Whether another batch may enter the dataflow.
     pub(crate) fn has_credit(&self) -> bool {
-        self.rows < CREDIT_ROWS && self.bytes < CREDIT_BYTES
+        self.rows < CREDIT_ROWS && self.bytes < CREDIT_BYTES && self.backlog.has_room()
     }
 
     /// Notes a batch that enters the dataflow in an epoch, never earlier than that of the batch before.

@@ -19,6 +19,8 @@ use headwater_connector::{OperatorError, Position, Rejects, SourceBatch};
 use timely::scheduling::SyncActivator;
 use tokio::sync::{mpsc, watch};
 
+use crate::backlog::{Backlog, Size};
+
 /// How many batches may wait between a source's task and its operator.
 const SOURCE_QUEUE_BATCHES: usize = 4;
 
@@ -74,6 +76,7 @@ pub(crate) struct SinkBatch {
     pub(crate) worker: usize,
     pub(crate) epoch: u64,
     pub(crate) rows: RecordBatch,
+    pub(crate) size: Size,
 }
 
 /// What a sink's task tells an operator.
@@ -89,6 +92,7 @@ pub(crate) struct SinkEnd {
     pub(crate) batches: mpsc::UnboundedReceiver<SinkBatch>,
     workers: Vec<(sync_mpsc::Sender<Answer>, Waker)>,
     rejects: Rejects,
+    backlog: Arc<Backlog>,
     /// Batches that were taken and not accepted, by epoch and worker; counted only if there may be dead letters.
     unaccepted: BTreeMap<(u64, usize), usize>,
 }
@@ -99,6 +103,11 @@ impl SinkEnd {
         if self.rejects.collects() {
             *self.unaccepted.entry((epoch, worker)).or_default() += 1;
         }
+    }
+
+    /// Notes that the sink has taken a batch of this size.
+    pub(crate) fn written(&self, size: Size) {
+        self.backlog.remove(size);
     }
 
     /// Tells the workers that batches of these epochs have been accepted, and before that what was rejected of them.
@@ -141,17 +150,22 @@ impl SinkEnd {
     }
 }
 
-/// One worker's end of a sink. The queue to the task has no bound of its own: what the sources' credit admits is all
-/// that can be in it.
+/// One worker's end of a sink. The queue to the task has no bound of its own: the sources' credit and the bound of the
+/// [`Backlog`] say what can be in it.
 pub(crate) struct SinkOutlet {
     pub(crate) worker: usize,
     pub(crate) batches: mpsc::UnboundedSender<SinkBatch>,
     pub(crate) answers: sync_mpsc::Receiver<Answer>,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) waker: Waker,
 }
 
 /// Joins a sink's task to its operators on `workers` workers. `rejects` is what the sink's operator was given.
-pub(crate) fn sink(workers: usize, rejects: Rejects) -> (SinkEnd, Vec<SinkOutlet>) {
+pub(crate) fn sink(
+    workers: usize,
+    rejects: Rejects,
+    backlog: &Arc<Backlog>,
+) -> (SinkEnd, Vec<SinkOutlet>) {
     let (sender, batches) = mpsc::unbounded_channel();
     let mut ends = Vec::with_capacity(workers);
     let mut outlets = Vec::with_capacity(workers);
@@ -163,6 +177,7 @@ pub(crate) fn sink(workers: usize, rejects: Rejects) -> (SinkEnd, Vec<SinkOutlet
             worker,
             batches: sender.clone(),
             answers,
+            backlog: Arc::clone(backlog),
             waker,
         });
     }
@@ -171,6 +186,7 @@ pub(crate) fn sink(workers: usize, rejects: Rejects) -> (SinkEnd, Vec<SinkOutlet
             batches,
             workers: ends,
             rejects,
+            backlog: Arc::clone(backlog),
             unaccepted: BTreeMap::new(),
         },
         outlets,

@@ -21,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::acks::{AckGauge, Acks};
+use crate::backlog::Backlog;
 use crate::bridge;
 use crate::epoch::EpochClock;
 use crate::error::{JobError, panic_message};
@@ -64,6 +65,7 @@ pub struct Job {
     id: String,
     fate: Arc<Fate>,
     operators: Vec<OperatorStatus>,
+    backlog: Arc<Backlog>,
     unopened: watch::Receiver<usize>,
     outcome: watch::Receiver<Option<Outcome>>,
 }
@@ -103,6 +105,11 @@ impl Job {
     /// What its sources and sinks count, in the plan's order.
     pub fn operators(&self) -> &[OperatorStatus] {
         &self.operators
+    }
+
+    /// What waits at its sinks.
+    pub fn backlog(&self) -> &Arc<Backlog> {
+        &self.backlog
     }
 
     /// Resolves when every source and sink has reached its other side, or the job has ended.
@@ -159,6 +166,7 @@ struct Assembly {
     operators: Vec<OperatorStatus>,
     tasks: Vec<Task>,
     sources: usize,
+    backlog: Arc<Backlog>,
 }
 
 /// Something to be spawned once everything has been made.
@@ -176,6 +184,7 @@ impl Assembly {
             operators: Vec::new(),
             tasks: Vec::new(),
             sources: 0,
+            backlog: Arc::default(),
         }
     }
 
@@ -240,10 +249,12 @@ impl Assembly {
             let gauge = Arc::<AckGauge>::default();
             acks.push(Arc::clone(&gauge));
             let (end, inlet, durable) = bridge::source();
+            self.backlog.join(inlet.waker.clone());
             let worker = (self.sources + subtask) % self.workers;
-            self.ends[worker]
-                .sources
-                .insert(id, (inlet, Acks::new(durable, gauge)));
+            self.ends[worker].sources.insert(
+                id,
+                (inlet, Acks::new(durable, gauge, Arc::clone(&self.backlog))),
+            );
             let name = name.to_owned();
             self.tasks.push(Box::new(move |tracker, fate, unopened| {
                 let opened = open_signal(unopened);
@@ -301,7 +312,7 @@ impl Assembly {
         metrics: Arc<Metrics>,
         rejects: Rejects,
     ) {
-        let (end, outlets) = bridge::sink(self.workers, rejects);
+        let (end, outlets) = bridge::sink(self.workers, rejects, &self.backlog);
         for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
             ends.sinks.insert(id, outlet);
         }
@@ -332,6 +343,7 @@ impl Assembly {
             plan,
             metrics: self.metrics,
             clock: EpochClock::default(),
+            backlog: Arc::clone(&self.backlog),
             ends: self.ends.into_iter().map(Mutex::new).collect(),
             fate: Arc::clone(&fate),
         };
@@ -350,6 +362,7 @@ impl Assembly {
             id: self.options.job_id,
             fate,
             operators: self.operators,
+            backlog: self.backlog,
             unopened,
             outcome,
         }

@@ -12,10 +12,12 @@
 //! thread's share; `operators` are the timely operators; `acks` is the way back; `state` is how everything ends.
 //!
 //! **Promises.** A position is handed back to its source only after every row derived from it, in every sink, has been
-//! accepted by the other side. What is between a source and its sinks is bounded in rows and bytes. A panic or an error
+//! accepted by the other side. What is between a source and its sinks is bounded in rows and bytes, where it is read
+//! (`acks`) and, for chains that make more of it, where it waits at the sinks (`backlog`). A panic or an error
 //! anywhere in a job ends that job, with the first cause reported, and no other.
 
 mod acks;
+mod backlog;
 mod bridge;
 mod documents;
 mod epoch;
@@ -28,5 +30,6 @@ mod tasks;
 mod worker;
 
 pub use acks::AckGauge;
+pub use backlog::{BACKLOG_BYTES, BACKLOG_ROWS, Backlog};
 pub use error::JobError;
 pub use job::{Job, JobOptions, OperatorStatus, Outcome, PreviewFactory};

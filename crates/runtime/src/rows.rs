@@ -3,6 +3,8 @@
 use arrow::record_batch::RecordBatch;
 use timely::Accountable;
 
+use crate::backlog::Size;
+
 /// One batch on its way between two operators; empty only as the default that timely swaps in.
 ///
 /// An operator with dead letters sends them down the same stream, marked: the operator that routes them takes these and
@@ -29,6 +31,11 @@ impl Rows {
             rejected: true,
             ..Self::new(batch)
         }
+    }
+
+    /// How large the batch is.
+    pub(crate) fn size(&self) -> Size {
+        self.batch.as_ref().map_or_else(Size::default, Size::of)
     }
 
     /// Takes the rows out, unless they are dead letters.

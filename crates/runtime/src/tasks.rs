@@ -206,6 +206,7 @@ async fn write(
         worker,
         epoch,
         rows,
+        size,
     } in waiting.drain(..)
     {
         epochs.push((worker, epoch));
@@ -218,6 +219,7 @@ async fn write(
                 Some(flushed) = flushes.next() => end.accept(flushed?)?,
             }
         }
+        end.written(size);
     }
     let flushed = sink.flush();
     Ok(Box::pin(async move { flushed.await.map(|()| epochs) }))

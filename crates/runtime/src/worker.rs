@@ -15,11 +15,13 @@ use timely::scheduling::Activator;
 use timely::worker::Worker;
 
 use crate::acks::Acks;
+use crate::backlog::Backlog;
 use crate::bridge::{SinkOutlet, SourceInlet};
 use crate::epoch::EpochClock;
 use crate::error::{JobError, row_fault};
 use crate::operators::chain::{BadRows, Chain, chain_rows};
 use crate::operators::dead_letters::dead_letters;
+use crate::operators::growing::{growing_rows, piece_rows};
 use crate::operators::sink::sink_rows;
 use crate::operators::source::{no_rows, source_rows};
 use crate::rows::Rows;
@@ -37,6 +39,7 @@ pub(crate) struct Blueprint {
     pub(crate) plan: Plan,
     pub(crate) metrics: BTreeMap<NodeId, Arc<Metrics>>,
     pub(crate) clock: EpochClock,
+    pub(crate) backlog: Arc<Backlog>,
     /// One entry a worker, taken by it.
     pub(crate) ends: Vec<Mutex<Ends>>,
     pub(crate) fate: Arc<Fate>,
@@ -184,7 +187,13 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             });
         };
         let rows = self.input(node.inputs[0])?;
-        Some(chain_rows(rows, &node.id, chain, fail))
+        Some(match piece_rows(steps) {
+            None => chain_rows(rows, &node.id, chain, fail),
+            Some(most) => {
+                let bound = (most, Arc::clone(&self.blueprint.backlog));
+                growing_rows(rows, &node.id, chain, bound, fail)
+            }
+        })
     }
 
     fn dead_letters(&self, node: &Node, table: &str) -> Option<Stream<'scope, u64, Rows>> {

@@ -6,13 +6,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::{AsArray, Int64Array, StringArray};
+use arrow::array::{AsArray, Int64Array, Int64Builder, ListBuilder, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
+use datafusion::common::{ScalarValue, UnnestOptions};
 use datafusion::logical_expr::Operator as Op;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{binary, cast, col, lit};
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
 use futures::future::BoxFuture;
 use headwater_connector::dead_letter::DeadLetters;
 use headwater_connector::{
@@ -22,9 +25,9 @@ use headwater_connector::{
 };
 use headwater_format::{BadData, FormatConfig};
 use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step};
-use headwater_runtime::{Job, JobError, JobOptions};
+use headwater_runtime::{BACKLOG_ROWS, Job, JobError, JobOptions};
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 // ---- a connector whose sources and sinks the test holds in its hands
 
@@ -39,11 +42,12 @@ struct Stage {
 }
 
 /// What a scripted sink does and has seen.
-#[derive(Default)]
 struct SinkState {
     rows: watch::Sender<Vec<i64>>,
     // flushes wait for this
     accepting: watch::Sender<bool>,
+    // writes wait for this, once they have seen their rows
+    room: Semaphore,
     fails: Mutex<Option<Fault>>,
     closed: Notify,
 }
@@ -220,6 +224,7 @@ impl SinkOperator for Sink {
             })?;
         }
         self.state.rows.send_modify(|seen| seen.extend(values));
+        self.state.room.acquire().await.unwrap().forget();
         Ok(())
     }
 
@@ -322,8 +327,11 @@ impl Bench {
 
     fn sink_with(&mut self, name: &str, input: usize, bad_data: BadData) -> Node {
         let state = SinkState {
+            rows: watch::Sender::default(),
             accepting: watch::Sender::new(true),
-            ..SinkState::default()
+            room: Semaphore::new(Semaphore::MAX_PERMITS),
+            fails: Mutex::default(),
+            closed: Notify::new(),
         };
         self.stage
             .sinks
@@ -806,4 +814,82 @@ async fn a_plan_that_would_lose_dead_letters_does_not_start() {
         .err()
         .unwrap();
     assert!(matches!(error, JobError::Start { .. }), "{error}");
+}
+
+/// A thousand rows of each.
+fn thousandfold() -> Vec<Step> {
+    let number = |name: &str| Field::new(name, DataType::Int64, false);
+    let item = Arc::new(Field::new("item", DataType::Int64, true));
+    let listed = Arc::new(Schema::new(vec![
+        number("n"),
+        Field::new("list", DataType::List(Arc::clone(&item)), true),
+    ]));
+    let unnested = Arc::new(Schema::new(vec![
+        number("n"),
+        Field::new("list", DataType::Int64, true),
+    ]));
+    let mut list = ListBuilder::new(Int64Builder::new());
+    list.append_value((0..1000).map(Some));
+    let list = ScalarValue::List(Arc::new(list.finish()));
+    let lists = Step::Project {
+        exprs: vec![expr("n"), lit(list)],
+        schema: Arc::clone(&listed),
+    };
+    let unnest = UnnestExec::new(
+        Arc::new(EmptyExec::new(listed)),
+        vec![ListUnnest {
+            index_in_input_schema: 1,
+            depth: 1,
+        }],
+        vec![],
+        unnested,
+        UnnestOptions::default(),
+    );
+    vec![lists, Step::Unnest(Arc::new(unnest.unwrap()))]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_at_a_sink_is_bounded_although_a_chain_makes_more_of_its_rows() {
+    const ROWS: i64 = 8192;
+    let mut bench = Bench::default();
+    let nodes = vec![
+        bench.source("in"),
+        chain(thousandfold(), 0),
+        bench.sink("out", 1),
+    ];
+    let state = bench.state("out");
+    state.room.forget_permits(Semaphore::MAX_PERMITS);
+    let job = bench.start(nodes, 1);
+    bench.send("in", rows(&(0..ROWS).collect::<Vec<_>>()));
+    let backlog = Arc::clone(job.backlog());
+    let full = async {
+        while backlog.rows() < BACKLOG_ROWS {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, full).await.unwrap();
+    // every batch that is taken lets the chain go on, as far as the bound
+    let mut taken = 0;
+    while taken < 4 * BACKLOG_ROWS as usize {
+        state.room.add_permits(1);
+        let mut seen = state.rows.subscribe();
+        let more = seen.wait_for(|rows| rows.len() > taken);
+        taken = tokio::time::timeout(DEADLINE, more)
+            .await
+            .unwrap()
+            .unwrap()
+            .len();
+    }
+    state.room.add_permits(1 << 20);
+    bench.committed("in", 1).await;
+    let seen = state.rows.borrow().clone();
+    assert_eq!(seen.len(), 1000 * ROWS as usize);
+    assert!(seen.is_sorted(), "in order");
+    assert_eq!(backlog.rows(), 0);
+    let peak = backlog.peak_rows();
+    assert!(peak >= BACKLOG_ROWS, "{peak}");
+    // what may be under way between the chain and the sink
+    assert!(peak < BACKLOG_ROWS + 6 * 65_536, "{peak}");
+    job.stop();
+    ended(&job).await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod dead_letters;
+pub(crate) mod growing;
 pub(crate) mod sink;
 pub(crate) mod source;
 

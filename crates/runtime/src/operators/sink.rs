@@ -2,7 +2,8 @@
 //!
 //! Input: batches of any number of epochs. Output: the dead letters of the sink, in an epoch that is not later than those
 //! of their rows, and the frontier, which passes an epoch only when the other side has accepted every batch of it. Order: batches go to the task in the order of arrival. Memory: a counter for
-//! each open epoch; the batches wait in the task's queue.
+//! each open epoch; the batches wait in the task's
+//! queue, where the job's backlog counts them.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::backlog::Size;
 use crate::bridge::{Answer, SinkBatch, SinkOutlet};
 use crate::operators::RowsBuilder;
 use crate::rows::Rows;
@@ -30,6 +32,7 @@ pub(crate) fn sink_rows<'scope>(
             worker,
             batches,
             answers,
+            backlog,
             waker: _,
         } = outlet;
         let mut batches = Some(batches);
@@ -43,12 +46,15 @@ pub(crate) fn sink_rows<'scope>(
                 open.entry(epoch)
                     .or_insert_with(|| (capability.retain(0), 0))
                     .1 += 1;
+                let size = Size::of(&rows);
+                backlog.add(size);
                 // the task has gone only if it failed; the epoch then stays open, and the job ends
                 batches
                     .send(SinkBatch {
                         worker,
                         epoch,
                         rows,
+                        size,
                     })
                     .ok();
             });

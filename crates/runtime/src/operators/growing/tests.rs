@@ -1,0 +1,128 @@
+//! Pieces, and the bound that they keep.
+
+use arrow::array::{Int64Array, Int64Builder, ListBuilder};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::{ScalarValue, UnnestOptions};
+use datafusion::physical_expr::expressions::{col, lit};
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
+use headwater_connector::Rejects;
+use timely::dataflow::operators::{Input, Probe};
+use timely::worker::Worker;
+
+use super::*;
+use crate::backlog::BACKLOG_ROWS;
+use crate::bridge;
+use crate::operators::chain::BadRows;
+use crate::operators::sink::sink_rows;
+
+#[test]
+fn pieces_follow_what_comes_of_them() {
+    let mut pieces = Pieces::new(PIECE_ROWS);
+    let little = Size { rows: 1, bytes: 1 };
+    for expect in [128, 256, 512, 1024, 2048, 4096, 8192, 8192] {
+        pieces.made(pieces.rows, little);
+        assert_eq!(pieces.rows, expect);
+    }
+    let much = Size {
+        rows: 8192 * 1000,
+        bytes: 1,
+    };
+    pieces.made(8192, much);
+    assert_eq!(pieces.rows, 65, "65,536 rows of 1,000 from each");
+    let huge = Size {
+        rows: 1,
+        bytes: 1 << 30,
+    };
+    pieces.made(65, huge);
+    assert_eq!(pieces.rows, 1);
+    pieces.made(1, huge);
+    assert_eq!(pieces.rows, 1);
+    // the end of a batch says nothing of longer pieces
+    let mut pieces = Pieces::new(PIECE_ROWS);
+    pieces.made(3, little);
+    assert_eq!(pieces.rows, FIRST_ROWS);
+}
+
+fn numbers() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]))
+}
+
+/// A thousand rows of each.
+fn thousandfold() -> Vec<Step> {
+    let number = |name: &str| Field::new(name, DataType::Int64, false);
+    let item = Arc::new(Field::new("item", DataType::Int64, true));
+    let listed = Arc::new(Schema::new(vec![
+        number("n"),
+        Field::new("list", DataType::List(Arc::clone(&item)), true),
+    ]));
+    let unnested = Arc::new(Schema::new(vec![
+        number("n"),
+        Field::new("list", DataType::Int64, true),
+    ]));
+    let mut list = ListBuilder::new(Int64Builder::new());
+    list.append_value((0..1000).map(Some));
+    let list = ScalarValue::List(Arc::new(list.finish()));
+    let lists = Step::Project {
+        exprs: vec![col("n", &numbers()).unwrap(), lit(list)],
+        schema: Arc::clone(&listed),
+    };
+    let unnest = UnnestExec::new(
+        Arc::new(EmptyExec::new(listed)),
+        vec![ListUnnest {
+            index_in_input_schema: 1,
+            depth: 1,
+        }],
+        vec![],
+        unnested,
+        UnnestOptions::default(),
+    );
+    vec![lists, Step::Unnest(Arc::new(unnest.unwrap()))]
+}
+
+/// No threads: the sink's queue is read only when the test says so.
+fn bound_is_kept(worker: &mut Worker) {
+    const ROWS: i64 = 8192;
+    let backlog = Arc::<Backlog>::default();
+    let (mut end, mut outlets) = bridge::sink(1, Rejects::default(), &backlog);
+    let steps = thousandfold();
+    let most = piece_rows(&steps).unwrap();
+    let bound = (most, Arc::clone(&backlog));
+    let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
+        let (input, rows) = scope.new_input::<Rows>();
+        let chain = Chain::new(&steps, BadRows::Fail);
+        let fail = |error| panic!("{error}");
+        let rows = growing_rows(rows, "chain", chain, bound, fail);
+        let done = sink_rows(rows, "out", outlets.remove(0));
+        (input, done.probe().0)
+    });
+    let column = Int64Array::from_iter_values(0..ROWS);
+    let batch = RecordBatch::try_new(numbers(), vec![Arc::new(column)]).unwrap();
+    input.send_batch(&mut Rows::new(batch));
+    input.close();
+    let mut taken = 0;
+    while taken < 1000 * ROWS as u64 {
+        for _ in 0..1000 {
+            worker.step();
+        }
+        let expect = BACKLOG_ROWS.min(1000 * ROWS as u64 - taken);
+        assert!(backlog.rows() >= expect, "it goes on after {taken}");
+        // what may be under way between the chain and the sink
+        assert!(backlog.rows() < BACKLOG_ROWS + 4 * MADE_ROWS, "{taken}");
+        assert!(!probe.done());
+        while let Ok(batch) = end.batches.try_recv() {
+            taken += batch.size.rows;
+            end.written(batch.size);
+            end.accept(vec![(batch.worker, batch.epoch)]).unwrap();
+        }
+    }
+    while !probe.done() {
+        worker.step();
+    }
+    assert_eq!((taken, backlog.rows()), (1000 * ROWS as u64, 0));
+}
+
+#[test]
+fn what_waits_at_the_sinks_is_bounded() {
+    timely::execute_directly(bound_is_kept);
+}
