@@ -20,8 +20,8 @@ use futures::future::BoxFuture;
 use headwater_connector::dead_letter::DeadLetters;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
-    OperatorConfig, OperatorError, Position, Progress, Registry, Rejection, Rejects, SinkOperator,
-    SourceBatch, SourceOperator, TableSchema, TaskContext,
+    OperatorConfig, OperatorError, Position, ProbePlace, Progress, Registry, Rejection, Rejects,
+    SinkOperator, SourceBatch, SourceOperator, TableSchema, TaskContext,
 };
 use headwater_format::{BadData, FormatConfig};
 use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step};
@@ -108,10 +108,10 @@ impl Connector for Scripted {
 
     fn test(
         &self,
-        _: &str,
         _: Value,
         _: Value,
         _: &OperatorConfig,
+        _: ProbePlace,
         _: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
         None
