@@ -4,7 +4,7 @@ use futures::executor::block_on;
 use futures::future::BoxFuture;
 use headwater_connector::{
     ConfigError, Connection, ConnectionProfile, ConnectionType, Connector, ConnectorMetadata,
-    Operator, OperatorConfig, Progress, Registry, TableSchema, TaskContext,
+    Operator, OperatorConfig, ProbePlace, Progress, Registry, TableSchema, TaskContext,
 };
 use headwater_format::FormatConfig;
 use headwater_planner::{PlanError, Planner, Script};
@@ -119,10 +119,10 @@ impl Connector for Fake {
 
     fn test(
         &self,
-        _: &str,
         _: serde_json::Value,
         _: Table,
         _: &OperatorConfig,
+        _: ProbePlace,
         _: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
         None
