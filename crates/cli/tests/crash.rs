@@ -143,3 +143,65 @@ async fn nothing_is_lost_when_the_broker_restarts() {
     let finished = headwater.finish();
     assert!(finished.status.success(), "{}", finished.stderr);
 }
+
+/// Even numbers fit, odd ones do not.
+fn half_bad(n: usize) -> String {
+    match n % 2 {
+        0 => format!("{{\"n\":{n}}}"),
+        _ => format!("odd {n}"),
+    }
+}
+
+/// The number in a result or in a dead letter.
+fn number_in(topic: &str, text: &str) -> usize {
+    let start = match topic {
+        "dead" => "{\"payload\":\"odd ",
+        _ => "{\"n\":",
+    };
+    let rest = text.strip_prefix(start).unwrap();
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let n = digits.parse().unwrap();
+    assert_eq!(topic == "dead", n % 2 == 1, "{text}");
+    n
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_bad_message_is_lost_when_headwater_is_killed() {
+    let broker = broker().start().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let url = broker.url();
+    let pipeline = pipeline(&url, "5").replacen(
+        "format = 'json')",
+        "format = 'json', bad_data = 'dead_letter', dead_letter.topic = 'dead')",
+        1,
+    );
+    let sql = file(dir.path(), "bad.sql", &pipeline);
+    let args = ["run", sql.to_str().unwrap()];
+    let mut headwater = Headwater::running(&args);
+    let mut results = TestClient::connect(&broker).await.unwrap();
+    results.subscribe("doubles", 1).await.unwrap();
+    results.subscribe("dead", 1).await.unwrap();
+    let publisher = TestClient::connect(&broker).await.unwrap();
+    let mut seen = BTreeSet::new();
+    for step in 0..4 {
+        let numbers = step * MESSAGES / 4..(step + 1) * MESSAGES / 4;
+        let until = match step {
+            3 => MESSAGES,
+            // half of a step has come through when it is killed, the rest is under way or queued
+            _ => seen.len() + numbers.len() / 2,
+        };
+        let publish = publisher.publish_many("numbers/one", numbers.map(half_bad), 1);
+        let receive = async {
+            while seen.len() < until {
+                let message = results.recv(QUIET).await.unwrap();
+                seen.insert(number_in(&message.topic, &message.text()));
+            }
+        };
+        let (published, ()) = tokio::join!(publish, receive);
+        published.unwrap();
+        if step < 3 {
+            headwater.kill();
+            headwater = Headwater::running(&args);
+        }
+    }
+}
