@@ -136,6 +136,22 @@ pub trait Connector: Send + Sync + 'static {
             .map_err(|e| e.located(options))
     }
 
+    /// What one address says of a table's options (`mqtt://host:1883/sensors/#`: `url` and `topic`), for dialects in which
+    /// a table has a location. An empty one says nothing.
+    ///
+    /// # Errors
+    /// An address that is none, without quoting it, since it may hold a password; a connector without addresses.
+    fn locate(&self, location: &str) -> Result<Options, ConfigError> {
+        if location.is_empty() {
+            return Ok(Options::default());
+        }
+        let message = format!(
+            "the connector '{}' has no locations; leave it empty, and say all in the options",
+            self.name()
+        );
+        Err(ConfigError::new(None, message))
+    }
+
     /// Makes a table from values that already have their types.
     ///
     /// # Errors
@@ -227,6 +243,8 @@ pub trait ErasedConnector: Send + Sync + 'static {
         schema: TableSchema,
         profile: Option<&ConnectionProfile>,
     ) -> Result<Connection, ConfigError>;
+    /// See [`Connector::locate`].
+    fn locate(&self, location: &str) -> Result<Options, ConfigError>;
     /// See [`Connector::from_config`]; the values are checked against the schemas first.
     fn from_config(
         &self,
@@ -284,6 +302,10 @@ impl<C: Connector> ErasedConnector for C {
         profile: Option<&ConnectionProfile>,
     ) -> Result<Connection, ConfigError> {
         Connector::from_options(self, name, options, schema, profile)
+    }
+
+    fn locate(&self, location: &str) -> Result<Options, ConfigError> {
+        Connector::locate(self, location)
     }
 
     fn from_config(

@@ -21,8 +21,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Metrics,
-    NoMetadata, Operator, OperatorConfig, OperatorError, Place, Position, ProbePlace, Progress,
-    RowDecoder, SinkOperator, SourceBatch, SourceOperator, TableSchema, TaskContext,
+    NoMetadata, Operator, OperatorConfig, OperatorError, Options, Place, Position, ProbePlace,
+    Progress, RowDecoder, SinkOperator, SourceBatch, SourceOperator, SqlOption, TableSchema,
+    TaskContext,
 };
 use headwater_format::{Format, FormatConfig, FormatError};
 use tokio::io::AsyncReadExt;
@@ -66,6 +67,12 @@ impl Connector for SingleFileConnector {
             profile_schema: None,
             table_schema: include_str!("../../../schemas/local/single_file/table.json"),
         }
+    }
+
+    fn locate(&self, location: &str) -> Result<Options, ConfigError> {
+        let path = Some(location).filter(|path| !path.is_empty());
+        let path = path.map(|path| SqlOption::new("path", path));
+        Ok(Options(path.into_iter().collect()))
     }
 
     fn table_type(&self, (): &(), table: &SingleFileTable) -> ConnectionType {

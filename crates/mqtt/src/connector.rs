@@ -7,12 +7,13 @@ use futures::future::BoxFuture;
 use headwater_connector::config::ConfigError;
 use headwater_connector::{
     Connection, ConnectionType, Connector, ConnectorMetadata, MetadataDef, Operator,
-    OperatorConfig, ProbePlace, Progress, RowDecoder, TableSchema, TaskContext,
+    OperatorConfig, Options, ProbePlace, Progress, RowDecoder, TableSchema, TaskContext,
 };
 use headwater_format::{Decoder, Encoder, FormatConfig};
 
 use crate::config::{self, MqttProfile, MqttTable, PROFILE_SCHEMA, TABLE_SCHEMA, TableType};
 use crate::dead_letter;
+use crate::location;
 use crate::metadata::{self, MqttMetadata};
 use crate::probe;
 use crate::sink::MqttSink;
@@ -54,6 +55,10 @@ impl Connector for MqttConnector {
             TableType::Source(_) => ConnectionType::Source,
             TableType::Sink(_) => ConnectionType::Sink,
         }
+    }
+
+    fn locate(&self, location: &str) -> Result<Options, ConfigError> {
+        location::options(location)
     }
 
     fn from_config(

@@ -68,6 +68,17 @@ pub struct SqlOption {
     pub location: Option<Location>,
 }
 
+impl SqlOption {
+    /// An option that did not come from SQL text.
+    pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            value: value.into(),
+            location: None,
+        }
+    }
+}
+
 /// The options of one table, in the order in which they were written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options(pub Vec<SqlOption>);
