@@ -97,7 +97,7 @@ pub use connector::MqttConnector;
 pub use error::{MqttError, ReasonCode};
 pub use options::{
     ConnectOptions, Former, Password, ProtocolVersion, QoS, RetainHandling, Subscription,
-    Subscriptions, Tls,
+    Subscriptions, Tls, Will,
 };
 pub use packet::{Ack, AckKind, Inbound, Message, Properties, PropertiesWriter, Property, Publish};
 pub use publisher::Publisher;

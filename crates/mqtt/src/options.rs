@@ -8,6 +8,8 @@ use rustls::pki_types::ServerName;
 
 use crate::dial::{Proxy, WebSocket};
 use crate::error::MqttError;
+use crate::packet::Publish;
+use crate::topic;
 
 /// The largest packet that MQTT can express: a fixed header of five bytes and 268,435,455 bytes (section 2.1.4).
 pub const MAX_PACKET_SIZE: u32 = 268_435_455 + 5;
@@ -217,6 +219,25 @@ pub struct ConnectOptions {
     pub receive_maximum: u16,
     /// The largest packet, in bytes, that the client takes.
     pub max_packet_size: u32,
+    /// MQTT 5: how many topics the broker may abbreviate (section 3.3.2.3.4). They are put in again; nobody notices.
+    pub topic_alias_maximum: u16,
+    /// How long a publish of QoS 1 or 2 may stay unanswered on a connection that lives otherwise. Then the connection is
+    /// made again, and the publish is sent again. Zero is for ever.
+    pub operation_timeout: Duration,
+    /// What the broker publishes when the connection ends without DISCONNECT.
+    pub will: Option<Will>,
+    /// What is published first on every connection. At QoS 2 it is sent at QoS 1: to be born twice does no harm.
+    pub birth: Option<Publish>,
+}
+
+/// A last will (section 3.1.2.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// What is published.
+    pub message: Publish,
+    /// MQTT 5: how long the broker waits for the client to come back, in whole seconds. It does not wait longer than the
+    /// session lives.
+    pub delay: Duration,
 }
 
 impl ConnectOptions {
@@ -238,6 +259,10 @@ impl ConnectOptions {
             session_expiry: Duration::ZERO,
             receive_maximum: u16::MAX,
             max_packet_size: MAX_PACKET_SIZE,
+            topic_alias_maximum: 64,
+            operation_timeout: Duration::from_secs(60),
+            will: None,
+            birth: None,
         }
     }
 
@@ -290,6 +315,11 @@ impl ConnectOptions {
                 "an empty client id cannot have a persistent session on MQTT 3.1.1; give a client id",
             ));
         }
+        let will = self.will.as_ref().map(|will| ("will", &will.message));
+        let birth = self.birth.as_ref().map(|birth| ("birth", birth));
+        for (name, message) in will.into_iter().chain(birth) {
+            check_message(name, message)?;
+        }
         if self.receive_maximum == 0 {
             return Err(MqttError::options("the receive maximum must be at least 1"));
         }
@@ -300,4 +330,16 @@ impl ConnectOptions {
         }
         Ok(())
     }
+}
+
+fn check_message(name: &str, message: &Publish) -> Result<(), MqttError> {
+    let topic = String::from_utf8_lossy(&message.topic);
+    topic::check_name(&topic)
+        .map_err(|e| MqttError::options(format!("the topic of the {name} message: {e}")))?;
+    if message.payload.len() > usize::from(u16::MAX) {
+        return Err(MqttError::options(format!(
+            "the payload of the {name} message must be shorter than 65536 bytes"
+        )));
+    }
+    Ok(())
 }

@@ -6,9 +6,11 @@
 //! any bytes: what the protocol does not allow is an error that ends the connection.
 
 mod buffer;
+mod connect;
 mod control;
 mod decode;
 mod encode;
+mod inbound;
 mod properties;
 #[cfg(test)]
 #[allow(
@@ -19,9 +21,11 @@ mod properties;
 mod tests;
 
 pub use buffer::ReadBuffer;
-pub use control::{ConnAck, Limits, connect, disconnect, subscribe, unsubscribe};
-pub use decode::{Ack, AckKind, Batch, Control, Decoded, Decoder, Inbound, Message};
+pub use connect::connect;
+pub use control::{ConnAck, Limits, disconnect, subscribe, unsubscribe};
+pub use decode::{Ack, AckKind, Control, Decoded, Decoder};
 pub use encode::{PINGREQ, Publish, acknowledge, acknowledge_unknown, puback};
+pub use inbound::{Batch, Inbound, Message};
 pub use properties::{Properties, PropertiesWriter, Property};
 
 /// The first byte's upper half: what kind of packet it is (section 2.1.2).

@@ -17,6 +17,11 @@ const DELAY_MAX: Duration = Duration::from_secs(15);
 const STABLE: Duration = Duration::from_secs(10);
 /// How long nothing new is said of a broker that stays away for the same reason.
 const REMINDER: Duration = Duration::from_secs(60);
+/// In a fight for the session each side's patience lets the other live for a while. Only a connection that lived this
+/// long says that it is over.
+const PEACE: Duration = Duration::from_secs(120);
+/// The first delay after another client has taken the session.
+const TAKEN_OVER_DELAY_MIN: Duration = Duration::from_secs(1);
 /// So many connections in a row that ended soon after the login look like a fight for the session.
 const BRIEF_SUSPICIOUS: u32 = 3;
 
@@ -65,8 +70,11 @@ impl Outage {
         if lived.is_some() || self.since.is_none() {
             self.since = Some(Instant::now());
         }
+        let taken_over = matches!(fault, MqttError::TakenOver { .. });
+        let fight = taken_over || self.brief >= BRIEF_SUSPICIOUS;
+        let stable = if fight { PEACE } else { STABLE };
         match lived {
-            Some(lived) if lived >= STABLE => {
+            Some(lived) if lived >= stable => {
                 self.delays = delays();
                 self.told = None;
                 self.brief = 0;
@@ -74,19 +82,16 @@ impl Outage {
             Some(_) => self.brief += 1,
             None => {}
         }
-        let delay = self.delays.next().unwrap_or(DELAY_MAX);
+        let mut delay = self.delays.next().unwrap_or(DELAY_MAX);
+        if taken_over {
+            delay = delay.max(TAKEN_OVER_DELAY_MIN);
+        }
         self.tell(fault, delay);
         delay
     }
 
     fn tell(&mut self, fault: &MqttError, delay: Duration) {
-        let mut cause = fault.chain();
-        let taken_over = matches!(fault, MqttError::TakenOver { .. });
-        if self.brief >= BRIEF_SUSPICIOUS && !taken_over {
-            cause.push_str(
-                "; this happens right after every login: does another client use the same client id?",
-            );
-        }
+        let cause = self.cause(fault);
         let delay_ms = delay.as_millis() as u64;
         let (broker, client_id) = (&self.address, &self.client_id);
         match self.news(&cause) {
@@ -102,6 +107,20 @@ impl Outage {
             }
         }
         self.told = Some((cause, Instant::now()));
+    }
+
+    /// The fault, and what it looks like. A broker of 3.1.1 has no way to say that another client took the session.
+    fn cause(&self, fault: &MqttError) -> String {
+        let mut cause = fault.chain();
+        if self.brief >= BRIEF_SUSPICIOUS && !matches!(fault, MqttError::TakenOver { .. }) {
+            let hint = format!(
+                "; this happens soon after every login: does another client use the id '{}'? Every client needs one \
+                 of its own (client_prefix in the connection profile)",
+                self.client_id
+            );
+            cause.push_str(&hint);
+        }
+        cause
     }
 
     /// What a fault adds to what was said.
@@ -140,9 +159,7 @@ mod tests {
     #[test]
     fn delays_grow_to_a_cap_and_never_end() {
         let mut outage = Outage::new(&ConnectOptions::new("localhost", 1883, "c"));
-        let delays: Vec<_> = (0..200)
-            .map(|_| outage.failed(&taken_over(), None))
-            .collect();
+        let delays: Vec<_> = (0..200).map(|_| outage.failed(&closed(), None)).collect();
         assert!(delays[0] <= 2 * DELAY_MIN);
         assert!(
             delays[20..]
@@ -173,6 +190,28 @@ mod tests {
         assert_eq!(outage.news(&cause), News::Reminder { away_s });
     }
 
+    fn closed() -> MqttError {
+        MqttError::ClosedByBroker {
+            address: "localhost:1883".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_fight_that_nobody_names_is_guessed() {
+        let mut outage = Outage::new(&ConnectOptions::new("localhost", 1883, "mine"));
+        for _ in 0..BRIEF_SUSPICIOUS {
+            assert!(!outage.cause(&closed()).contains("mine"));
+            outage.failed(&closed(), Some(Duration::from_millis(5)));
+        }
+        let cause = outage.cause(&closed());
+        assert!(
+            cause.contains("'mine'") && cause.contains("client_prefix"),
+            "{cause}"
+        );
+        let named = outage.cause(&taken_over());
+        assert_eq!(named, taken_over().to_string(), "it is known");
+    }
+
     #[test]
     fn only_a_stable_connection_resets_them() {
         let mut outage = Outage::new(&ConnectOptions::new("localhost", 1883, "c"));
@@ -180,6 +219,9 @@ mod tests {
             outage.failed(&taken_over(), Some(Duration::from_millis(5)));
         }
         assert!(outage.failed(&taken_over(), Some(Duration::from_millis(5))) >= DELAY_MAX);
-        assert!(outage.failed(&taken_over(), Some(STABLE)) <= 2 * DELAY_MIN);
+        // The other side was patient for once.
+        assert!(outage.failed(&taken_over(), Some(STABLE)) >= DELAY_MAX);
+        assert!(outage.failed(&closed(), Some(PEACE)) <= 2 * DELAY_MIN);
+        assert!(outage.failed(&taken_over(), None) >= TAKEN_OVER_DELAY_MIN);
     }
 }

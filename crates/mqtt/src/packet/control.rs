@@ -8,9 +8,7 @@ use rumqttc::v5::mqttbytes::v5;
 
 use super::encode::put_varint;
 use crate::error::{MqttError, ReasonCode};
-use crate::options::{
-    ConnectOptions, MAX_PACKET_SIZE, Password, ProtocolVersion, QoS, RetainHandling, Subscription,
-};
+use crate::options::{MAX_PACKET_SIZE, ProtocolVersion, QoS, RetainHandling, Subscription};
 
 /// What the broker grants and forbids (section 3.2.2.3). On 3.1.1 it says nothing, and these are its defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,10 +94,10 @@ impl ConnAck {
             limits: Limits::default(),
         };
         if let Some(properties) = ack.properties {
-            this.message = properties.reason_string.or_else(|| {
-                let server = properties.server_reference?;
-                Some(format!("the server is {server}"))
-            });
+            let server = properties.server_reference;
+            let server = server.map(|server| format!("the server is {server}"));
+            let said: Vec<_> = properties.reason_string.into_iter().chain(server).collect();
+            this.message = (!said.is_empty()).then(|| said.join("; "));
             this.assigned_client_id = properties.assigned_client_identifier;
             this.limits = Limits {
                 receive_maximum: properties.receive_max.unwrap_or(u16::MAX),
@@ -137,46 +135,6 @@ fn from_v311(code: u8) -> ReasonCode {
         code if code >= 0x80 => code,
         _ => 0x80,
     })
-}
-
-/// CONNECT (section 3.1).
-///
-/// # Errors
-/// [`MqttError::Options`] if the options cannot be put into a packet.
-pub fn connect(
-    options: &ConnectOptions,
-    clean_start: bool,
-    out: &mut BytesMut,
-) -> Result<(), MqttError> {
-    let keep_alive = seconds(options.keep_alive).min(u32::from(u16::MAX)) as u16;
-    let username = options.username.clone().unwrap_or_default();
-    let password = options.password.as_ref().map(Password::expose);
-    let password = password.unwrap_or_default().to_owned();
-    let login = !(username.is_empty() && password.is_empty());
-    let written = match options.protocol {
-        ProtocolVersion::V311 => {
-            let mut packet = v4::Connect::new(&options.client_id);
-            packet.keep_alive = keep_alive;
-            packet.clean_session = clean_start;
-            packet.login = login.then_some(v4::Login { username, password });
-            packet.write(out).map_err(unwritable)
-        }
-        ProtocolVersion::V5 => {
-            let mut properties = v5::ConnectProperties::new();
-            properties.session_expiry_interval = Some(seconds(options.session_expiry));
-            properties.receive_maximum = Some(options.receive_maximum);
-            properties.max_packet_size = Some(options.max_packet_size);
-            let packet = v5::Connect {
-                keep_alive,
-                client_id: options.client_id.clone(),
-                clean_start,
-                properties: Some(properties),
-            };
-            let login = login.then_some(v5::Login { username, password });
-            packet.write(&None, &login, out).map_err(unwritable)
-        }
-    };
-    written.map(|_len| ())
 }
 
 /// SUBSCRIBE (section 3.8) to all filters at once.
@@ -256,10 +214,6 @@ pub fn unsubscribe(
 /// A normal DISCONNECT (section 3.14), the same in both versions.
 pub fn disconnect(out: &mut BytesMut) {
     out.extend_from_slice(&[0xE0, 0]);
-}
-
-fn seconds(duration: Duration) -> u32 {
-    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
 fn unwritable(error: impl std::fmt::Display) -> MqttError {

@@ -6,15 +6,20 @@
 use bytes::Bytes;
 
 use super::control::ConnAck;
-use super::{Properties, ReadBuffer, Varint, kind, varint};
+use super::inbound::{Batch, Entry, QOS_1, QOS_2};
+use super::{Properties, Property, ReadBuffer, Varint, kind, varint};
 use crate::error::{MqttError, ReasonCode};
-use crate::options::{ProtocolVersion, QoS};
+use crate::options::ProtocolVersion;
 
 /// Reads packets by the version of the connection.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     protocol: ProtocolVersion,
     max_packet_size: usize,
+    /// How many aliases the broker may use.
+    aliases_max: usize,
+    /// The topics that this connection has given aliases to, from 1.
+    aliases: Vec<Option<Bytes>>,
 }
 
 /// The packets of one read.
@@ -71,202 +76,27 @@ pub enum Control {
     Disconnect(ReasonCode, Option<String>),
 }
 
-/// Messages that lie in one buffer.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    buffer: Bytes,
-    entries: Vec<Entry>,
-    bytes: u64,
-    /// What any of the messages has among its flags.
-    flags: u8,
-}
-
-/// The flags of a PUBLISH, in the lower half of its first byte (section 3.3.1).
-const RETAIN: u8 = 0b0001;
-const QOS_1: u8 = 0b0010;
-const QOS_2: u8 = 0b0100;
-const DUP: u8 = 0b1000;
-
-/// Where one message lies in the buffer.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    topic_at: u32,
-    properties_at: u32,
-    properties_len: u32,
-    payload_len: u32,
-    topic_len: u16,
-    packet_id: u16,
-    flags: u8,
-}
-
-impl Batch {
-    /// How many messages there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The bytes of all payloads.
-    pub fn payload_bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The packet ids of the messages that ask for an acknowledgement, with their index, in the order of receipt.
-    pub fn packet_ids(&self) -> impl Iterator<Item = (usize, u16)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| entry.packet_id != 0)
-            .map(|(i, entry)| (i, entry.packet_id))
-    }
-
-    /// Whether all messages are what they mostly are: of QoS 0 or 1 and sent for the first time.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.flags & (DUP | QOS_2) == 0
-    }
-
-    /// Keeps the messages for which this says so; it is asked in the order of receipt.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Message<'_>) -> bool) {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.retain(|entry| keep(&self.message(0, *entry)));
-        self.bytes = entries
-            .iter()
-            .map(|entry| u64::from(entry.payload_len))
-            .sum();
-        self.entries = entries;
-    }
-
-    fn message(&self, seq: u64, entry: Entry) -> Message<'_> {
-        let topic_at = entry.topic_at as usize;
-        let properties_at = entry.properties_at as usize;
-        let payload_at = properties_at + entry.properties_len as usize;
-        Message {
-            seq,
-            packet_id: entry.packet_id,
-            flags: entry.flags,
-            topic: &self.buffer[topic_at..topic_at + usize::from(entry.topic_len)],
-            properties: Properties::new(&self.buffer[properties_at..payload_at]),
-            payload: &self.buffer[payload_at..payload_at + entry.payload_len as usize],
-        }
-    }
-}
-
-/// Messages in the order of receipt; never empty.
-#[derive(Debug, Clone)]
-pub struct Inbound {
-    epoch: u64,
-    first_seq: u64,
-    batch: Batch,
-}
-
-impl Inbound {
-    /// Numbers a batch of the connection `epoch`, beginning with `first_seq`.
-    pub(crate) fn new(epoch: u64, first_seq: u64, batch: Batch) -> Self {
-        Self {
-            epoch,
-            first_seq,
-            batch,
-        }
-    }
-
-    /// Which connection brought them, counted from 1.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// How many messages there are; at least one.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "an inbound batch is never empty"
-    )]
-    pub fn len(&self) -> usize {
-        self.batch.len()
-    }
-
-    /// The bytes of all payloads.
-    pub fn payload_bytes(&self) -> u64 {
-        self.batch.payload_bytes()
-    }
-
-    /// The number of the last message: acknowledge this when all are durable.
-    pub fn last_seq(&self) -> u64 {
-        self.first_seq + self.batch.len() as u64 - 1
-    }
-
-    /// The messages.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
-        self.batch
-            .entries
-            .iter()
-            .enumerate()
-            .map(|(i, entry)| self.batch.message(self.first_seq + i as u64, *entry))
-    }
-
-    /// A part of one of these messages (its payload, its topic) that outlives the batch. It keeps the buffer of the
-    /// whole batch alive.
-    pub fn keep(&self, part: &[u8]) -> Bytes {
-        self.batch.buffer.slice_ref(part)
-    }
-}
-
-/// One message, lying in the batch that brought it.
-#[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
-    /// Its number: 1, 2, 3 … within a subscriber's life, across reconnects.
-    pub seq: u64,
-    /// Its packet identifier, 0 at QoS 0.
-    pub packet_id: u16,
-    flags: u8,
-    topic: &'a [u8],
-    /// The payload.
-    pub payload: &'a [u8],
-    /// The properties; empty on MQTT 3.1.1.
-    pub properties: Properties<'a>,
-}
-
-impl<'a> Message<'a> {
-    /// The topic.
-    pub fn topic(&self) -> &'a str {
-        // Checked when the packet was read; a topic that is not UTF-8 ends the connection there.
-        std::str::from_utf8(self.topic).unwrap_or_default()
-    }
-
-    /// The topic's bytes, which are UTF-8.
-    pub fn topic_bytes(&self) -> &'a [u8] {
-        self.topic
-    }
-
-    /// The QoS at which the broker sent it.
-    pub fn qos(&self) -> QoS {
-        match self.flags & (QOS_1 | QOS_2) {
-            0 => QoS::AtMostOnce,
-            QOS_1 => QoS::AtLeastOnce,
-            _ => QoS::ExactlyOnce,
-        }
-    }
-
-    /// Whether the broker had kept it from before the subscription (section 3.3.1.3).
-    pub fn retain(&self) -> bool {
-        self.flags & RETAIN != 0
-    }
-
-    /// Whether the broker may have sent it before.
-    pub fn dup(&self) -> bool {
-        self.flags & DUP != 0
-    }
-}
-
 impl Decoder {
     /// Reads packets of this version, up to this size in bytes.
     pub fn new(protocol: ProtocolVersion, max_packet_size: u32) -> Self {
         Self {
             protocol,
             max_packet_size: max_packet_size as usize,
+            aliases_max: 0,
+            aliases: Vec::new(),
         }
+    }
+
+    /// Lets the broker use so many topic aliases (section 3.3.2.3.4).
+    #[must_use]
+    pub fn with_aliases(mut self, max: u16) -> Self {
+        self.aliases_max = max.into();
+        self
+    }
+
+    /// Forgets the aliases: they are those of one connection.
+    pub fn restart(&mut self) {
+        self.aliases.clear();
     }
 
     /// Takes all whole packets out of the buffer.
@@ -274,11 +104,12 @@ impl Decoder {
     /// # Errors
     /// [`MqttError::Protocol`] for malformed packets, [`MqttError::Oversized`] for a packet over the limit. The
     /// connection must then be closed; nothing of this read was taken.
-    pub fn decode(&self, input: &mut ReadBuffer) -> Result<Decoded, MqttError> {
+    pub fn decode(&mut self, input: &mut ReadBuffer) -> Result<Decoded, MqttError> {
         let mut decoded = Decoded::default();
         let mut entries = Vec::new();
         let mut payload_bytes = 0;
         let mut all_flags = 0;
+        let mut topics = Vec::new();
         let bytes = input.unread();
         let mut at = 0;
         loop {
@@ -296,7 +127,10 @@ impl Decoder {
                     // Messages of one topic are of one kind as a rule: expect more of this size.
                     entries.reserve((bytes.len() - at) / (header + len) + 1);
                 }
-                let entry = self.publish(bytes[at] & 0x0F, &bytes[..end], body)?;
+                let mut entry = self.publish(bytes[at] & 0x0F, &bytes[..end], body)?;
+                if entry.topic_len == 0 || (self.aliases_max > 0 && entry.properties_len > 0) {
+                    self.resolve_alias(&mut entry, bytes, &mut topics)?;
+                }
                 payload_bytes += u64::from(entry.payload_len);
                 all_flags |= entry.flags;
                 entries.push(entry);
@@ -312,6 +146,7 @@ impl Decoder {
             decoded.batch = Some(Batch {
                 buffer,
                 entries,
+                topics,
                 bytes: payload_bytes,
                 flags: all_flags,
             });
@@ -351,11 +186,6 @@ impl Decoder {
         let topic_len = usize::from(short(bytes, at).ok_or_else(truncated)?);
         at += 2;
         let topic = bytes.get(at..at + topic_len).ok_or_else(truncated)?;
-        if topic.is_empty() {
-            return Err(MqttError::protocol(
-                "a PUBLISH packet with an empty topic, though topic aliases were not allowed",
-            ));
-        }
         // Topics are short and mostly ASCII, which is told faster.
         if !topic.is_ascii() && std::str::from_utf8(topic).is_err() {
             return Err(MqttError::protocol("a topic that is not UTF-8"));
@@ -397,6 +227,42 @@ impl Decoder {
         })
     }
 
+    /// Remembers the topic that gets an alias, or finds the one that is meant by it.
+    fn resolve_alias(
+        &mut self,
+        entry: &mut Entry,
+        bytes: &[u8],
+        topics: &mut Vec<Bytes>,
+    ) -> Result<(), MqttError> {
+        let at = entry.properties_at as usize;
+        let properties = &bytes[at..at + entry.properties_len as usize];
+        let Some(alias) = topic_alias(properties) else {
+            return match entry.topic_len {
+                0 => Err(MqttError::protocol("a PUBLISH packet with an empty topic")),
+                _ => Ok(()),
+            };
+        };
+        let alias = usize::from(alias);
+        if alias == 0 || alias > self.aliases_max {
+            let max = self.aliases_max;
+            return Err(MqttError::protocol(format!(
+                "topic alias {alias}, though {max} are allowed"
+            )));
+        }
+        self.aliases.resize(self.aliases_max, None);
+        let known = &mut self.aliases[alias - 1];
+        if entry.topic_len > 0 {
+            let at = entry.topic_at as usize;
+            let topic = &bytes[at..at + usize::from(entry.topic_len)];
+            *known = Some(Bytes::copy_from_slice(topic));
+            return Ok(());
+        }
+        let unknown = || MqttError::protocol(format!("topic alias {alias}, which means nothing"));
+        entry.topic_at = topics.len() as u32;
+        topics.push(known.clone().ok_or_else(unknown)?);
+        Ok(())
+    }
+
     fn control(&self, first: u8, body: &[u8], decoded: &mut Decoded) -> Result<(), MqttError> {
         match first >> 4 {
             kind::PUBACK => decoded.acks.push(ack(AckKind::PubAck, body)?),
@@ -419,7 +285,7 @@ impl Decoder {
                 let reason = ReasonCode(body.first().copied().unwrap_or(0));
                 decoded
                     .control
-                    .push(Control::Disconnect(reason, reason_string(body, 1)));
+                    .push(Control::Disconnect(reason, explanation(body, 1)));
             }
             kind => {
                 return Err(MqttError::protocol(format!(
@@ -440,7 +306,7 @@ impl Decoder {
                 return Err(short_packet("SUBACK"));
             };
             codes_at += header + len;
-            message = reason_string(body, 2);
+            message = explanation(body, 2);
         }
         let codes = body.get(codes_at..).ok_or_else(|| short_packet("SUBACK"))?;
         let codes = codes.iter().copied().map(ReasonCode).collect();
@@ -456,6 +322,18 @@ enum Frame {
     Missing(usize),
 }
 
+fn topic_alias(properties: &[u8]) -> Option<u16> {
+    // Rarely there, and its identifier rarely elsewhere: a quick look spares most messages the reading.
+    if !properties.contains(&0x23) {
+        return None;
+    }
+    let mut properties = Properties::new(properties).iter();
+    properties.find_map(|property| match property {
+        Property::TopicAlias(alias) => Some(alias),
+        _ => None,
+    })
+}
+
 #[inline]
 fn short(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..at + 2)?;
@@ -468,7 +346,7 @@ fn ack(kind: AckKind, body: &[u8]) -> Result<Ack, MqttError> {
         packet_id: short(body, 0)
             .ok_or_else(|| short_packet("PUBACK, PUBREC, PUBREL or PUBCOMP"))?,
         reason: ReasonCode(body.get(2).copied().unwrap_or(0)),
-        message: reason_string(body, 3),
+        message: explanation(body, 3),
     })
 }
 
@@ -476,11 +354,11 @@ fn short_packet(name: &str) -> MqttError {
     MqttError::protocol(format!("a {name} packet that is too short"))
 }
 
-/// The reason string among the properties that begin at `at`, if there are any.
-fn reason_string(body: &[u8], at: usize) -> Option<String> {
+/// What the properties that begin at `at` say to people, if there are any.
+fn explanation(body: &[u8], at: usize) -> Option<String> {
     let rest = body.get(at..)?;
     let Varint::Value(len, header) = varint(rest) else {
         return None;
     };
-    Properties::new(rest.get(header..header + len)?).reason_string()
+    Properties::new(rest.get(header..header + len)?).explanation()
 }

@@ -63,12 +63,17 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// The reason string of an acknowledgement.
-    pub(crate) fn reason_string(self) -> Option<String> {
-        self.iter().find_map(|property| match property {
-            Property::ReasonString(text) => Some(text.to_owned()),
-            _ => None,
-        })
+    /// What an acknowledgement or a goodbye says to people: its reason string, and where to go instead.
+    pub(crate) fn explanation(self) -> Option<String> {
+        let said: Vec<_> = self
+            .iter()
+            .filter_map(|property| match property {
+                Property::ReasonString(text) => Some(text.to_owned()),
+                Property::ServerReference(server) => Some(format!("the server is {server}")),
+                _ => None,
+            })
+            .collect();
+        (!said.is_empty()).then(|| said.join("; "))
     }
 }
 

@@ -36,7 +36,7 @@ impl Found {
 }
 
 fn decode(protocol: ProtocolVersion, pieces: &[&[u8]]) -> Result<Found, MqttError> {
-    let decoder = Decoder::new(protocol, MAX_PACKET_SIZE);
+    let mut decoder = Decoder::new(protocol, MAX_PACKET_SIZE);
     let mut input = ReadBuffer::default();
     let mut found = Found::default();
     for piece in pieces {
@@ -217,6 +217,7 @@ proptest! {
     #[test]
     fn any_bytes_are_packets_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..400), v5: bool) {
         let decoder = Decoder::new(VERSIONS[usize::from(v5)], MAX_PACKET_SIZE);
+        let mut decoder = decoder.with_aliases(64);
         let mut input = ReadBuffer::default();
         input.for_read(0).extend_from_slice(&bytes);
         if let Ok(decoded) = decoder.decode(&mut input)
@@ -281,7 +282,7 @@ fn properties_go_out_as_they_come_in() {
         assert_eq!(out.len(), publish.packet_len(protocol));
         let mut input = ReadBuffer::default();
         input.for_read(out.len()).extend_from_slice(&out);
-        let decoder = Decoder::new(protocol, MAX_PACKET_SIZE);
+        let mut decoder = Decoder::new(protocol, MAX_PACKET_SIZE);
         let batch = decoder.decode(&mut input).unwrap().batch.unwrap();
         let inbound = Inbound::new(1, 1, batch);
         let message = inbound.iter().next().unwrap();
@@ -297,4 +298,53 @@ fn properties_go_out_as_they_come_in() {
         };
         assert_eq!(message.properties.iter().collect::<Vec<_>>(), expected);
     }
+}
+
+/// PUBLISH at QoS 0 on MQTT 5: topic, properties, payload.
+fn publish_with(topic: &str, properties: &[u8], payload: &str) -> Vec<u8> {
+    let mut body = (topic.len() as u16).to_be_bytes().to_vec();
+    body.extend(topic.as_bytes());
+    body.push(properties.len() as u8);
+    body.extend(properties);
+    body.extend(payload.as_bytes());
+    [&[0x30, body.len() as u8], &body[..]].concat()
+}
+
+#[test]
+fn topics_are_put_in_for_their_aliases() {
+    let mut decoder = Decoder::new(ProtocolVersion::V5, MAX_PACKET_SIZE).with_aliases(2);
+    let mut decode = |packets: &[Vec<u8>], restart: bool| {
+        if restart {
+            decoder.restart();
+        }
+        let mut input = ReadBuffer::default();
+        input.for_read(0).extend_from_slice(&packets.concat());
+        let batch = decoder.decode(&mut input)?.batch.unwrap();
+        let inbound = Inbound::new(1, 1, batch);
+        let topic = |m: Message<'_>| String::from_utf8(inbound.keep(m.topic_bytes()).to_vec());
+        let topics: Result<Vec<_>, _> = inbound.iter().map(topic).collect();
+        Ok::<_, MqttError>(topics.unwrap())
+    };
+    let first = [
+        publish_with("a/b", &[0x23, 0, 1], "1"),
+        publish_with("", &[0x23, 0, 1], "2"),
+        publish_with("c", b"\x26\0\x01#\0\x01v\x23\0\x02", "3"),
+        publish_with("d", b"\x26\0\x01#\0\x01v", "4"),
+    ];
+    assert_eq!(decode(&first, false).unwrap(), ["a/b", "a/b", "c", "d"]);
+    let second = [
+        publish_with("", &[0x23, 0, 2], "5"),
+        publish_with("e", &[0x23, 0, 1], "6"),
+        publish_with("", &[0x23, 0, 1], "7"),
+    ];
+    assert_eq!(decode(&second, false).unwrap(), ["c", "e", "e"]);
+    for wrong in [
+        publish_with("", &[], ""),
+        publish_with("", &[0x23, 0, 3], ""),
+        publish_with("a", &[0x23, 0, 0], ""),
+    ] {
+        assert!(decode(&[wrong], false).is_err());
+    }
+    let forgotten = publish_with("", &[0x23, 0, 2], "8");
+    assert!(decode(&[forgotten], true).is_err(), "another connection");
 }

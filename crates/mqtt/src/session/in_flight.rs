@@ -1,19 +1,20 @@
 //! The publishes that wait for the broker's acknowledgement, and their packet ids.
 //!
-//! Ids are given out in turn, 1 … 65,535 and again, and the publishes lie in a queue in the same order: so an id says
+//! Ids are given out in turn, 1 … 65,534 and again, and the publishes lie in a queue in the same order: so an id says
 //! where in the queue its publish lies, and no table is needed. A publish that is acknowledged out of turn leaves a
-//! hole until those before it are. The span of the queue is at most 65,535, so an id is never in use twice.
+//! hole until those before it are. The span of the queue is at most 65,534, so an id is never in use twice.
 //!
 //! A publish of QoS 2 stays whole until PUBCOMP, though the broker is its owner since PUBREC: many brokers hand a message
 //! on only when it is released, and one that lost its session in between would have lost the message with it.
 
 use std::collections::VecDeque;
 
+use super::link::BIRTH_ID;
 use crate::options::QoS;
 use crate::packet::Publish;
 
-/// How many packet ids there are; 0 is none.
-const IDS: u64 = u16::MAX as u64;
+/// How many packet ids there are; 0 is none, and the last is that of the birth message.
+const IDS: u64 = BIRTH_ID as u64 - 1;
 
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
@@ -97,6 +98,11 @@ impl InFlight {
     /// Whether there is an id left.
     pub(super) fn has_room(&self) -> bool {
         (self.slots.len() as u64) < IDS
+    }
+
+    /// The number of the oldest that was sent on this connection and is not done, if it is the oldest of all.
+    pub(super) fn oldest_sent(&self) -> Option<u64> {
+        self.oldest().filter(|_| self.sent > 0)
     }
 
     /// The number of the oldest that is not done.
@@ -200,7 +206,7 @@ impl InFlight {
     /// Where in the queue the publish of this id would lie.
     #[inline]
     fn position(&self, packet_id: u16) -> Option<usize> {
-        if packet_id == 0 {
+        if packet_id == 0 || packet_id == BIRTH_ID {
             return None;
         }
         let front = u64::from(self.id_at(0));
@@ -226,7 +232,7 @@ impl InFlight {
     }
 
     fn id_at(&self, at: usize) -> u16 {
-        // At most 65,535 by the remainder.
+        // At most 65,534 by the remainder.
         ((self.first + at as u64) % IDS + 1) as u16
     }
 }

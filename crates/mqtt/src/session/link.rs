@@ -7,8 +7,11 @@ use bytes::{Buf, BytesMut};
 use super::heartbeat::Heartbeat;
 use crate::dial;
 use crate::error::{MqttError, ReasonCode};
-use crate::options::{ConnectOptions, ProtocolVersion};
+use crate::options::{ConnectOptions, ProtocolVersion, QoS};
 use crate::packet::{self, Ack, Batch, ConnAck, Control, Decoder, Limits, PINGREQ, ReadBuffer};
+
+/// The id of the birth message. Publishers use only smaller ones.
+pub(super) const BIRTH_ID: u16 = u16::MAX;
 
 /// Login, keep-alive, limits, and the bytes to write.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Link {
     /// How many bytes of this connection have left the output buffer at its front.
     written: u64,
     missing: usize,
+    /// Whether the birth message was sent and not answered.
+    unborn: bool,
     goodbye: Option<MqttError>,
 }
 
@@ -54,7 +59,8 @@ pub(super) struct Received {
 impl Link {
     pub(super) fn new(options: ConnectOptions) -> Self {
         Self {
-            decoder: Decoder::new(options.protocol, options.max_packet_size),
+            decoder: Decoder::new(options.protocol, options.max_packet_size)
+                .with_aliases(options.topic_alias_maximum),
             phase: Phase::Down,
             epoch: 0,
             limits: Limits::default(),
@@ -62,6 +68,7 @@ impl Link {
             output: BytesMut::new(),
             written: 0,
             missing: 0,
+            unborn: false,
             goodbye: None,
             options,
         }
@@ -132,7 +139,7 @@ impl Link {
     /// A transport is up: log in.
     pub(super) fn begin(&mut self, now: Instant) -> Result<(), MqttError> {
         self.end();
-        packet::connect(&self.options, self.clean_start(), &mut self.output)?;
+        packet::connect(&self.options, self.clean_start(), &mut self.output);
         self.phase = Phase::Login(now + self.options.connect_timeout);
         self.heartbeat = Heartbeat::new(Duration::ZERO, now);
         Ok(())
@@ -149,9 +156,11 @@ impl Link {
     /// The transport is gone, and with it what was not written.
     pub(super) fn end(&mut self) {
         self.phase = Phase::Down;
+        self.decoder.restart();
         self.output.clear();
         self.written = 0;
         self.missing = 0;
+        self.unborn = false;
         self.goodbye = None;
     }
 
@@ -181,6 +190,9 @@ impl Link {
         }
         let anything =
             received.batch.is_some() || !received.acks.is_empty() || !received.subacks.is_empty();
+        if self.unborn {
+            received.acks.retain(|ack| !self.is_of_birth(ack));
+        }
         if anything && matches!(self.phase, Phase::Login(_) | Phase::Down) {
             return Err(MqttError::protocol("another packet before CONNACK"));
         }
@@ -203,7 +215,42 @@ impl Link {
             .unwrap_or(self.options.keep_alive);
         self.heartbeat = Heartbeat::new(keep_alive, now);
         self.limits = ack.limits;
+        self.give_birth();
         Ok(ack.session_present)
+    }
+
+    /// Publishes the birth message, before anything else.
+    fn give_birth(&mut self) {
+        let Some(birth) = &self.options.birth else {
+            return;
+        };
+        let mut birth = birth.clone();
+        birth.qos = birth.qos.min(QoS::AtLeastOnce).min(self.limits.max_qos);
+        birth.retain &= self.limits.retain_available;
+        let protocol = self.options.protocol;
+        if birth.packet_len(protocol) > self.limits.max_packet_size as usize {
+            tracing::warn!("the broker does not take packets as large as the birth message");
+            return;
+        }
+        birth.encode(protocol, BIRTH_ID, false, &mut self.output);
+        self.unborn = birth.qos != QoS::AtMostOnce;
+    }
+
+    /// Whether this answers the birth message.
+    fn is_of_birth(&mut self, ack: &Ack) -> bool {
+        if ack.packet_id != BIRTH_ID {
+            return false;
+        }
+        self.unborn = false;
+        if ack.reason.is_error() {
+            tracing::warn!(reason = %ack.reason, message = ack.message, "the broker refused the birth message");
+        }
+        true
+    }
+
+    /// Whether the birth message counts against the broker's receive maximum.
+    pub(super) fn is_unborn(&self) -> bool {
+        self.unborn
     }
 
     fn disconnected(&self, reason: ReasonCode, message: Option<String>) -> MqttError {

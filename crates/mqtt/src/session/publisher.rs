@@ -35,6 +35,17 @@ pub struct PublisherSession {
     unwritten: VecDeque<Unwritten>,
     resumed: bool,
     refused: Vec<(u64, MqttError)>,
+    watched: Option<Watched>,
+}
+
+/// The publish that has waited longest for its answer.
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    number: u64,
+    /// An offset within the connection before which it lies.
+    end: u64,
+    /// Since when it is written and the oldest.
+    since: Option<Instant>,
 }
 
 /// A QoS 0 publish in the output buffer.
@@ -58,6 +69,7 @@ impl PublisherSession {
             unwritten: VecDeque::new(),
             resumed: false,
             refused: Vec::new(),
+            watched: None,
         }
     }
 
@@ -133,6 +145,7 @@ impl PublisherSession {
             self.queue_bytes += publish.len();
             self.queue.push_front((number, publish));
         }
+        self.watched = None;
         self.in_flight.restart();
         if self.link.awaits_login() {
             self.in_flight.session_lost();
@@ -159,6 +172,7 @@ impl PublisherSession {
             self.answered(ack)?;
         }
         self.pump();
+        self.watch(now);
         Ok(())
     }
 
@@ -209,6 +223,35 @@ impl PublisherSession {
             self.unwritten.pop_front();
         }
         self.pump();
+        self.watch(now);
+    }
+
+    /// Looks after the oldest publish: its answer is late only when it was written, and nothing older waited.
+    fn watch(&mut self, now: Instant) {
+        let Some(number) = self.in_flight.oldest_sent() else {
+            self.watched = None;
+            return;
+        };
+        let end = self.link.queued();
+        let fresh = Watched {
+            number,
+            end,
+            since: None,
+        };
+        let watched = self.watched.get_or_insert(fresh);
+        if watched.number != number {
+            *watched = fresh;
+        }
+        if watched.since.is_none() && watched.end <= self.link.written() {
+            watched.since = Some(now);
+        }
+    }
+
+    /// When the answer to the oldest publish is late.
+    fn answer_by(&self) -> Option<Instant> {
+        let timeout = self.link.options().operation_timeout;
+        let since = self.watched?.since?;
+        (!timeout.is_zero()).then(|| since + timeout)
     }
 
     /// Frames what may be sent now.
@@ -298,7 +341,8 @@ impl PublisherSession {
             ProtocolVersion::V311 => UNRELEASED_MAX_V311,
             ProtocolVersion::V5 => usize::MAX,
         };
-        self.in_flight.unanswered() >= usize::from(limits.receive_maximum)
+        let unanswered = self.in_flight.unanswered() + usize::from(self.link.is_unborn());
+        unanswered >= usize::from(limits.receive_maximum)
             || (exactly_once && self.in_flight.unreleased() >= unreleased_max)
     }
 
@@ -322,7 +366,11 @@ impl PublisherSession {
 
     /// When [`tick`](Self::tick) wants to be called next.
     pub fn deadline(&self) -> Option<Instant> {
-        self.link.deadline()
+        self.link
+            .deadline()
+            .into_iter()
+            .chain(self.answer_by())
+            .min()
     }
 
     /// Time has passed.
@@ -330,6 +378,12 @@ impl PublisherSession {
     /// # Errors
     /// [`MqttError::Timeout`] if the broker did not answer.
     pub fn tick(&mut self, now: Instant) -> Result<(), MqttError> {
+        if self.link.is_up() && self.answer_by().is_some_and(|by| now >= by) {
+            return Err(MqttError::Timeout {
+                what: "PUBACK or PUBCOMP",
+                after: self.link.options().operation_timeout,
+            });
+        }
         self.link.tick(now)
     }
 
@@ -363,4 +417,70 @@ fn refusal(link: &Link, publish: &Publish) -> Option<(ReasonCode, Option<String>
         return Some((ReasonCode::RETAIN_NOT_SUPPORTED, Some(message)));
     }
     None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A session that is logged in, and its clock.
+    fn logged_in(timeout: Duration) -> (PublisherSession, ReadBuffer, Instant) {
+        let mut options = ConnectOptions::new("broker", 1883, "tested");
+        options.protocol = ProtocolVersion::V311;
+        options.keep_alive = Duration::ZERO;
+        options.operation_timeout = timeout;
+        let mut session = PublisherSession::new(options);
+        let mut input = ReadBuffer::default();
+        let now = Instant::now();
+        session.begin(now).unwrap();
+        receive(&mut session, &mut input, &[0x20, 2, 0, 0], now);
+        session.wrote(session.link().output().len(), now);
+        (session, input, now)
+    }
+
+    fn receive(session: &mut PublisherSession, input: &mut ReadBuffer, bytes: &[u8], now: Instant) {
+        input.for_read(0).extend_from_slice(bytes);
+        session.receive(input, now).unwrap();
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn an_answer_that_never_comes_ends_the_connection() {
+        let (mut session, mut input, start) = logged_in(10 * SECOND);
+        let publish = || Publish::new("t", "x", QoS::AtLeastOnce);
+        session.publish(vec![publish(), publish()]);
+        assert_eq!(session.deadline(), None, "not written yet");
+        let len = session.link().output().len();
+        session.wrote(len - 1, start + 5 * SECOND);
+        assert!(session.tick(start + 50 * SECOND).is_ok());
+        session.wrote(1, start + 50 * SECOND);
+        assert_eq!(session.deadline(), Some(start + 60 * SECOND));
+        // The second is answered, the first is not.
+        receive(
+            &mut session,
+            &mut input,
+            &[0x40, 2, 0, 2],
+            start + 59 * SECOND,
+        );
+        assert!(session.tick(start + 59 * SECOND).is_ok());
+        let overdue = session.tick(start + 60 * SECOND);
+        assert!(matches!(overdue, Err(MqttError::Timeout { .. })));
+    }
+
+    #[test]
+    fn whoever_gets_answers_is_not_late() {
+        let (mut session, mut input, mut now) = logged_in(10 * SECOND);
+        for id in 1..100 {
+            session.publish(vec![Publish::new("t", "x", QoS::AtLeastOnce)]);
+            session.wrote(session.link().output().len(), now);
+            now += 9 * SECOND;
+            assert!(session.tick(now).is_ok());
+            receive(&mut session, &mut input, &[0x40, 2, 0, id], now);
+        }
+        assert_eq!((session.completed(), session.deadline()), (99, None));
+    }
 }
