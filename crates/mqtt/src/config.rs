@@ -240,7 +240,14 @@ pub fn check_profile(profile: &MqttProfile) -> Result<(), ConfigError> {
     if profile.url.resolve().is_err() {
         return Ok(());
     }
-    check_scheme(profile, &endpoint(profile)?)
+    let endpoint = endpoint(profile)?;
+    check_scheme(profile, &endpoint)?;
+    let options = profile.websocket.as_ref();
+    let mut headers = options.iter().flat_map(|options| &options.headers);
+    if headers.all(|header| header.resolve().is_ok()) {
+        websocket(endpoint.websocket.unwrap_or_default(), options)?;
+    }
+    Ok(())
 }
 
 /// `<prefix>_<job>_<operator>_<subtask>`, of characters that every broker takes. Stable across restarts. Not cut to the

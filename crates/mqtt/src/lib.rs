@@ -5,7 +5,7 @@
 //! rest sees: [`Subscriber`] receives from one connection, [`Publisher`] sends over one.
 //!
 //! ```text
-//!  options ─► dial (resolve, TCP, TLS) ─► driver ◄──► session (CONNECT … DISCONNECT, ids, acknowledgements)
+//!  options ─► dial (TCP, proxy, TLS, WebSocket) ─► driver ◄──► session (CONNECT … DISCONNECT, ids, acknowledgements)
 //!                                          │ ▲              │
 //!                            Subscriber ◄──┘ └── Publisher  └── packet (bytes ↔ packets)
 //! ```

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use headwater_testkit::Mosquitto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -214,6 +214,55 @@ async fn a_server_that_speaks_something_else_after_the_upgrade() -> Result<()> {
     login Failed: 127.0.0.1:PORT did not answer the login: the broker closed the WebSocket: 1008 no such tenant
     remedy: check the path in 'url'; if the broker is old and speaks MQTT 3.1.1 only, set protocol_version = '3.1.1'
     ");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_frame_that_is_announced_larger_than_any_packet_may_be() -> Result<()> {
+    let address = serve(|stream| async move {
+        let (seen, _requests) = mpsc::unbounded_channel();
+        let mut socket = accept(stream, true, seen).await?;
+        // The head of a binary frame of 16 MiB and a byte.
+        let head = [0x82, 127, 0, 0, 0, 0, 1, 0, 0, 1];
+        socket.get_mut().write_all(&head).await?;
+        socket.get_mut().read_to_end(&mut Vec::new()).await?;
+        Ok(())
+    })
+    .await?;
+    let with = source(&format!("ws://{address}")).and("max_packet_size", "1024");
+    let error = fails(with).await?;
+    assert!(error.contains("raise max_packet_size"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn pings_are_answered_and_frames_of_any_cut_are_packets() -> Result<()> {
+    let (done, mut outcome) = mpsc::unbounded_channel();
+    let address = serve(move |stream| {
+        let done = done.clone();
+        async move {
+            let (seen, _requests) = mpsc::unbounded_channel();
+            let mut socket = accept(stream, true, seen).await?;
+            let connect = socket.next().await.context("CONNECT")??;
+            assert!(connect.is_binary());
+            socket.send(Message::Ping("?".into())).await?;
+            let pong = socket.next().await.context("a pong")??;
+            // CONNACK in two frames, with an empty one between them.
+            for part in [&[0x20, 3, 0][..], &[], &[0, 0]] {
+                socket.send(Message::binary(part.to_vec())).await?;
+            }
+            let subscribe = socket.next().await.context("SUBSCRIBE")??.into_data();
+            done.send((pong, subscribe[0])).ok();
+            Ok(())
+        }
+    })
+    .await?;
+    let (_source, _) = make_source("cut", source(&format!("ws://{address}")), one_column())?;
+    let (pong, subscribe) = timeout(DEADLINE, outcome.recv())
+        .await?
+        .context("an answer")?;
+    assert_eq!(pong, Message::Pong("?".into()));
+    assert_eq!(subscribe, 0x82);
     Ok(())
 }
 
