@@ -97,11 +97,11 @@ impl Pieces {
     }
 
     /// The length of the next piece of this batch; at least one row.
-    fn next(&self, batch: &RecordBatch) -> usize {
-        let size = Size::of(batch);
-        let row_bytes = (size.bytes / size.rows.max(1)).max(1);
-        let fits = usize::try_from(PIECE_BYTES / row_bytes).unwrap_or(usize::MAX);
-        self.rows.min(fits).clamp(1, batch.num_rows().max(1))
+    fn next(&self, waiting: &Waiting) -> usize {
+        let fits = usize::try_from(PIECE_BYTES / waiting.row_bytes).unwrap_or(usize::MAX);
+        self.rows
+            .min(fits)
+            .clamp(1, waiting.batch.num_rows().max(1))
     }
 
     /// Learns from what came of a piece of `rows` rows.
@@ -115,6 +115,14 @@ impl Pieces {
             self.rows = (self.rows * 2).min(self.most);
         }
     }
+}
+
+/// A batch, or what is left of it.
+struct Waiting {
+    held: Capability<u64>,
+    batch: RecordBatch,
+    /// The mean of the whole batch: of a slice it cannot be told, because lists count in full. At least 1.
+    row_bytes: u64,
 }
 
 /// Builds the operator for a chain whose pieces have at most `most` rows. An evaluation that fails goes to `fail`, and
@@ -132,26 +140,31 @@ pub(crate) fn growing_rows<'scope>(
         let waker = Waker::default();
         waker.bind(scope.worker().sync_activator_for(info.address.to_vec()));
         backlog.join(waker);
-        let mut waiting: VecDeque<(Capability<u64>, RecordBatch)> = VecDeque::new();
+        let mut waiting: VecDeque<Waiting> = VecDeque::new();
         let mut pieces = Pieces::new(most);
         // after a failure the epoch is kept open, so that nothing of it can be acknowledged
         let mut failed = None;
         move |input, output| {
             input.for_each(|capability, data| {
                 if let Some(batch) = data.take() {
-                    waiting.push_back((capability.retain(0), batch));
+                    let size = Size::of(&batch);
+                    waiting.push_back(Waiting {
+                        held: capability.retain(0),
+                        batch,
+                        row_bytes: (size.bytes / size.rows.max(1)).max(1),
+                    });
                 }
             });
             let mut made = Size::default();
             while made.rows < MADE_ROWS && made.bytes < MADE_BYTES && backlog.has_room() {
-                let Some((held, batch)) = waiting.pop_front() else {
+                let Some(mut next) = waiting.pop_front() else {
                     return;
                 };
-                let len = pieces.next(&batch);
-                let piece = match chain.evaluate(&batch.slice(0, len)) {
+                let len = pieces.next(&next);
+                let piece = match chain.evaluate(&next.batch.slice(0, len)) {
                     Ok(piece) => piece,
                     Err(error) => {
-                        failed.get_or_insert(held);
+                        failed.get_or_insert(next.held);
                         fail(error);
                         continue;
                     }
@@ -159,13 +172,13 @@ pub(crate) fn growing_rows<'scope>(
                 let mut size = Size::default();
                 for mut rows in piece {
                     size.add(rows.size());
-                    output.session(&held).give_container(&mut rows);
+                    output.session(&next.held).give_container(&mut rows);
                 }
                 pieces.made(len, size);
                 made.add(size);
-                if len < batch.num_rows() {
-                    let rest = batch.slice(len, batch.num_rows() - len);
-                    waiting.push_front((held, rest));
+                if len < next.batch.num_rows() {
+                    next.batch = next.batch.slice(len, next.batch.num_rows() - len);
+                    waiting.push_front(next);
                 }
             }
             // without room, the backlog wakes it
