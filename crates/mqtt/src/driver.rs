@@ -44,6 +44,11 @@ trait Role {
     /// The connection has ended.
     fn end(&mut self);
 
+    /// Whether a session of an earlier process must be dropped by a login of its own before the first connection.
+    fn drops_session(&self) -> bool {
+        false
+    }
+
     fn link(&mut self) -> &mut Link;
 }
 
@@ -52,6 +57,7 @@ async fn supervise(role: &mut impl Role, close: &CancellationToken) -> Result<()
     let options = role.link().options().clone();
     options.check()?;
     let mut outage = Outage::new(&options);
+    let mut drop_session = role.drops_session();
     loop {
         tokio::select! {
             () = close.cancelled() => return Ok(()),
@@ -60,7 +66,7 @@ async fn supervise(role: &mut impl Role, close: &CancellationToken) -> Result<()
         let epoch = role.link().epoch();
         let dialled = tokio::select! {
             () = close.cancelled() => return Ok(()),
-            dialled = dial::dial(&options) => dialled,
+            dialled = reach(&options, &mut drop_session) => dialled,
         };
         let began = now();
         let fault = match dialled {
@@ -85,6 +91,24 @@ async fn supervise(role: &mut impl Role, close: &CancellationToken) -> Result<()
             () = tokio::time::sleep(delay) => {}
         }
     }
+}
+
+/// Dials; at first, if that is asked for, for a login that makes the broker forget the session.
+async fn reach(
+    options: &ConnectOptions,
+    drop_session: &mut bool,
+) -> Result<dial::Stream, MqttError> {
+    if *drop_session {
+        let clean = ConnectOptions {
+            clean_start: true,
+            ..options.clone()
+        };
+        let mut stream = dial::dial(&clean).await?;
+        dial::login(&clean, &mut stream).await?;
+        dial::logout(&clean, &mut stream).await?;
+        *drop_session = false;
+    }
+    dial::dial(options).await
 }
 
 /// Counts and tells the logins of a role, once each.

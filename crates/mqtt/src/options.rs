@@ -210,10 +210,11 @@ pub struct ConnectOptions {
     /// The bound of each step of connecting: resolve, TCP, TLS, CONNACK, SUBACK.
     pub connect_timeout: Duration,
     /// Whether the broker forgets the session of before. Concerns the first connection only: when a connection that
-    /// this process had is made again, its session is asked for (it lives on for `session_expiry`).
+    /// this process had is made again, its session is asked for (it lives on for `session_expiry`). A publisher always
+    /// begins anew.
     pub clean_start: bool,
     /// MQTT 5: how long the broker keeps the session after the connection is lost. On 3.1.1 it is kept for ever
-    /// unless `clean_start` is set, and never otherwise.
+    /// unless `clean_start` is set, and never otherwise; for a publisher if this is not zero.
     pub session_expiry: Duration,
     /// MQTT 5: how many messages of QoS 1 and 2 the broker may send before the first is acknowledged.
     pub receive_maximum: u16,

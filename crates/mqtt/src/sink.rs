@@ -17,7 +17,7 @@ use headwater_connector::Metrics;
 
 use crate::config::{self, MqttProfile, MqttTable, SinkOptions};
 use crate::error::MqttError;
-use crate::options::QoS;
+use crate::options::{ProtocolVersion, QoS};
 use crate::packet::Publish;
 use crate::publisher::Publisher;
 
@@ -60,7 +60,9 @@ impl MqttSink {
             context.subtask,
         );
         let mut options = config::connect_options(profile, client_id)?;
-        if qos != QoS::AtMostOnce {
+        // At QoS 1 a session saves a publish or two from coming twice; on 3.1.1 it would never end.
+        let lasting = options.protocol == ProtocolVersion::V5 && qos == QoS::AtLeastOnce;
+        if lasting || qos == QoS::ExactlyOnce {
             options.session_expiry = SESSION_EXPIRY;
         }
         Ok(Self {

@@ -140,6 +140,66 @@ async fn every_publish_arrives_once_on_3_1_1() {
     every_publish_arrives_once(ProtocolVersion::V311).await;
 }
 
+/// A client that publishes at QoS 2 and vanishes before it releases: the broker remembers the packet ids.
+async fn leave_ids_behind(broker: &Mosquitto, protocol: ProtocolVersion, client_id: &str) {
+    let (level, properties): (u8, &[u8]) = match protocol {
+        ProtocolVersion::V311 => (4, &[]),
+        ProtocolVersion::V5 => (5, &[5, 0x11, 0, 0, 1, 0]),
+    };
+    let mut connect = vec![0, 4, b'M', b'Q', b'T', b'T', level, 0, 0, 60];
+    connect.extend(properties);
+    connect.extend([0, client_id.len() as u8]);
+    connect.extend(client_id.as_bytes());
+    let mut stream = TcpStream::connect(broker.plain_addr()).await.unwrap();
+    let header = [0x10, connect.len() as u8];
+    stream
+        .write_all(&[&header, &connect[..]].concat())
+        .await
+        .unwrap();
+    let no_properties: &[u8] = if level == 5 { &[0] } else { &[] };
+    for id in 1..=10 {
+        let publish = [&[0, 3, b't', b'/', b'x', 0, id][..], no_properties, b"old"].concat();
+        let header = [0x34, publish.len() as u8];
+        stream
+            .write_all(&[&header, &publish[..]].concat())
+            .await
+            .unwrap();
+    }
+    let mut read = Vec::new();
+    while !read.ends_with(&[0x50, 2, 0, 10]) {
+        assert!(stream.read_buf(&mut read).await.unwrap() > 0, "{read:?}");
+    }
+}
+
+#[tokio::test]
+async fn packet_ids_of_an_earlier_process_do_not_swallow_new_messages() {
+    for protocol in [ProtocolVersion::V311, ProtocolVersion::V5] {
+        let broker = Mosquitto::builder().debug_log().start().unwrap();
+        leave_ids_behind(&broker, protocol, "sender").await;
+        let mut receiver = TestClient::connect(&broker).await.unwrap();
+        receiver.subscribe("t/#", 2).await.unwrap();
+        let options = options(broker.plain_addr(), protocol, "sender");
+        let mut publisher = Publisher::start(options, Arc::default());
+        let publish = |n: usize| Publish::new("t/x", n.to_string(), QoS::ExactlyOnce);
+        publisher
+            .publish((0..20).map(publish).collect())
+            .await
+            .unwrap();
+        timeout(DEADLINE, publisher.flush()).await.unwrap().unwrap();
+        for n in 0..20 {
+            assert_eq!(receiver.recv(DEADLINE).await.unwrap().text(), n.to_string());
+        }
+        // Mosquitto looks into the payload too before it swallows one; others do not.
+        let log = broker.log();
+        assert!(log.contains("Sending CONNACK to sender (0, 0)"), "{log}");
+        assert!(
+            !log.contains("Sending CONNACK to sender (1, 0)"),
+            "the old session is used"
+        );
+        publisher.close().await.unwrap();
+    }
+}
+
 async fn every_message_is_received_once(protocol: ProtocolVersion) {
     let broker = Mosquitto::builder()
         .max_inflight_messages(100)

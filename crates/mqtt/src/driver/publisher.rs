@@ -88,6 +88,10 @@ impl Role for Sending {
         self.report();
     }
 
+    fn drops_session(&self) -> bool {
+        self.session.drops_session()
+    }
+
     fn link(&mut self) -> &mut Link {
         self.session.link_mut()
     }

@@ -59,7 +59,14 @@ struct Unwritten {
 
 impl PublisherSession {
     /// A session that has nothing to send.
-    pub fn new(options: ConnectOptions) -> Self {
+    ///
+    /// Its packet ids begin at 1, and a broker that remembers some of them from an earlier process would take new
+    /// messages of QoS 2 for old ones. So whatever the options say, the session of before is not taken up: on MQTT 5 the
+    /// first login says so; on 3.1.1, where a clean session cannot outlive its connection, see
+    /// [`drops_session`](Self::drops_session).
+    pub fn new(mut options: ConnectOptions) -> Self {
+        options.clean_start =
+            options.protocol == ProtocolVersion::V5 || options.session_expiry.is_zero();
         Self {
             link: Link::new(options),
             accepted: 0,
@@ -71,6 +78,11 @@ impl PublisherSession {
             refused: Vec::new(),
             watched: None,
         }
+    }
+
+    /// Whether a login with a clean session, and nothing more, must come before the first connection.
+    pub fn drops_session(&self) -> bool {
+        !self.link.options().clean_start
     }
 
     /// The connection.
