@@ -28,9 +28,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// One connection that sends.
 ///
 /// It connects in the background and reconnects by itself. Messages leave in the order in which they were given. One of
-/// QoS 1 is kept until the broker has acknowledged it, and sent again over the next connection if it has not. Between
+/// QoS 1 is kept until PUBACK, one of QoS 2 until PUBCOMP, and sent again over the next connection if need be: at QoS 2 so
+/// that it is handed on once, for as long as the broker keeps the session. A session that an earlier process left under
+/// the client id is not taken up. Between
 /// [`publish`](Self::publish) and the broker's acknowledgement wait at most 8,192 messages or 4 MiB that were not sent,
-/// and 65,535 or 64 MiB (or the broker's receive maximum) that were. Dropping it ends the connection at once.
+/// and 65,534 or 64 MiB (or the broker's receive maximum) that were. Dropping it ends the connection at once.
 ///
 /// Counts messages, bytes, reconnects and what is unacknowledged in its [`Metrics`].
 #[derive(Debug)]
@@ -168,8 +170,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// A future that resolves when every message taken so far is done: acknowledged by the broker at QoS 1, written to
-    /// the socket at QoS 0. Messages taken later do not delay it.
+    /// A future that resolves when every message taken so far is done: acknowledged by the broker at QoS 1 (PUBACK)
+    /// and 2 (PUBCOMP), written to the socket at QoS 0. Messages taken later do not delay it.
     ///
     /// # Errors
     /// [`MqttError::Refused`] if a message since the flush before was refused (the first of them; the others are

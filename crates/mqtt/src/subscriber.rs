@@ -24,8 +24,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// One connection that receives.
 ///
 /// It connects in the background, reconnects by itself and subscribes again when the broker has forgotten the session.
-/// Messages of QoS 1 are acknowledged to the broker only when [`ack`](Self::ack) has said that they are durable, in the
-/// order of their receipt; what a lost connection left unacknowledged comes again, under a new number. While nobody
+/// Messages of QoS 1 and 2 are acknowledged to the broker only when [`ack`](Self::ack) has said that they are durable, in
+/// the order of their receipt. What a lost connection left unacknowledged comes again at QoS 1, under a new number; at
+/// QoS 2 it is known and does not come out a second time, for as long as this handle lives and the broker keeps the
+/// session. What a session of an earlier process brings is received unless no filter asks for it
+/// ([`Subscriptions`]). While nobody
 /// calls [`recv`](Self::recv) the socket is not read, but the connection is kept alive. Dropping it ends the connection
 /// at once and acknowledges nothing more.
 ///
