@@ -4,13 +4,19 @@ use datafusion::common::{Column, DataFusionError, SchemaError};
 use headwater_connector::Location;
 use headwater_connector::config::nearest;
 
+use crate::catalog::Catalog;
 use crate::error::PlanError;
 use crate::names::quoted;
 use crate::parse::{Parsed, lower_first};
 use crate::session::Session;
 
 /// Says in our words, and with the best place that is known, why DataFusion could not plan a statement.
-pub(crate) fn plan_error(error: &DataFusionError, parsed: &Parsed, session: &Session) -> PlanError {
+pub(crate) fn plan_error(
+    error: &DataFusionError,
+    parsed: &Parsed,
+    session: &Session,
+    catalog: &Catalog,
+) -> PlanError {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let location = span.map(|span| Location {
         line: span.start.line,
@@ -22,7 +28,13 @@ pub(crate) fn plan_error(error: &DataFusionError, parsed: &Parsed, session: &Ses
             None => PlanError::new(lower_first(&source.to_string())),
         },
         DataFusionError::SchemaError(schema, _) => schema_error(schema, parsed),
-        root => other_error(&root.message(), parsed, session),
+        root => {
+            let message = root.message();
+            match missing_field(&message) {
+                Some(name) => catalog.struct_fields().unknown(name, parsed),
+                None => other_error(&message, parsed, session),
+            }
+        }
     };
     // A diagnostic knows better than a search for the name.
     let plan_error = match location {
@@ -69,6 +81,11 @@ fn not_found(field: &Column, valid_fields: &[Column]) -> PlanError {
     }
 }
 
+/// The name in DataFusion's words for a field that a struct does not have.
+fn missing_field(message: &str) -> Option<&str> {
+    between(message, "Field ", " not found in struct")
+}
+
 fn other_error(message: &str, parsed: &Parsed, session: &Session) -> PlanError {
     if let Some(name) = between(message, "Invalid function '", "'") {
         let error = PlanError::new(format!("unknown function '{name}'"));
@@ -77,6 +94,14 @@ fn other_error(message: &str, parsed: &Parsed, session: &Session) -> PlanError {
             Some(near) => error.hint(format!("did you mean '{near}'?")),
             None => error,
         };
+    }
+    if let Some(data_type) = between(message, ": type ", " is not Struct") {
+        let message = format!("a value of the type {data_type} has no fields");
+        return PlanError::new(message).hint("only structs, maps and JSON have");
+    }
+    if message.starts_with("Projections require unique expression names") {
+        let error = PlanError::new("two columns of the query have the same name");
+        return error.hint("give one of them another with AS");
     }
     // The lines after the first are for those who write DataFusion.
     let first = message.lines().next().unwrap_or_default();

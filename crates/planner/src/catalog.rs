@@ -12,6 +12,7 @@ use headwater_connector::config::nearest;
 
 use crate::ddl::Configuration;
 use crate::error::PlanError;
+use crate::fields::StructFields;
 use crate::names::quoted;
 
 /// What a name stands for.
@@ -86,6 +87,21 @@ impl Catalog {
             schema: Arc::clone(query.schema().inner()),
             query: query.clone(),
         }))
+    }
+
+    /// The fields of the structs in everything that can be read.
+    pub(crate) fn struct_fields(&self) -> StructFields {
+        let mut known = StructFields::default();
+        for relation in self.relations.values() {
+            if let Relation::Source { query, .. } | Relation::View(query) = relation {
+                query
+                    .schema()
+                    .fields()
+                    .iter()
+                    .for_each(|field| known.add(field));
+            }
+        }
+        known
     }
 
     /// The error of declaring a name twice.

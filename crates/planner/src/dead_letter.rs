@@ -65,7 +65,10 @@ impl<F: FnMut(&Connection) -> Result<Sink, PlanError>> Route<F> {
                 has_letters(table).then(|| (Arc::clone(table), table.name.clone()))
             }
             PlanOperator::Chain(_) => self.chain(plan, id),
-            PlanOperator::Union | PlanOperator::DeadLetters { .. } | PlanOperator::Preview => None,
+            PlanOperator::Values(_)
+            | PlanOperator::Union
+            | PlanOperator::DeadLetters { .. }
+            | PlanOperator::Preview => None,
         };
         if let Some((table, name)) = table {
             let sink = (self.sink_of)(&table)?;

@@ -27,6 +27,10 @@ impl Plan {
         write!(f, "{}", node.id)?;
         match &node.operator {
             PlanOperator::Source(connection) => write!(f, ": read {}", Place(connection))?,
+            PlanOperator::Values(rows) => match rows.num_rows() {
+                1 => write!(f, ": 1 row")?,
+                rows => write!(f, ": {rows} rows")?,
+            },
             PlanOperator::Chain(_) => {}
             PlanOperator::Union => write!(f, ": union")?,
             PlanOperator::Sink(connection) => write!(f, ": write {}", Place(connection))?,
@@ -113,6 +117,9 @@ struct Columns<'a>(&'a Schema);
 
 impl fmt::Display for Columns<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.fields().is_empty() {
+            return write!(f, "no columns");
+        }
         for (index, field) in self.0.fields().iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{} {}", field.name(), sql_type(field))?;

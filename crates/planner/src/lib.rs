@@ -9,9 +9,11 @@
 //! A text is tokenised once, so that every error counts lines and columns from its top (`dialect`, `parse`). Tables
 //! are declared (`ddl`), made by their connectors, and kept with the views by name (`catalog`). A query is refused as
 //! soon as it asks for what cannot be run (`unsupported`), bound and compiled by DataFusion (`session`, `source`,
-//! `types`, `functions`), brought into the form of the sink's columns (`query`) and translated operator by operator
-//! into [`plan`] (`translate`), with a way for bad data (`dead_letter`), which can be read as text (`explain`). Whatever goes wrong becomes a [`PlanError`]
-//! with a place and a hint (`error`, `bind_error`).
+//! `types`, `functions`) once the names that are left out were put in (`implied`) and unnest in FROM was unfolded
+//! (`lateral`), brought into the form of the sink's columns (`query`) and translated operator by operator into [`plan`]
+//! (`translate`), with integers that do not overflow silently (`overflow`) and a way for bad data (`dead_letter`); that
+//! can be read as text (`explain`). Whatever goes wrong becomes a [`PlanError`] with a place
+//! and a hint (`error`, `bind_error`, `fields`).
 //!
 //! **Invariants.** No connector is known by name. Nothing is opened, read or run. Nothing that changes with time is
 //! computed while planning: a query may run for years. DataFusion's executors are never started; of its physical
@@ -27,12 +29,15 @@ mod catalog;
 mod source;
 
 mod functions;
+mod implied;
+mod lateral;
 mod session;
 
 mod query;
 mod unsupported;
 
 mod dead_letter;
+mod overflow;
 pub mod plan;
 mod translate;
 
@@ -40,6 +45,7 @@ mod explain;
 
 mod bind_error;
 mod error;
+mod fields;
 mod names;
 
 mod planner;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::unnest::UnnestExec;
 use headwater_connector::Connection;
@@ -39,6 +40,8 @@ pub struct Node {
 pub enum PlanOperator {
     /// Reads a table. A table that is read several times is one source with several outputs.
     Source(Arc<Connection>),
+    /// Gives these rows once and ends: a query without a table, and `VALUES`.
+    Values(RecordBatch),
     /// Steps that look at one batch at a time and keep nothing.
     Chain(Vec<Step>),
     /// The rows of all inputs, those of one input in their order.

@@ -156,7 +156,7 @@ impl Planner {
                 dataflow.write(&sink, &query)
             }
             Statement::Query(query) => {
-                let query = self.bind(query, parsed)?;
+                let query = self.bind_shown(query, parsed)?;
                 let query = query::into_plain(query);
                 let query = query.map_err(|error| self.bind_error(&error, parsed))?;
                 dataflow.preview(&self.compile(&query, parsed).await?)
@@ -179,7 +179,10 @@ impl Planner {
         }
         let location = location.unwrap_or(parsed.location);
         self.catalog.check_free(&name, location)?;
-        let mut query = self.bind(&create.query, parsed)?;
+        let mut query = match create.columns.as_slice() {
+            [] => self.bind_named(&create.query, parsed)?,
+            _ => self.bind_unnamed(&create.query, parsed)?,
+        };
         if !create.columns.is_empty() {
             let names = create.columns.iter().map(|column| normalised(&column.name));
             let names: Vec<_> = names.collect();
@@ -205,15 +208,33 @@ impl Planner {
     fn bind(&self, query: &Query, parsed: &Parsed) -> Result<LogicalPlan, PlanError> {
         let session = self.session()?;
         self.refuse(query, parsed)?;
-        let bound = session.query(&self.catalog, query.clone());
+        let bound = session.query(&self.catalog, query);
         bound.map_err(|error| self.bind_error(&error, parsed))
     }
 
     /// Binds a query of which only the order of the columns counts: several of them may have the same name.
     fn bind_unnamed(&self, query: &Query, parsed: &Parsed) -> Result<LogicalPlan, PlanError> {
+        // What is wrong beside the names comes up again.
+        self.bind(query, parsed)
+            .or_else(|_| self.bind(&query::numbered(query), parsed))
+    }
+
+    /// Binds a query whose columns become columns of something, each by its name.
+    fn bind_named(&self, query: &Query, parsed: &Parsed) -> Result<LogicalPlan, PlanError> {
         self.bind(query, parsed).or_else(|error| {
-            let numbered = query::numbered(query);
-            self.bind(&numbered, parsed).map_err(|_same| error)
+            let bound = self.bind(&query::numbered(query), parsed)?;
+            let names = query::shown_names(query, &bound);
+            Err(query::duplicate(&names, query).unwrap_or(error))
+        })
+    }
+
+    /// Binds a query whose rows are shown: columns of the same name are told apart by a number.
+    fn bind_shown(&self, query: &Query, parsed: &Parsed) -> Result<LogicalPlan, PlanError> {
+        self.bind(query, parsed).or_else(|_| {
+            let bound = self.bind(&query::numbered(query), parsed)?;
+            let names = query::distinct(query::shown_names(query, &bound));
+            let renamed = query::renamed(bound, &names);
+            renamed.map_err(|error| self.bind_error(&error, parsed))
         })
     }
 
@@ -232,7 +253,7 @@ impl Planner {
 
     fn bind_error(&self, error: &DataFusionError, parsed: &Parsed) -> PlanError {
         match self.session() {
-            Ok(session) => plan_error(error, parsed, session),
+            Ok(session) => plan_error(error, parsed, session, &self.catalog),
             Err(broken) => broken,
         }
     }

@@ -8,13 +8,15 @@ use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, TryCast};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::{Ident, Query, SelectItem, SetExpr, Spanned};
+use datafusion::sql::sqlparser::ast::{Ident, Query, Select, SelectItem, SetExpr, Spanned};
 use datafusion_functions_json::udfs::json_union_to_text_udf;
 use headwater_connector::Location;
 use headwater_connector::config::nearest;
 
 use crate::error::PlanError;
 use crate::explain::sql_type;
+use crate::functions::not_null;
+use crate::implied::column_name;
 use crate::names::{normalised, quoted};
 use crate::parse::place;
 use crate::types::{is_json_union, json_metadata, plain};
@@ -53,11 +55,10 @@ pub(crate) fn into_sink(
         .enumerate()
         .map(
             |(column, field)| match indices.iter().position(|index| *index == column) {
-                Some(output) => {
-                    let expr = outputs[output].clone();
-                    cast(expr, input.schema(), field)
-                        .map_err(|error| error.or_at(item_location(syntax, output)))
-                }
+                Some(output) => cast(outputs[output].clone(), input.schema(), field)
+                    .and_then(|expr| target.held(expr, input.schema(), field))
+                    .map(|expr| expr.alias(field.name()))
+                    .map_err(|error| error.or_at(item_location(syntax, output))),
                 None => target.missing(field),
             },
         );
@@ -124,6 +125,73 @@ fn number(body: &mut SetExpr) {
     }
 }
 
+/// What the columns of a query are called, though the query that was bound is [`numbered`].
+pub(crate) fn shown_names(syntax: &Query, numbered: &LogicalPlan) -> Vec<String> {
+    let items = first_select(&syntax.body).map_or(&[][..], |select| &select.projection);
+    let shown = |name: &str| {
+        let index = name.strip_prefix('#')?.parse::<usize>().ok()?;
+        match items.get(index)? {
+            SelectItem::ExprWithAlias { alias, .. } => Some(normalised(alias)),
+            SelectItem::UnnamedExpr(expr) => {
+                Some(column_name(expr).map_or_else(|| expr.to_string(), normalised))
+            }
+            _ => None,
+        }
+    };
+    let fields = numbered.schema().fields().iter();
+    let names = fields.map(|field| shown(field.name()).unwrap_or_else(|| field.name().clone()));
+    names.collect()
+}
+
+/// The names, with a number behind those that were there before: `n`, `n:1`, `n:2`.
+pub(crate) fn distinct(names: Vec<String>) -> Vec<String> {
+    let mut distinct: Vec<String> = Vec::with_capacity(names.len());
+    for name in &names {
+        let mut candidates = (1..).map(|number| format!("{name}:{number}"));
+        let mut free = name.clone();
+        while distinct.contains(&free) {
+            free = candidates.next().unwrap_or_default();
+        }
+        distinct.push(free);
+    }
+    distinct
+}
+
+/// The error for a query of which two columns have the same name, if two have.
+pub(crate) fn duplicate(names: &[String], syntax: &Query) -> Option<PlanError> {
+    let (second, name) = names
+        .iter()
+        .enumerate()
+        .find(|(index, name)| names[..*index].contains(name))?;
+    let first = names.iter().position(|other| other == name)?;
+    let message = format!(
+        "columns {} and {} of the query have the same name '{name}'",
+        first + 1,
+        second + 1
+    );
+    let hint = match item_location(syntax, first) {
+        Some(Location { line, column }) => format!(
+            "give one of them another with AS; the first stands at line {line}, column {column}"
+        ),
+        None => "give one of them another with AS".to_owned(),
+    };
+    Some(
+        PlanError::new(message)
+            .at(item_location(syntax, second))
+            .hint(hint),
+    )
+}
+
+/// The `SELECT` that names the columns.
+fn first_select(body: &SetExpr) -> Option<&Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::SetOperation { left, .. } => first_select(left),
+        SetExpr::Query(query) => first_select(&query.body),
+        _ => None,
+    }
+}
+
 /// The expressions of a query's columns: those of its `SELECT` where it ends in one, so that a cast stands directly
 /// around `a -> 'b'`, which then reads the wanted type from the document.
 fn outputs(query: &LogicalPlan) -> Vec<Expr> {
@@ -157,12 +225,13 @@ fn cast(expr: Expr, input: &DFSchema, field: &Field) -> Result<Expr, PlanError> 
         .get_type(input)
         .map_err(|error| PlanError::new(error.strip_backtrace()))?;
     if given == *wanted {
-        return Ok(expr.unalias().alias(field.name()));
+        return Ok(expr.unalias());
     }
-    let expr = if is_json_union(&given) {
-        cast_json(expr.unalias(), wanted)
+    if is_json_union(&given) {
+        Ok(cast_json(expr.unalias(), wanted))
     } else if can_cast_types(&given, wanted) {
-        Expr::Cast(Cast::new(Box::new(expr.unalias()), wanted.clone()))
+        let expr = Box::new(expr.unalias());
+        Ok(Expr::Cast(Cast::new(expr, wanted.clone())))
     } else {
         let message = format!(
             "column '{}' is {}, and a value of {} cannot be made one",
@@ -170,9 +239,18 @@ fn cast(expr: Expr, input: &DFSchema, field: &Field) -> Result<Expr, PlanError> 
             sql_type(field),
             sql_type(&Field::new("", given, true)),
         );
-        return Err(PlanError::new(message).hint("convert it in the SELECT"));
-    };
-    Ok(expr.alias(field.name()))
+        Err(PlanError::new(message).hint("convert it in the SELECT"))
+    }
+}
+
+/// Whether an expression is NULL, whatever its type.
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(cast) => is_null(&cast.expr),
+        Expr::TryCast(cast) => is_null(&cast.expr),
+        _ => false,
+    }
 }
 
 /// What `->` gives, as a wanted type. Written to text it is JSON text, as in PostgreSQL; a value of another JSON type
@@ -192,9 +270,7 @@ fn json_text(expr: Expr) -> Expr {
 
 /// Where the n-th item of the `SELECT` list stands, if that can be counted.
 fn item_location(syntax: &Query, index: usize) -> Option<Location> {
-    let SetExpr::Select(select) = syntax.body.as_ref() else {
-        return None;
-    };
+    let select = first_select(&syntax.body)?;
     let wildcard = |item: &SelectItem| {
         matches!(
             item,
@@ -240,6 +316,25 @@ impl Target<'_> {
             Some(near) => error.hint(format!("did you mean '{}'?", quoted(near))),
             None => error.hint(format!("there are {}", self.column_names())),
         }
+    }
+
+    /// The values of a column, of which none may be null if it is declared so.
+    fn held(&self, expr: Expr, input: &DFSchema, field: &Field) -> Result<Expr, PlanError> {
+        if field.is_nullable() {
+            return Ok(expr);
+        }
+        if is_null(&expr) {
+            let (column, table) = (field.name(), self.table);
+            let message = format!("column '{column}' of '{table}' is NOT NULL, but is given NULL");
+            return Err(PlanError::new(message));
+        }
+        let nullable = expr
+            .nullable(input)
+            .map_err(|error| PlanError::new(error.strip_backtrace()))?;
+        Ok(match nullable {
+            true => not_null(expr, self.table, field.name()),
+            false => expr,
+        })
     }
 
     /// A column that the column list leaves out.

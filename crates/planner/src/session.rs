@@ -17,6 +17,8 @@ use datafusion::sql::sqlparser::ast::{ColumnDef, Expr as SqlExpr, Query, Stateme
 
 use crate::catalog::Catalog;
 use crate::functions;
+use crate::implied;
+use crate::lateral;
 use crate::types::Types;
 
 /// The part of DataFusion that plans. Holds functions and settings, no tables.
@@ -52,10 +54,11 @@ impl Session {
     ///
     /// # Errors
     /// Unknown names, types that do not fit.
-    pub(crate) fn query(&self, catalog: &Catalog, query: Query) -> Result<LogicalPlan> {
+    pub(crate) fn query(&self, catalog: &Catalog, query: &Query) -> Result<LogicalPlan> {
         let binder = self.binder(catalog);
-        let statement = Statement::Query(Box::new(query));
+        let statement = Statement::Query(Box::new(implied::named(query)));
         let bound = SqlToRel::new(&binder).sql_statement_to_plan(statement)?;
+        let bound = lateral::unfold(bound)?;
         // Before it is known which types meet (in a CASE, a UNION), the type of a column is a guess.
         let options = self.state.config_options();
         self.state

@@ -7,7 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::compute::concat_batches;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
+use datafusion::datasource::source::DataSource as _;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, cast};
 use datafusion::physical_plan::ExecutionPlan;
@@ -23,6 +28,7 @@ use headwater_connector::{Connection, Registry};
 
 use crate::dead_letter::{Letters, Route};
 use crate::error::PlanError;
+use crate::overflow;
 use crate::plan::{Node, NodeId, Plan, PlanOperator, Step};
 use crate::source::SourceExec;
 use crate::unsupported::{DEPTH_HINT, DEPTH_MAX};
@@ -213,6 +219,9 @@ impl Dataflow {
         if let Some(scan) = query.downcast_ref::<SourceExec>() {
             return Ok(self.scan(scan));
         }
+        if let Some(values) = values(query)? {
+            return Ok(self.values(values, target));
+        }
         if query.is::<UnionExec>() || query.is::<InterleaveExec>() {
             return self.merged(query, target);
         }
@@ -247,6 +256,17 @@ impl Dataflow {
             node,
             steps: scan.projection.iter().cloned().map(Step::Columns).collect(),
             schema: scan.schema(),
+        }
+    }
+
+    fn values(&mut self, values: RecordBatch, target: &str) -> Rows {
+        let schema = values.schema();
+        let id = self.name("values", target);
+        let operator = PlanOperator::Values(values);
+        Rows {
+            node: self.push(id, operator, Vec::new(), Arc::clone(&schema)),
+            steps: Vec::new(),
+            schema,
         }
     }
 
@@ -338,6 +358,30 @@ fn check_depth(expr: &Arc<dyn PhysicalExpr>) -> Result<(), PlanError> {
     Ok(())
 }
 
+/// The rows of a leaf that has them in itself: one without columns where there is no table, or those of `VALUES`.
+fn values(leaf: &Arc<dyn ExecutionPlan>) -> Result<Option<RecordBatch>, PlanError> {
+    let schema = leaf.schema();
+    let failed = |error: ArrowError| PlanError::new(error.to_string());
+    if leaf.is::<PlaceholderRowExec>() && schema.fields().is_empty() {
+        let one = RecordBatchOptions::new().with_row_count(Some(1));
+        let row = RecordBatch::try_new_with_options(schema, Vec::new(), &one);
+        return row.map(Some).map_err(failed);
+    }
+    let Some(memory) = leaf
+        .downcast_ref::<DataSourceExec>()
+        .and_then(|leaf| leaf.data_source().downcast_ref::<MemorySourceConfig>())
+        .filter(|memory| memory.fetch().is_none())
+    else {
+        return Ok(None);
+    };
+    let batches = memory.partitions().iter().flatten();
+    let rows = concat_batches(&memory.original_schema(), batches).map_err(failed)?;
+    match memory.projection() {
+        Some(columns) => rows.project(columns).map(Some).map_err(failed),
+        None => Ok(Some(rows)),
+    }
+}
+
 /// One operator of DataFusion as one step of a chain.
 fn step(query: &Arc<dyn ExecutionPlan>) -> Result<Step, PlanError> {
     if let Some(filter) = query.downcast_ref::<FilterExec>() {
@@ -346,7 +390,7 @@ fn step(query: &Arc<dyn ExecutionPlan>) -> Result<Step, PlanError> {
         }
         check_depth(filter.predicate())?;
         return Ok(Step::Filter {
-            predicate: Arc::clone(filter.predicate()),
+            predicate: checked(filter.predicate(), &filter.input().schema())?,
             projection: filter.projection().as_ref().map(|columns| columns.to_vec()),
         });
     }
@@ -356,7 +400,9 @@ fn step(query: &Arc<dyn ExecutionPlan>) -> Result<Step, PlanError> {
             .clone()
             .try_for_each(|column| check_depth(&column.expr))?;
         return Ok(Step::Project {
-            exprs: exprs.map(|column| Arc::clone(&column.expr)).collect(),
+            exprs: exprs
+                .map(|column| checked(&column.expr, &projection.input().schema()))
+                .collect::<Result<_, _>>()?,
             schema: query.schema(),
         });
     }
@@ -368,6 +414,14 @@ fn step(query: &Arc<dyn ExecutionPlan>) -> Result<Step, PlanError> {
         }
     }
     Err(not_runnable(query))
+}
+
+fn checked(
+    expr: &Arc<dyn PhysicalExpr>,
+    input: &Schema,
+) -> Result<Arc<dyn PhysicalExpr>, PlanError> {
+    let checked = overflow::checked(Arc::clone(expr), input);
+    checked.map_err(|error| PlanError::new(error.strip_backtrace()))
 }
 
 /// Gives rows the names and types of a schema, column by column.
@@ -402,12 +456,6 @@ fn renamed_to(mut rows: Rows, wanted: &SchemaRef) -> Result<Rows, PlanError> {
 
 /// The safety net below `unsupported`: says in the user's words what cannot be run.
 fn not_runnable(query: &Arc<dyn ExecutionPlan>) -> PlanError {
-    if query.is::<PlaceholderRowExec>() {
-        return PlanError::new(
-            "a query without a table has one row and ends, which this version cannot run yet",
-        )
-        .hint("select from a source table");
-    }
     if query.is::<EmptyExec>() {
         return PlanError::new("the condition is never true: the query can give no rows")
             .hint("look for a contradiction in WHERE");

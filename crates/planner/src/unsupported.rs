@@ -7,14 +7,16 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SetExpr, SetOperator,
-    SetQuantifier, Spanned, Statement, TableFactor, Value, Visit, Visitor,
+    Distinct, Expr, Function, GroupByExpr, Join, JoinConstraint, JoinOperator, LimitClause, Query,
+    Select, SetExpr, SetOperator, SetQuantifier, Spanned, Statement, TableFactor, Value, Visit,
+    Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::{Span, TokenWithSpan};
 use headwater_connector::Location;
 
 use crate::dialect::is_word;
 use crate::error::PlanError;
+use crate::implied::lateral_unnest;
 use crate::parse::{Parsed, place};
 use crate::session::Session;
 
@@ -145,10 +147,8 @@ impl Refusal<'_> {
 
     fn values(&self, body: &SetExpr) -> Verdict {
         match body {
-            SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Table(_) => ControlFlow::Continue(()),
-            SetExpr::Values(values) => {
-                let message = format!("VALUES is a table that ends, {NOT_YET}");
-                self.refuse(message, values.span(), "VALUES")
+            SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Table(_) | SetExpr::Values(_) => {
+                ControlFlow::Continue(())
             }
             other => {
                 let message = "a query may only be a SELECT";
@@ -206,6 +206,36 @@ impl Refusal<'_> {
     }
 }
 
+/// Whether the rows of a table in FROM are made of the row beside which they stand (`unnest`, or a lateral subquery of
+/// it), so that putting them there is no join of streams.
+fn reads_nothing(factor: &TableFactor) -> bool {
+    match factor {
+        TableFactor::UNNEST {
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: false,
+            ..
+        } => true,
+        TableFactor::Derived {
+            lateral: true,
+            subquery,
+            ..
+        } => matches!(subquery.body.as_ref(), SetExpr::Select(select) if select.from.is_empty()),
+        other => lateral_unnest(other).is_some_and(|unnest| reads_nothing(&unnest)),
+    }
+}
+
+/// Whether a join only puts the elements of a list beside their row.
+fn is_unnest_join(join: &Join) -> bool {
+    let inner = matches!(
+        &join.join_operator,
+        JoinOperator::CrossJoin(JoinConstraint::None)
+            | JoinOperator::Join(JoinConstraint::On(_))
+            | JoinOperator::Inner(JoinConstraint::On(_))
+    );
+    inner && reads_nothing(&join.relation)
+}
+
 /// Why aggregates are refused.
 fn aggregate(what: &str) -> String {
     format!("{what} needs a window, {NOT_YET}")
@@ -258,12 +288,14 @@ impl Visitor for Refusal<'_> {
             return self.refuse(message, token, "DISTINCT");
         }
         for table in &select.from {
-            if let Some(join) = table.joins.first() {
+            let mut joins = table.joins.iter();
+            if let Some(join) = joins.find(|join| !is_unnest_join(join)) {
                 let message = format!("JOIN brings two streams together, {NOT_YET}");
                 return self.refuse(message, join.relation.span(), "JOIN");
             }
         }
-        if let Some(second) = select.from.get(1) {
+        let mut others = select.from.iter().skip(1);
+        if let Some(second) = others.find(|table| !reads_nothing(&table.relation)) {
             let message = format!("two tables in FROM are a join, {NOT_YET}");
             return self.refuse(message, second.span(), "");
         }
@@ -285,10 +317,10 @@ impl Visitor for Refusal<'_> {
             }
             | TableFactor::Derived { lateral: false, .. }
             | TableFactor::NestedJoin { .. } => return ControlFlow::Continue(()),
+            factor if reads_nothing(factor) => return ControlFlow::Continue(()),
             TableFactor::UNNEST { .. } => {
-                let message = format!("unnest in FROM is a join, {NOT_YET}");
-                let verdict = self.refuse(message, factor.span(), "UNNEST");
-                return verdict.map_break(|error| error.hint("write unnest(…) in the SELECT list"));
+                let message = format!("unnest WITH ORDINALITY or OFFSET counts rows, {NOT_YET}");
+                return self.refuse(message, factor.span(), "UNNEST");
             }
             TableFactor::Derived { .. } => format!("LATERAL is a join, {NOT_YET}"),
             _ => "FROM takes tables, views and subqueries only".to_owned(),

@@ -10,14 +10,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use futures::FutureExt;
 use headwater_connector::{
-    Connection, Metrics, Operator, OperatorError, Registry, Rejects, SinkOperator, TaskContext,
+    Connection, Metrics, Operator, OperatorError, Registry, Rejects, SinkOperator, SourceOperator,
+    TaskContext,
 };
 use headwater_format::BadData;
 use headwater_planner::plan::{NodeId, Plan, PlanOperator};
-use timely::worker::Worker;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::acks::{AckGauge, Acks};
@@ -27,6 +28,8 @@ use crate::epoch::EpochClock;
 use crate::error::{JobError, panic_message};
 use crate::state::Fate;
 use crate::tasks::{run_sink, run_source};
+use crate::threads::start_workers;
+use crate::values::Values;
 use crate::worker::{self, Blueprint, Ends};
 
 /// Makes the sink for the rows of a bare `SELECT`.
@@ -83,6 +86,9 @@ impl Job {
             match &node.operator {
                 PlanOperator::Source(table) => {
                     assembly.source(NodeId(index), &node.id, table, registry)?;
+                }
+                PlanOperator::Values(rows) => {
+                    assembly.values(NodeId(index), &node.id, rows.clone());
                 }
                 PlanOperator::Sink(table) => {
                     assembly.sink(NodeId(index), &node.id, table, registry)?;
@@ -246,22 +252,51 @@ impl Assembly {
             let Operator::Source(source) = self.make(name, table, registry, context)? else {
                 return Err(wrong_kind(name, "a source"));
             };
-            let gauge = Arc::<AckGauge>::default();
-            acks.push(Arc::clone(&gauge));
-            let (end, inlet, durable) = bridge::source();
-            self.backlog.join(inlet.waker.clone());
-            let worker = (self.sources + subtask) % self.workers;
-            self.ends[worker].sources.insert(
-                id,
-                (inlet, Acks::new(durable, gauge, Arc::clone(&self.backlog))),
-            );
-            let name = name.to_owned();
-            self.tasks.push(Box::new(move |tracker, fate, unopened| {
-                let opened = open_signal(unopened);
-                let drain = fate.drain.clone();
-                spawn(tracker, fate, name, run_source(source, end, drain, opened));
-            }));
+            acks.push(self.add_share(id, name, self.sources + subtask, source));
         }
+        self.add_source(id, name, metrics, acks);
+        Ok(())
+    }
+
+    /// Rows that come from the plan itself, once.
+    fn values(&mut self, id: NodeId, name: &str, rows: RecordBatch) {
+        let metrics = Arc::new(Metrics::of(name));
+        let source = Box::new(Values::new(rows, Arc::clone(&metrics)));
+        let acks = vec![self.add_share(id, name, self.sources, source)];
+        self.add_source(id, name, metrics, acks);
+    }
+
+    /// The task of one share of a source, and its end on one of the workers.
+    fn add_share(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        worker: usize,
+        source: Box<dyn SourceOperator>,
+    ) -> Arc<AckGauge> {
+        let gauge = Arc::<AckGauge>::default();
+        let (end, inlet, durable) = bridge::source();
+        self.backlog.join(inlet.waker.clone());
+        let acks = Acks::new(durable, Arc::clone(&gauge), Arc::clone(&self.backlog));
+        self.ends[worker % self.workers]
+            .sources
+            .insert(id, (inlet, acks));
+        let name = name.to_owned();
+        self.tasks.push(Box::new(move |tracker, fate, unopened| {
+            let opened = open_signal(unopened);
+            let drain = fate.drain.clone();
+            spawn(tracker, fate, name, run_source(source, end, drain, opened));
+        }));
+        gauge
+    }
+
+    fn add_source(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        metrics: Arc<Metrics>,
+        acks: Vec<Arc<AckGauge>>,
+    ) {
         self.sources += 1;
         self.metrics.insert(id, Arc::clone(&metrics));
         self.operators.push(OperatorStatus {
@@ -270,7 +305,6 @@ impl Assembly {
             metrics,
             acks,
         });
-        Ok(())
     }
 
     fn sink(
@@ -424,59 +458,4 @@ fn spawn(
             }),
         }
     });
-}
-
-/// Starts the timely computation on threads of its own; the answer arrives when all of them have ended.
-fn start_workers(job_id: &str, blueprint: Blueprint) -> oneshot::Receiver<()> {
-    let (done, workers_done) = oneshot::channel();
-    let fate = Arc::clone(&blueprint.fate);
-    let failed = Arc::clone(&fate);
-    let supervisor = std::thread::Builder::new()
-        .name(format!("job {job_id}"))
-        .spawn(move || {
-            run_workers(blueprint, &fate);
-            // whoever waited for the answer may have gone with the tokio runtime
-            done.send(()).ok();
-        });
-    if let Err(error) = supervisor {
-        failed.fail(JobError::Threads(error.to_string()));
-    }
-    workers_done
-}
-
-/// Reports a panic: a peer does not notice by itself that a worker has panicked, and would wait for ever.
-fn guard(worker: &mut Worker, fate: &Fate, run: impl FnOnce(&mut Worker)) {
-    let index = worker.index();
-    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| run(worker))) {
-        fate.fail(JobError::Panicked {
-            place: format!("worker {index}"),
-            message: panic_message(panic.as_ref()),
-        });
-    }
-}
-
-fn run_workers(blueprint: Blueprint, fate: &Arc<Fate>) {
-    let config = match blueprint.ends.len() {
-        1 => timely::Config::thread(),
-        workers => timely::Config::process(workers),
-    };
-    let guards = timely::execute(config, move |worker| {
-        guard(worker, &blueprint.fate, |worker| {
-            worker::run(worker, &blueprint)
-        });
-        guard(worker, &blueprint.fate, worker::stop);
-    });
-    match guards {
-        Ok(guards) => {
-            for joined in guards.join() {
-                if let Err(message) = joined {
-                    fate.fail(JobError::Panicked {
-                        place: "a worker".to_owned(),
-                        message,
-                    });
-                }
-            }
-        }
-        Err(message) => fate.fail(JobError::Threads(message)),
-    }
 }

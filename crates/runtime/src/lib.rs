@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The modules in the order of the data's way: [`job`] makes the operators and starts threads and tasks; `tasks` are
-//! the loops around sources and sinks; `bridge` joins tokio and timely; `epoch` cuts time; `worker` builds and runs one
+//! the loops around sources and sinks; `threads` those that work; `bridge` joins tokio and timely; `epoch` cuts time; `worker` builds and runs one
 //! thread's share; `operators` are the timely operators; `acks` is the way back; `state` is how everything ends.
 //!
 //! **Promises.** A position is handed back to its source only after every row derived from it, in every sink, has been
@@ -27,6 +27,8 @@ mod operators;
 mod rows;
 mod state;
 mod tasks;
+mod threads;
+mod values;
 mod worker;
 
 pub use acks::AckGauge;

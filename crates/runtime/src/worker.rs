@@ -126,7 +126,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                 .flat_map(|input| self.origins[input.0].clone())
                 .collect();
             let stream = match &node.operator {
-                PlanOperator::Source(_) => {
+                PlanOperator::Source(_) | PlanOperator::Values(_) => {
                     origins.insert(id);
                     Some(self.source(id, &node.id))
                 }

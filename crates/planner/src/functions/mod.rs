@@ -8,6 +8,7 @@ mod extract_json;
 mod extract_json_string;
 mod get_first_json_object;
 mod json_path;
+mod not_null;
 mod now;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
+
+pub(crate) use self::not_null::not_null;
 
 /// Functions of DataFusion that speak of files, of which a stream has none.
 const WITHOUT_MEANING: [&str; 2] = ["input_file_name", "file_row_index"];

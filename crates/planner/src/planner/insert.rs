@@ -38,7 +38,7 @@ impl Planner {
         };
         let (query, sink) = match untyped {
             Some(untyped) => {
-                let query = self.bind(syntax, parsed)?;
+                let query = self.bind_named(syntax, parsed)?;
                 let sink = self.give_columns(&name, &untyped, &query, parsed)?;
                 (query, sink)
             }

@@ -37,7 +37,7 @@ impl Planner {
         let declaration = ddl::declaration(create.clone(), parsed, self.session()?)?;
         let dead_letters = dead_letter::place(&declaration.configuration);
         let relation = if declaration.columns.is_empty() {
-            self.untyped(declaration)?
+            self.untyped(declaration, parsed).await?
         } else {
             self.typed(declaration, parsed).await?
         };
@@ -46,10 +46,23 @@ impl Planner {
         Ok(())
     }
 
-    /// A table without columns, whose options are checked when its columns are known.
-    fn untyped(&self, declaration: Declaration) -> Result<Relation, PlanError> {
-        self.connector(&declaration.configuration)?;
-        Ok(Relation::Untyped(declaration.configuration))
+    /// A table without columns: a source whose connector knows its columns, or a sink, whose options are checked when
+    /// its columns are known.
+    async fn untyped(
+        &self,
+        declaration: Declaration,
+        parsed: &Parsed,
+    ) -> Result<Relation, PlanError> {
+        let configuration = &declaration.configuration;
+        self.connector(configuration)?;
+        match self.connect(&declaration.name, configuration, TableSchema::default()) {
+            Ok(source) if has_columns(&source) => {
+                let connection = Arc::new(source);
+                let query = self.source_query(&connection, &declaration, parsed).await?;
+                Ok(Relation::Source { connection, query })
+            }
+            _ => Ok(Relation::Untyped(declaration.configuration)),
+        }
     }
 
     async fn typed(
@@ -179,4 +192,9 @@ impl Planner {
         };
         Err(error.at(option.location))
     }
+}
+
+fn has_columns(source: &Connection) -> bool {
+    let columns = &source.config.schema.columns;
+    source.connection_type == ConnectionType::Source && !columns.is_empty()
 }

@@ -329,19 +329,6 @@ fn duplicate_column() {
 }
 
 #[test]
-fn duplicate_names_in_a_query() {
-    let error = error(r#"SELECT device, temperature AS device FROM readings"#);
-    insta::assert_snapshot!(error, @r#"
-    error: several columns have the name 'device'
-     --> test.sql:1:8
-      |
-    1 | SELECT device, temperature AS device FROM readings
-      |        ^
-      = hint: give one of them another with AS, or write the name of its table before it
-    "#);
-}
-
-#[test]
 fn no_connector() {
     let error = error(r#"CREATE TABLE t (x INT)"#);
     insta::assert_snapshot!(error, @r#"
@@ -761,19 +748,6 @@ fn exists() {
 }
 
 #[test]
-fn unnest_in_from() {
-    let error = error(r#"SELECT * FROM unnest(ARRAY[1, 2])"#);
-    insta::assert_snapshot!(error, @r#"
-    error: unnest in FROM is a join, which this version cannot run yet
-     --> test.sql:1:15
-      |
-    1 | SELECT * FROM unnest(ARRAY[1, 2])
-      |               ^
-      = hint: write unnest(…) in the SELECT list
-    "#);
-}
-
-#[test]
 fn table_function() {
     let error = error(r#"SELECT * FROM generate_series(1, 10)"#);
     insta::assert_snapshot!(error, @r#"
@@ -782,31 +756,6 @@ fn table_function() {
       |
     1 | SELECT * FROM generate_series(1, 10)
       |               ^
-    "#);
-}
-
-#[test]
-fn values_list() {
-    let error = error(r#"INSERT INTO alerts VALUES ('a', 1)"#);
-    insta::assert_snapshot!(error, @r#"
-    error: VALUES is a table that ends, which this version cannot run yet
-     --> test.sql:1:20
-      |
-    1 | INSERT INTO alerts VALUES ('a', 1)
-      |                    ^
-    "#);
-}
-
-#[test]
-fn select_without_table() {
-    let error = error(r#"SELECT 1"#);
-    insta::assert_snapshot!(error, @r#"
-    error: a query without a table has one row and ends, which this version cannot run yet
-     --> test.sql:1:1
-      |
-    1 | SELECT 1
-      | ^
-      = hint: select from a source table
     "#);
 }
 
@@ -933,5 +882,113 @@ fn explain_with_options() {
       |
     1 | EXPLAIN ANALYZE SELECT device FROM readings
       | ^
+    "#);
+}
+
+#[test]
+fn unnest_with_ordinality() {
+    let error = error(r#"SELECT * FROM unnest(ARRAY[1, 2]) WITH ORDINALITY"#);
+    insta::assert_snapshot!(error, @r#"
+    error: unnest WITH ORDINALITY or OFFSET counts rows, which this version cannot run yet
+     --> test.sql:1:15
+      |
+    1 | SELECT * FROM unnest(ARRAY[1, 2]) WITH ORDINALITY
+      |               ^
+    "#);
+}
+
+#[test]
+fn lateral_subquery_that_reads_a_table() {
+    let error = error(r#"SELECT * FROM readings, LATERAL (SELECT * FROM others) AS o"#);
+    insta::assert_snapshot!(error, @r#"
+    error: two tables in FROM are a join, which this version cannot run yet
+     --> test.sql:1:34
+      |
+    1 | SELECT * FROM readings, LATERAL (SELECT * FROM others) AS o
+      |                                  ^
+    "#);
+}
+
+#[test]
+fn left_join_unnest() {
+    let error = error(r#"SELECT * FROM readings LEFT JOIN unnest(tags) AS tag ON true"#);
+    insta::assert_snapshot!(error, @r#"
+    error: JOIN brings two streams together, which this version cannot run yet
+     --> test.sql:1:29
+      |
+    1 | SELECT * FROM readings LEFT JOIN unnest(tags) AS tag ON true
+      |                             ^
+    "#);
+}
+
+#[test]
+fn same_names_for_a_sink_without_columns() {
+    let error = error(
+        r#"CREATE TABLE s WITH (connector = 'fake', type = 'sink', topic = 'x');
+INSERT INTO s SELECT device, temperature::INT,
+  temperature::TEXT FROM readings"#,
+    );
+    insta::assert_snapshot!(error, @r#"
+    error: columns 2 and 3 of the query have the same name 'temperature'
+     --> test.sql:3:3
+      |
+    3 |   temperature::TEXT FROM readings
+      |   ^
+      = hint: give one of them another with AS; the first stands at line 2, column 30
+    "#);
+}
+
+#[test]
+fn same_names_in_a_view() {
+    let error =
+        error(r#"CREATE VIEW v AS SELECT temperature + 1, (temperature + 1) FROM readings"#);
+    insta::assert_snapshot!(error, @r#"
+    error: two columns of the query have the same name
+     --> test.sql:1:1
+      |
+    1 | CREATE VIEW v AS SELECT temperature + 1, (temperature + 1) FROM readings
+      | ^
+      = hint: give one of them another with AS
+    "#);
+}
+
+#[test]
+fn null_for_a_not_null_column() {
+    let error = error(
+        r#"CREATE TABLE s (a TEXT NOT NULL, b INT) WITH (connector = 'fake', type = 'sink', topic = 'x');
+INSERT INTO s SELECT CAST(NULL AS TEXT), 1 FROM readings"#,
+    );
+    insta::assert_snapshot!(error, @r#"
+    error: column 'a' of 's' is NOT NULL, but is given NULL
+     --> test.sql:2:27
+      |
+    2 | INSERT INTO s SELECT CAST(NULL AS TEXT), 1 FROM readings
+      |                           ^
+    "#);
+}
+
+#[test]
+fn field_of_a_struct() {
+    let error = error("SELECT\n  readings.place.flor FROM readings");
+    insta::assert_snapshot!(error, @r#"
+    error: field 'flor' not found in 'place'
+     --> test.sql:2:18
+      |
+    2 |   readings.place.flor FROM readings
+      |                  ^
+      = hint: did you mean 'floor'?
+    "#);
+}
+
+#[test]
+fn field_of_a_number() {
+    let error = error("SELECT temperature.celsius FROM readings");
+    insta::assert_snapshot!(error, @r#"
+    error: a value of the type Float64 has no fields
+     --> test.sql:1:1
+      |
+    1 | SELECT temperature.celsius FROM readings
+      | ^
+      = hint: only structs, maps and JSON have
     "#);
 }

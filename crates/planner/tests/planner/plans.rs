@@ -572,3 +572,86 @@ fn dotted_options_are_written_with_or_without_quotes() {
         assert_eq!(script.tables[0].table["options"]["deep"], "x", "{key}");
     }
 }
+
+#[test]
+fn values() {
+    let plan = dataflow("INSERT INTO alerts VALUES ('a', 1), ('b', 2)");
+    insta::assert_snapshot!(plan, @r#"
+    values_alerts_0: 2 rows
+      -> column1 TEXT NOT NULL, column2 BIGINT NOT NULL
+    chain_alerts_0 <- values_alerts_0
+      project column1 AS device, CAST(column2 AS Float64) AS temperature
+      -> device TEXT NOT NULL, temperature DOUBLE NOT NULL
+    sink_alerts: write fake 'alerts' (alerts) <- chain_alerts_0
+      -> device TEXT NOT NULL, temperature DOUBLE NOT NULL
+    "#);
+}
+
+#[test]
+fn no_table() {
+    insta::assert_snapshot!(dataflow("SELECT 1 AS one"), @r#"
+    values_preview_0_0: 1 row
+      -> no columns
+    chain_preview_0_0 <- values_preview_0_0
+      project 1 AS one
+      -> one BIGINT NOT NULL
+    preview_0: show <- chain_preview_0_0
+      -> one BIGINT NOT NULL
+    "#);
+}
+
+#[test]
+fn unnest_in_from() {
+    let plan =
+        dataflow("SELECT device, tag FROM readings, unnest(tags) AS tag WHERE temperature > 1");
+    insta::assert_snapshot!(plan, @r#"
+    source_readings: read fake 'readings' (sensors/+)
+      -> device TEXT NOT NULL, temperature DOUBLE, tags TEXT[], place STRUCT<building TEXT, floor INT>, data JSON, ts TIMESTAMP
+    chain_preview_0_0 <- source_readings
+      keep device, temperature, tags
+      filter temperature > 1
+      project device, tags AS __unnest_placeholder(outer_ref(readings.tags))
+      unnest __unnest_placeholder(outer_ref(readings.tags))
+      project device, __unnest_placeholder(outer_ref(readings.tags),depth=1) AS tag
+      -> device TEXT NOT NULL, tag TEXT
+    preview_0: show <- chain_preview_0_0
+      -> device TEXT NOT NULL, tag TEXT
+    "#);
+}
+
+#[test]
+fn same_names() {
+    let plan = dataflow(
+        "SELECT temperature::INT, temperature::TEXT, upper(device), upper(device) FROM readings",
+    );
+    insta::assert_snapshot!(plan, @r#"
+    source_readings: read fake 'readings' (sensors/+)
+      -> device TEXT NOT NULL, temperature DOUBLE, tags TEXT[], place STRUCT<building TEXT, floor INT>, data JSON, ts TIMESTAMP
+    chain_preview_0_0 <- source_readings
+      keep device, temperature
+      project upper(device) AS __common_expr_1, temperature
+      project CAST(temperature AS Int32) AS temperature, CAST(temperature AS Utf8) AS temperature:1, __common_expr_1 AS upper(device), __common_expr_1 AS upper(device):1
+      -> temperature INT, temperature:1 TEXT, upper(device) TEXT, upper(device):1 TEXT
+    preview_0: show <- chain_preview_0_0
+      -> temperature INT, temperature:1 TEXT, upper(device) TEXT, upper(device):1 TEXT
+    "#);
+}
+
+#[test]
+fn not_null_is_checked_where_it_must_be() {
+    let plan = dataflow(
+        "CREATE TABLE s (device TEXT NOT NULL, temperature DOUBLE NOT NULL)
+         WITH (connector = 'fake', type = 'sink', topic = 'x');
+         INSERT INTO s SELECT device, temperature FROM readings;",
+    );
+    insta::assert_snapshot!(plan, @r#"
+    source_readings: read fake 'readings' (sensors/+)
+      -> device TEXT NOT NULL, temperature DOUBLE, tags TEXT[], place STRUCT<building TEXT, floor INT>, data JSON, ts TIMESTAMP
+    chain_s_0 <- source_readings
+      keep device, temperature
+      project device, not_null(temperature) AS temperature
+      -> device TEXT NOT NULL, temperature DOUBLE NOT NULL
+    sink_s: write fake 's' (x) <- chain_s_0
+      -> device TEXT NOT NULL, temperature DOUBLE NOT NULL
+    "#);
+}
