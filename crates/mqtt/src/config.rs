@@ -80,6 +80,7 @@ pub fn connect_options(
     }
     options.proxy = profile.proxy.as_ref().map(proxy).transpose()?;
     options.protocol = match profile.protocol_version {
+        ProtocolVersion::X31 => crate::options::ProtocolVersion::V31,
         ProtocolVersion::X311 => crate::options::ProtocolVersion::V311,
         ProtocolVersion::X5 => crate::options::ProtocolVersion::V5,
     };

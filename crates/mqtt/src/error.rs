@@ -351,6 +351,7 @@ impl ProtocolVersion {
     /// What to write for the other one into a profile.
     fn other_version(self) -> &'static str {
         match self {
+            Self::V31 => "3.1.1",
             Self::V311 => "5",
             Self::V5 => "3.1.1",
         }

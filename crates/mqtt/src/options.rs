@@ -17,6 +17,9 @@ pub const MAX_PACKET_SIZE: u32 = 268_435_455 + 5;
 /// Which MQTT is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProtocolVersion {
+    /// MQTT 3.1, protocol level 3. It does not say whether the broker still has the session, so every connection begins
+    /// anew, and QoS 2 is exactly once only within a connection. For brokers that know no better.
+    V31,
     /// MQTT 3.1.1, protocol level 4.
     V311,
     /// MQTT 5, protocol level 5.
@@ -27,6 +30,7 @@ pub enum ProtocolVersion {
 impl fmt::Display for ProtocolVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::V31 => "MQTT 3.1",
             Self::V311 => "MQTT 3.1.1",
             Self::V5 => "MQTT 5",
         })
@@ -302,7 +306,7 @@ impl ConnectOptions {
         if self.host.is_empty() {
             return Err(MqttError::options("the host is empty"));
         }
-        if self.protocol == ProtocolVersion::V311
+        if self.protocol != ProtocolVersion::V5
             && self.password.is_some()
             && self.username.is_none()
         {
@@ -310,8 +314,7 @@ impl ConnectOptions {
                 "MQTT 3.1.1 takes a password only together with a username; give a username or use MQTT 5",
             ));
         }
-        if self.protocol == ProtocolVersion::V311 && self.client_id.is_empty() && !self.clean_start
-        {
+        if self.protocol != ProtocolVersion::V5 && self.client_id.is_empty() && !self.clean_start {
             return Err(MqttError::options(
                 "an empty client id cannot have a persistent session on MQTT 3.1.1; give a client id",
             ));
@@ -320,6 +323,9 @@ impl ConnectOptions {
         let birth = self.birth.as_ref().map(|birth| ("birth", birth));
         for (name, message) in will.into_iter().chain(birth) {
             check_message(name, message)?;
+        }
+        if self.protocol == ProtocolVersion::V31 && self.client_id.is_empty() {
+            return Err(MqttError::options("MQTT 3.1 wants a client id"));
         }
         if self.receive_maximum == 0 {
             return Err(MqttError::options("the receive maximum must be at least 1"));

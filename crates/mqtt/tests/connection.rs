@@ -76,8 +76,8 @@ async fn receive_all(subscriber: &mut Subscriber, numbers: std::ops::Range<u64>)
 #[tokio::test]
 async fn messages_go_there_and_back() {
     let broker = Mosquitto::start().unwrap();
-    for protocol in VERSIONS {
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+    for protocol in VERSIONS.into_iter().chain([ProtocolVersion::V31]) {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let mut receiving = options(&broker, "receiver");
             receiving.protocol = protocol;
             let (mut subscriber, metrics) = subscriber(receiving, "t/+", qos);

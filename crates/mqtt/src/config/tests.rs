@@ -128,7 +128,7 @@ fn the_options_at_a_glance() {
     websocket.headers: list of texts (secret)
     proxy: text
     client_prefix: text = headwater
-    protocol_version: '3.1.1' | '5' = 5
+    protocol_version: '3.1' | '3.1.1' | '5' = 5
     max_packet_size: integer = 268435460
     keep_alive_seconds: integer = 30
     connect_timeout_seconds: integer = 10

@@ -24,11 +24,13 @@ pub fn connect(options: &ConnectOptions, clean_start: bool, out: &mut BytesMut) 
     flags |= options.will.as_ref().map_or(0, will_flags);
 
     let mut body = BytesMut::new();
-    put_sized(b"MQTT", &mut body);
-    body.put_u8(match options.protocol {
-        ProtocolVersion::V311 => 4,
-        ProtocolVersion::V5 => 5,
-    });
+    let (name, level): (&[u8], u8) = match options.protocol {
+        ProtocolVersion::V31 => (b"MQIsdp", 3),
+        ProtocolVersion::V311 => (b"MQTT", 4),
+        ProtocolVersion::V5 => (b"MQTT", 5),
+    };
+    put_sized(name, &mut body);
+    body.put_u8(level);
     body.put_u8(flags);
     let keep_alive = seconds(options.keep_alive);
     body.put_u16(u16::try_from(keep_alive).unwrap_or(u16::MAX));

@@ -73,7 +73,9 @@ impl ConnAck {
                 limits: Limits::default(),
             }),
             (ProtocolVersion::V5, _) => Self::decode_v5(body),
-            (ProtocolVersion::V311, _) => Err(MqttError::protocol("a malformed CONNACK packet")),
+            (ProtocolVersion::V31 | ProtocolVersion::V311, _) => {
+                Err(MqttError::protocol("a malformed CONNACK packet"))
+            }
         }
     }
 
@@ -148,7 +150,7 @@ pub fn subscribe(
     out: &mut BytesMut,
 ) -> Result<(), MqttError> {
     let written = match protocol {
-        ProtocolVersion::V311 => {
+        ProtocolVersion::V31 | ProtocolVersion::V311 => {
             let filter = |s: &Subscription| v4::SubscribeFilter {
                 path: s.filter.clone(),
                 qos: match s.qos {
@@ -196,7 +198,7 @@ pub fn unsubscribe(
     out: &mut BytesMut,
 ) {
     let properties: &[u8] = match protocol {
-        ProtocolVersion::V311 => &[],
+        ProtocolVersion::V31 | ProtocolVersion::V311 => &[],
         ProtocolVersion::V5 => &[0],
     };
     let texts: usize = filters.iter().map(|filter| 2 + filter.len()).sum();

@@ -51,7 +51,7 @@ impl Publish {
     fn remaining_len(&self, protocol: ProtocolVersion) -> usize {
         let id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
         let properties = match protocol {
-            ProtocolVersion::V311 => 0,
+            ProtocolVersion::V31 | ProtocolVersion::V311 => 0,
             ProtocolVersion::V5 => varint_len(self.properties.len()) + self.properties.len(),
         };
         2 + self.topic.len() + id + properties + self.payload.len()

@@ -288,7 +288,7 @@ fn properties_go_out_as_they_come_in() {
         let message = inbound.iter().next().unwrap();
         assert_eq!((message.payload, message.packet_id), (&b"payload"[..], 7));
         let expected: &[Property<'_>] = match protocol {
-            ProtocolVersion::V311 => &[],
+            ProtocolVersion::V31 | ProtocolVersion::V311 => &[],
             ProtocolVersion::V5 => &[
                 Property::MessageExpiryInterval(60),
                 Property::ResponseTopic("answers"),

@@ -69,7 +69,9 @@ impl Wire {
         );
         let mut out = BytesMut::new();
         match self.options.protocol {
-            ProtocolVersion::V311 => publish.encode(self.options.protocol, id, false, &mut out),
+            ProtocolVersion::V31 | ProtocolVersion::V311 => {
+                publish.encode(self.options.protocol, id, false, &mut out);
+            }
             ProtocolVersion::V5 => marked(topic, &publish, id, &mut out)?,
         }
         self.send(&out).await?;

@@ -140,9 +140,20 @@ impl InFlight {
 
     /// The next publish that this connection has not sent.
     pub(super) fn peek(&mut self) -> Option<Turn<'_>> {
-        while self.slots.get(self.sent)?.publish.is_none() {
+        self.skip_done();
+        self.next()
+    }
+
+    /// Passes by what was done before its turn came.
+    pub(super) fn skip_done(&mut self) {
+        let done = |slot: &Slot| slot.publish.is_none();
+        while self.slots.get(self.sent).is_some_and(done) {
             self.sent += 1;
         }
+    }
+
+    /// The next publish that this connection has not sent, if it is not [done](Self::skip_done).
+    pub(super) fn next(&self) -> Option<Turn<'_>> {
         let slot = self.slots.get(self.sent)?;
         Some(Turn {
             packet_id: self.id_at(self.sent),

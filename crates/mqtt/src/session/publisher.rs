@@ -278,8 +278,8 @@ impl PublisherSession {
 
     /// Sends what waits in flight: new publishes, and those of an earlier connection.
     fn send_in_flight(&mut self) -> bool {
-        let full = [false, true].map(|exactly_once| self.window_is_full(exactly_once));
-        let Some(turn) = self.in_flight.peek() else {
+        self.in_flight.skip_done();
+        let Some(turn) = self.in_flight.next() else {
             return false;
         };
         if turn.stage == Stage::Recorded {
@@ -288,7 +288,7 @@ impl PublisherSession {
             self.in_flight.advance(Stage::Recorded);
             return true;
         }
-        if full[usize::from(turn.publish.qos == QoS::ExactlyOnce)] {
+        if self.window_is_full(turn.publish.qos == QoS::ExactlyOnce) {
             return false;
         }
         if let Some((reason, message)) = refusal(&self.link, turn.publish) {
@@ -350,7 +350,7 @@ impl PublisherSession {
     fn window_is_full(&self, exactly_once: bool) -> bool {
         let limits = self.link.limits();
         let unreleased_max = match self.link.options().protocol {
-            ProtocolVersion::V311 => UNRELEASED_MAX_V311,
+            ProtocolVersion::V31 | ProtocolVersion::V311 => UNRELEASED_MAX_V311,
             ProtocolVersion::V5 => usize::MAX,
         };
         let unanswered = self.in_flight.unanswered() + usize::from(self.link.is_unborn());

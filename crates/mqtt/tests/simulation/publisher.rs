@@ -46,6 +46,8 @@ struct Broker {
     /// Messages of QoS 2 that were handed on, with the session that did.
     handed_on: BTreeSet<(u64, u64, u64)>,
     at_most_once: Vec<u64>,
+    wants_birth: bool,
+    birth_is_due: bool,
 }
 
 /// An acknowledgement that is due: its first byte, and for what.
@@ -82,9 +84,22 @@ impl Broker {
                         self.recorded.clear();
                         self.released.clear();
                     }
+                    self.birth_is_due = self.wants_birth;
                     self.receive_max = rng.random_range(1..40);
                     out.extend(wire::connack(self.protocol, self.resumed, self.receive_max));
                 }
+                FromClient::Publish {
+                    id,
+                    qos,
+                    number: 0,
+                    dup,
+                } => {
+                    assert!(self.birth_is_due && !dup && (id, qos) == (u16::MAX, 1));
+                    self.birth_is_due = false;
+                    self.in_flight.insert(id);
+                    self.owe(wire::PUBACK, id, 0);
+                }
+                _ if self.birth_is_due => panic!("{packet:?} came before the birth message"),
                 FromClient::Publish {
                     id,
                     qos: 0,
@@ -273,6 +288,9 @@ pub(crate) fn simulate(mut rng: StdRng) {
     let mut options = ConnectOptions::new("broker", 1883, "simulated");
     options.protocol = protocol;
     options.clean_start = rng.random_bool(0.2);
+    if rng.random_bool(0.3) {
+        options.birth = Some(Publish::new("born", wire::payload(0, 5), QoS::ExactlyOnce));
+    }
     options.session_expiry = Duration::from_secs(if rng.random() { 3600 } else { 0 });
     let mut world = World {
         broker: Broker {
@@ -295,6 +313,8 @@ pub(crate) fn simulate(mut rng: StdRng) {
             answered: BTreeSet::new(),
             handed_on: BTreeSet::new(),
             at_most_once: Vec::new(),
+            wants_birth: options.birth.is_some(),
+            birth_is_due: false,
         },
         session: PublisherSession::new(options),
         input: ReadBuffer::default(),

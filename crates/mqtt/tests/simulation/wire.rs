@@ -42,7 +42,7 @@ pub(crate) enum FromClient {
 /// Takes the next whole packet.
 pub(crate) fn read(protocol: ProtocolVersion, bytes: &mut BytesMut) -> Option<FromClient> {
     match protocol {
-        ProtocolVersion::V311 => read_v4(bytes),
+        ProtocolVersion::V31 | ProtocolVersion::V311 => read_v4(bytes),
         ProtocolVersion::V5 => read_v5(bytes),
     }
 }
@@ -140,7 +140,7 @@ pub(crate) fn connack(
 ) -> BytesMut {
     let mut out = BytesMut::new();
     match protocol {
-        ProtocolVersion::V311 => {
+        ProtocolVersion::V31 | ProtocolVersion::V311 => {
             let ack = v4::ConnAck::new(v4::ConnectReturnCode::Success, session_present);
             ack.write(&mut out).unwrap();
         }
@@ -194,7 +194,7 @@ pub(crate) fn publish(
     let mut out = BytesMut::new();
     let body = payload(number, (number % 200) as usize);
     match protocol {
-        ProtocolVersion::V311 => {
+        ProtocolVersion::V31 | ProtocolVersion::V311 => {
             let qos = rumqttc::mqttbytes::qos(qos).unwrap();
             let mut packet = v4::Publish::new("t/x", qos, body.to_vec());
             (packet.pkid, packet.dup) = (id, dup);
