@@ -143,7 +143,7 @@ async fn every_publish_arrives_once_on_3_1_1() {
 /// A client that publishes at QoS 2 and vanishes before it releases: the broker remembers the packet ids.
 async fn leave_ids_behind(broker: &Mosquitto, protocol: ProtocolVersion, client_id: &str) {
     let (level, properties): (u8, &[u8]) = match protocol {
-        ProtocolVersion::V311 => (4, &[]),
+        ProtocolVersion::V31 | ProtocolVersion::V311 => (4, &[]),
         ProtocolVersion::V5 => (5, &[5, 0x11, 0, 0, 1, 0]),
     };
     let mut connect = vec![0, 4, b'M', b'Q', b'T', b'T', level, 0, 0, 60];
