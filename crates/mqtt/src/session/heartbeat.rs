@@ -82,7 +82,7 @@ impl Heartbeat {
     /// A PINGREQ was put into the output buffer, which ends at this offset.
     pub(super) fn asked(&mut self, upto: u64, now: Instant) {
         self.sent = now;
-        if self.question == Question::None {
+        if self.question == Question::None && !self.interval.is_zero() {
             self.question = Question::Queued(upto);
         }
     }
@@ -171,7 +171,13 @@ mod tests {
 
     #[test]
     fn zero_is_off() {
-        let heartbeat = Heartbeat::new(Duration::ZERO, Instant::now());
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(Duration::ZERO, start);
+        assert_eq!(heartbeat.deadline(), None);
+        // Even if somebody asks for another reason.
+        heartbeat.asked(2, start);
+        heartbeat.wrote(2, start);
+        assert!(!heartbeat.is_overdue(start + 100 * SECOND));
         assert_eq!(heartbeat.deadline(), None);
     }
 }

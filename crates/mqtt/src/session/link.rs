@@ -318,3 +318,60 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+mod tests {
+    use super::*;
+
+    fn logged_in(connack: &[u8]) -> (Link, ReadBuffer) {
+        let mut link = Link::new(ConnectOptions::new("broker", 1883, ""));
+        let mut input = ReadBuffer::default();
+        let now = Instant::now();
+        link.begin(now).unwrap();
+        link.wrote(link.output().len(), now);
+        input.for_read(0).extend_from_slice(connack);
+        assert_eq!(
+            link.receive(&mut input, now).unwrap().connected,
+            Some(false)
+        );
+        (link, input)
+    }
+
+    #[test]
+    fn a_takeover_names_the_id_that_the_broker_assigned() {
+        let (mut link, mut input) = logged_in(b"\x20\x0A\0\0\x07\x12\0\x04auto");
+        assert!(link.goodbye().is_ok());
+        input.for_read(0).extend_from_slice(&[0xE0, 1, 0x8E]);
+        link.receive(&mut input, Instant::now()).unwrap();
+        let error = link.goodbye().unwrap_err();
+        assert!(matches!(error, MqttError::TakenOver { .. }));
+        let text = error.to_string();
+        assert!(
+            text.contains("'auto'") && text.contains("client_prefix"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_server_that_points_elsewhere_is_quoted() {
+        let (mut link, mut input) = logged_in(&[0x20, 3, 0, 0, 0]);
+        let goodbye = b"\xE0\x0E\x9D\x0C\x1F\0\x03bye\x1C\0\x03b:1";
+        input.for_read(0).extend_from_slice(goodbye);
+        link.receive(&mut input, Instant::now()).unwrap();
+        let text = link.goodbye().unwrap_err().to_string();
+        assert!(
+            text.contains("server moved") && text.contains("bye; the server is b:1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_broker_that_demands_its_own_keep_alive_gets_it() {
+        let (mut link, _input) = logged_in(&[0x20, 6, 0, 0, 3, 0x13, 0, 4]);
+        let deadline = link.deadline().unwrap();
+        assert!(deadline <= Instant::now() + Duration::from_secs(3));
+        link.tick(deadline).unwrap();
+        assert_eq!(link.output(), PINGREQ);
+    }
+}
