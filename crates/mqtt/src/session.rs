@@ -15,8 +15,8 @@
 //! be acknowledged to us), which survive the connections they use.
 //!
 //! # Promises
-//! - A message is acknowledged only after its owner said so, only on the connection that brought it, in the order of
-//!   receipt (MQTT-4.6.0-2).
+//! - A message is acknowledged only after its owner said so, in the order of receipt (MQTT-4.6.0-2), and only on a
+//!   connection that brought it: at QoS 1 the one that the owner had it from, at QoS 2 the last one.
 //! - A message of QoS 2 is handed over once for as long as the broker keeps the session and this one lives: across
 //!   connections, but not across a crash of our process, which leaves no memory of packet ids. PUBREC says that a
 //!   message is durable, so after a crash the broker sends what was not durable again, and what was durable but whose

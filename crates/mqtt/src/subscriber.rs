@@ -46,6 +46,8 @@ pub struct Subscriber {
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
     upto: AtomicU64,
+    /// How many messages were dropped because no filter asks for them; on its way back.
+    unwanted: AtomicU64,
     changed: Notify,
 }
 
@@ -59,6 +61,10 @@ impl Acks {
     /// The highest number that was set.
     pub(crate) fn upto(&self) -> u64 {
         self.upto.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_unwanted(&self, count: u64) {
+        self.unwanted.store(count, Ordering::Relaxed);
     }
 
     fn raise(&self, upto: u64) {
@@ -125,6 +131,12 @@ impl Subscriber {
     /// those of a connection that is gone.
     pub fn ack(&mut self, upto: u64) {
         self.acks.raise(upto);
+    }
+
+    /// How many messages were acknowledged and dropped because no filter asks for them: a session of an earlier process
+    /// brought them ([`Subscriptions::former`]).
+    pub fn unwanted(&self) -> u64 {
+        self.acks.unwanted.load(Ordering::Relaxed)
     }
 
     /// Ends the connection in good order: what was acknowledged by [`ack`](Self::ack) is written to the broker, then

@@ -118,6 +118,9 @@ impl Receiving {
     fn receive(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
         let inbound = self.session.receive(&mut socket.input, now())?;
         self.logins.tell(self.session.link(), &self.driver.metrics);
+        if self.session.unwanted() > 0 {
+            self.driver.acks.set_unwanted(self.session.unwanted());
+        }
         // A broker sends what a session has kept before its SUBACK, and a message is proof enough. Whoever waits for the
         // subscription must begin to read then, or the SUBACK behind the messages would never be seen.
         if self.session.is_subscribed() || inbound.is_some() {
