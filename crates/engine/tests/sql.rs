@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a test")]
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow};
@@ -87,10 +88,11 @@ fn as_read(error: EngineError, sql: &str) -> anyhow::Error {
 
 impl EngineUnderTest {
     async fn start(&mut self, sql: &str, preview: PreviewFactory) -> Result<Vec<String>> {
+        static STARTED: AtomicU64 = AtomicU64::new(0);
         self.started += 1;
         let options = JobOptions {
-            // one broker serves all files at once, and client ids must differ
-            job_id: format!("slt-{}-{}-{:p}", std::process::id(), self.started, self),
+            // one broker serves all files, and keeps their sessions: client ids must differ
+            job_id: format!("slt-{}-{}", std::process::id(), STARTED.fetch_add(1, Relaxed)),
             parallelism: 1 + self.started % 2,
             preview,
         };

@@ -4,6 +4,7 @@
 //! the URL is taken apart ([`endpoint`]), certificates are read. All errors name the option.
 
 pub mod endpoint;
+mod table;
 
 use std::time::Duration;
 
@@ -16,7 +17,11 @@ use crate::tls::{self, TlsParts};
 use endpoint::{Endpoint, parse_proxy};
 
 pub use profile::{MqttProfile, ProtocolVersion, TlsOptions, WebSocketOptions};
-pub use table::{MqttTable, QualityOfService, SinkOptions, SourceOptions, TableType};
+pub use table::{check_table, patterns, session_expiry, source_options, table_client_id};
+pub use table_schema::{
+    MqttTable, QualityOfService, RateLimit, Retained, SinkOptions, SourceOptions, TableType,
+    TopicQos,
+};
 
 /// `schemas/mqtt/profile.json`.
 pub const PROFILE_SCHEMA: &str = include_str!("../../../schemas/mqtt/profile.json");
@@ -45,18 +50,21 @@ mod profile {
     clippy::all,
     reason = "generated from the schema"
 )]
-mod table {
-    typify::import_types!(schema = "../../schemas/mqtt/table.json");
-}
+mod table_schema {
+    use headwater_connector::config::VarStr;
 
-/// How long the broker keeps the session of a source at QoS 1 that is away, unless the table says otherwise.
-const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
+    typify::import_types!(
+        schema = "../../schemas/mqtt/table.json",
+        convert = { { type = "string", format = "var-str" } = VarStr }
+    );
+}
 
 impl From<QualityOfService> for QoS {
     fn from(qos: QualityOfService) -> Self {
         match qos {
             QualityOfService::AtMostOnce => Self::AtMostOnce,
             QualityOfService::AtLeastOnce => Self::AtLeastOnce,
+            QualityOfService::ExactlyOnce => Self::ExactlyOnce,
         }
     }
 }
@@ -93,27 +101,6 @@ pub fn connect_options(
     options
         .check()
         .map_err(|e| ConfigError::new(None, e.to_string()))?;
-    Ok(options)
-}
-
-/// The connection of a source: at QoS 1 its session outlives it, so that what was not acknowledged comes again.
-///
-/// # Errors
-/// As [`connect_options`].
-pub fn source_options(
-    profile: &MqttProfile,
-    qos: QoS,
-    source: &SourceOptions,
-    client_id: String,
-) -> Result<ConnectOptions, ConfigError> {
-    let mut options = connect_options(profile, client_id)?;
-    let expiry = source.session_expiry_seconds.unwrap_or(match qos {
-        QoS::AtMostOnce => 0,
-        QoS::AtLeastOnce | QoS::ExactlyOnce => SESSION_EXPIRY_SECONDS,
-    });
-    options.clean_start = expiry == 0;
-    options.session_expiry = Duration::from_secs(expiry.into());
-    options.receive_maximum = source.receive_maximum.get();
     Ok(options)
 }
 

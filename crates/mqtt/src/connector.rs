@@ -16,9 +16,8 @@ use crate::dead_letter;
 use crate::location;
 use crate::metadata::{self, MqttMetadata};
 use crate::probe;
-use crate::sink::MqttSink;
-use crate::source::MqttSource;
-use crate::topic::{TopicError, TopicPattern, check_name};
+use crate::sink::{EnvelopePlan, MqttSink};
+use crate::source::{Filters, MqttSource};
 
 /// Tables over MQTT topics.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,10 +69,11 @@ impl Connector for MqttConnector {
         format: FormatConfig,
     ) -> Result<Connection, ConfigError> {
         config::check_profile(&profile)?;
+        config::check_table(&table)?;
         let connection_type = self.table_type(&profile, &table);
         let description = match connection_type {
-            ConnectionType::Source => check_source(&table, &schema, &format)?,
-            ConnectionType::Sink => check_sink(&table, &schema, &format)?,
+            ConnectionType::Source => check_source(&profile, &table, &schema, &format)?,
+            ConnectionType::Sink => check_sink(&profile, &table, &schema, &format)?,
         };
         let json = |e: serde_json::Error| ConfigError::new(None, e.to_string());
         Ok(Connection {
@@ -110,6 +110,17 @@ impl Connector for MqttConnector {
         dead_letter::connection(self, table, topic)
     }
 
+    /// As many as there are workers for messages that a broker shares among the members of a group; else one, since
+    /// every subscription brings all messages.
+    fn max_parallelism(&self, _profile: &MqttProfile, table: &MqttTable) -> usize {
+        let TableType::Source(source) = &table.type_ else {
+            return 1;
+        };
+        let shared = config::patterns(table, source)
+            .is_ok_and(|patterns| patterns.iter().all(|(pattern, _)| pattern.is_shared()));
+        if shared { usize::MAX } else { 1 }
+    }
+
     fn make_operator(
         &self,
         profile: MqttProfile,
@@ -131,12 +142,16 @@ impl Connector for MqttConnector {
 }
 
 fn check_source(
+    profile: &MqttProfile,
     table: &MqttTable,
     schema: &TableSchema,
     format: &FormatConfig,
 ) -> Result<String, ConfigError> {
-    let pattern = TopicPattern::parse(&table.topic).map_err(|e| wrong_topic(&e))?;
-    let metadata = MqttMetadata::new(schema, &pattern)?;
+    let TableType::Source(source) = &table.type_ else {
+        return Err(ConfigError::new(Some("type"), "the table is no source"));
+    };
+    let filters = Filters::new(profile, table, source)?;
+    let metadata = MqttMetadata::new(schema, &filters.patterns)?;
     Decoder::new(format, schema.payload_schema()).map_err(|e| wrong_format(&e))?;
     // The same rows as when it runs, so that a type that metadata cannot have is not found out only then.
     let config = OperatorConfig {
@@ -145,28 +160,24 @@ fn check_source(
     };
     RowDecoder::new(&config, metadata, Arc::default())
         .map_err(|e| ConfigError::new(None, e.to_string()))?;
-    Ok(format!("MqttSource<{pattern}>"))
+    Ok(format!("MqttSource<{}>", filters.text()))
 }
 
 fn check_sink(
+    profile: &MqttProfile,
     table: &MqttTable,
     schema: &TableSchema,
     format: &FormatConfig,
 ) -> Result<String, ConfigError> {
-    check_name(&table.topic).map_err(|e| wrong_topic(&e))?;
-    if let Some((_, _, field)) = schema.metadata().next() {
-        let message = format!("column '{}': a sink has no metadata columns", field.name());
-        return Err(ConfigError::new(None, message));
-    }
+    let TableType::Sink(sink) = &table.type_ else {
+        return Err(ConfigError::new(Some("type"), "the table is no sink"));
+    };
+    let plan = EnvelopePlan::new(profile, table, sink, schema)?;
     // A sink without columns takes those of its query, and is checked again then.
     if !schema.columns.is_empty() {
         Encoder::new(format, schema.payload_schema()).map_err(|e| wrong_format(&e))?;
     }
-    Ok(format!("MqttSink<{}>", table.topic))
-}
-
-fn wrong_topic(error: &TopicError) -> ConfigError {
-    ConfigError::new(Some("topic"), format!("option 'topic': {error}"))
+    Ok(format!("MqttSink<{plan}>"))
 }
 
 fn wrong_format(error: &headwater_format::FormatError) -> ConfigError {

@@ -2,14 +2,14 @@
 
 use headwater_connector::config::{self, ConfigError};
 use headwater_connector::{
-    Connection, ConnectionType, ErasedConnector, TableSchema, dead_letter::standard_columns,
+    Connection, ErasedConnector, TableSchema, dead_letter::standard_columns,
 };
 use headwater_format::{Format, FormatConfig};
 use serde_json::json;
 
-use crate::config::MqttTable;
+use crate::config::{MqttTable, TableType, patterns};
 use crate::connector::MqttConnector;
-use crate::topic::{TopicPattern, matches};
+use crate::topic::matches;
 
 /// A sink over the table's own profile, at QoS 1, as JSON objects.
 ///
@@ -23,19 +23,22 @@ pub(crate) fn connection(
 ) -> Result<Connection, ConfigError> {
     let wrong = |message: String| ConfigError::new(Some("dead_letter.topic"), message);
     let own: MqttTable = config::typed(&table.table, "table")?;
-    let verb = match table.connection_type {
-        ConnectionType::Source => {
-            let pattern = TopicPattern::parse(&own.topic);
-            let pattern = pattern.map_err(|e| wrong(format!("option 'topic': {e}")))?;
-            matches(pattern.unshared(), topic).then_some("reads")
+    // A template may make the topic too, but then it is some other row's.
+    let (own_topic, verb) = match &own.type_ {
+        TableType::Source(source) => {
+            let patterns = patterns(&own, source)?
+                .into_iter()
+                .map(|(pattern, _)| pattern);
+            let found = patterns.into_iter().find(|p| matches(p.unshared(), topic));
+            (found.map(|pattern| pattern.to_string()), "reads")
         }
-        ConnectionType::Sink => (own.topic == topic).then_some("writes"),
+        TableType::Sink(_) => (own.topic.filter(|own| own == topic), "writes"),
     };
-    if let Some(verb) = verb {
+    if let Some(own_topic) = own_topic {
         return Err(wrong(format!(
-            "option 'dead_letter.topic': '{topic}' is among what '{}' {verb} itself ('{}'), so its dead letters would \
+            "option 'dead_letter.topic': '{topic}' is among what '{}' {verb} itself ('{own_topic}'), so its dead letters would \
              go round in a loop; give a topic outside of it",
-            table.name, own.topic
+            table.name
         )));
     }
     let sink = json!({ "topic": topic, "qos": "AtLeastOnce", "type": { "sink": {} } });
@@ -58,6 +61,7 @@ pub(crate) fn connection(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use headwater_connector::ConnectionType;
     use headwater_connector::{Options, SqlOption};
     use std::sync::Arc;
 

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Int32Builder, Int64Builder, StringBuilder,
-    TimestampNanosecondBuilder,
+    ArrayRef, BinaryBuilder, BooleanBuilder, Int32Builder, Int64Builder, MapBuilder, MapFieldNames,
+    StringBuilder, TimestampNanosecondBuilder,
 };
 use arrow::datatypes::{DataType, TimeUnit};
 use headwater_connector::config::{ConfigError, did_you_mean, quoted};
 use headwater_connector::{MetadataColumns, MetadataDef, TableSchema};
 
 use crate::packet::{Message, Property};
-use crate::topic::TopicPattern;
+use crate::sink::text_map;
+use crate::topic::{TopicPattern, matches};
 
 /// The metadata that MQTT sources offer.
 pub fn defs() -> Vec<MetadataDef> {
@@ -29,17 +30,22 @@ pub fn defs() -> Vec<MetadataDef> {
         def(
             "topic.*",
             DataType::Utf8,
-            "The level of the topic that the filter calls `{name}`.",
+            "The level of the topic that the filter calls `{name}`; null where the filter that matches has no such name.",
+        ),
+        def(
+            "topic[*]",
+            DataType::Utf8,
+            "The level of the topic at this place, from 1; from the end with -1, -2, …; null where there is none.",
         ),
         def(
             "qos",
             DataType::Int32,
-            "The QoS at which the broker sent the message, 0 or 1.",
+            "The QoS at which the broker sent the message: 0, 1 or 2.",
         ),
         def(
             "retain",
             DataType::Boolean,
-            "Whether the broker had kept the message from before the subscription.",
+            "Whether the broker had kept the message from before the subscription, or, with `retain_as_published`, whether it was published to be kept.",
         ),
         def(
             "dup",
@@ -77,6 +83,16 @@ pub fn defs() -> Vec<MetadataDef> {
             "How many seconds the message has left (MQTT 5), or null.",
         ),
         def(
+            "payload_format_indicator",
+            DataType::Int32,
+            "1 if the sender says that the payload is UTF-8 text, else 0 or null (MQTT 5).",
+        ),
+        def(
+            "user_properties",
+            text_map(),
+            "All user properties (MQTT 5) in their order; empty if there are none.",
+        ),
+        def(
             "user_property.*",
             DataType::Utf8,
             "The first user property of this name (MQTT 5), or null.",
@@ -112,7 +128,7 @@ pub struct MqttMetadata {
 #[derive(Debug)]
 enum Column {
     Topic(StringBuilder),
-    Level(usize, StringBuilder),
+    Level(Place, StringBuilder),
     Qos(Int32Builder),
     Retain(BooleanBuilder),
     Dup(BooleanBuilder),
@@ -122,7 +138,76 @@ enum Column {
     ResponseTopic(StringBuilder),
     CorrelationData(BinaryBuilder),
     MessageExpiryInterval(Int64Builder),
+    PayloadFormatIndicator(Int32Builder),
+    UserProperties(Box<MapBuilder<StringBuilder, StringBuilder>>),
     UserProperty(String, StringBuilder),
+}
+
+/// Where in a topic a value stands.
+#[derive(Debug)]
+enum Place {
+    /// At this level, from 0.
+    Nth(usize),
+    /// At this level, from 0, counted from the end.
+    NthBack(usize),
+    /// At the level of the first of these filters that the topic matches, if one has it.
+    ByFilter(Vec<(String, Option<usize>)>),
+}
+
+impl Place {
+    /// The level that patterns call by this name.
+    fn named(name: &str, patterns: &[TopicPattern]) -> Result<Self, String> {
+        let level = |pattern: &TopicPattern| pattern.level(name);
+        let levels: Vec<_> = patterns.iter().map(level).collect();
+        match levels.iter().flatten().next() {
+            None => Err(no_such_level(name, patterns)),
+            Some(&first) if levels.iter().all(|level| *level == Some(first)) => {
+                Ok(Self::Nth(first))
+            }
+            Some(_) => {
+                let filters = patterns.iter().map(|pattern| pattern.unshared().to_owned());
+                // Of those that match, one that has the name says more than one that has not.
+                let mut filters: Vec<_> = filters.zip(levels).collect();
+                filters.sort_by_key(|(_, level)| level.is_none());
+                Ok(Self::ByFilter(filters))
+            }
+        }
+    }
+
+    /// `topic[2]`, `topic[-1]`.
+    fn numbered(number: &str) -> Result<Self, String> {
+        match number.parse::<i32>() {
+            Ok(n @ 1..) => Ok(Self::Nth(n as usize - 1)),
+            Ok(n @ ..=-1) => Ok(Self::NthBack(n.unsigned_abs() as usize - 1)),
+            _ => Err(format!(
+                "'topic[{number}]' is no level; write 'topic[1]' for the first, 'topic[-1]' for the last"
+            )),
+        }
+    }
+
+    /// Whether a topic may have nothing there.
+    fn may_be_missing(&self, patterns: &[TopicPattern]) -> bool {
+        let levels = patterns
+            .iter()
+            .map(TopicPattern::min_levels)
+            .min()
+            .unwrap_or(0);
+        match self {
+            Self::Nth(n) | Self::NthBack(n) => *n >= levels,
+            Self::ByFilter(filters) => filters.iter().any(|(_, level)| level.is_none()),
+        }
+    }
+
+    fn of<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        match self {
+            Self::Nth(n) => topic.split('/').nth(*n),
+            Self::NthBack(n) => topic.rsplit('/').nth(*n),
+            Self::ByFilter(filters) => {
+                let (_, level) = filters.iter().find(|(filter, _)| matches(filter, topic))?;
+                topic.split('/').nth((*level)?)
+            }
+        }
+    }
 }
 
 impl MqttMetadata {
@@ -130,12 +215,12 @@ impl MqttMetadata {
     ///
     /// # Errors
     /// Names that MQTT does not have, with the nearest that it has; `NOT NULL` on metadata that may be missing.
-    pub fn new(schema: &TableSchema, pattern: &TopicPattern) -> Result<Self, ConfigError> {
+    pub fn new(schema: &TableSchema, patterns: &[TopicPattern]) -> Result<Self, ConfigError> {
         let mut columns = Vec::new();
         for (_, name, field) in schema.metadata() {
-            let column = Column::new(name, pattern)
+            let column = Column::new(name, patterns)
                 .map_err(|e| ConfigError::new(None, format!("column '{}': {e}", field.name())))?;
-            if column.may_be_null() && !field.is_nullable() {
+            if column.may_be_null(patterns) && !field.is_nullable() {
                 let message = format!(
                     "column '{}': not every message has '{name}'; remove NOT NULL",
                     field.name()
@@ -165,12 +250,18 @@ impl MetadataColumns for MqttMetadata {
 }
 
 impl Column {
-    fn new(name: &str, pattern: &TopicPattern) -> Result<Self, String> {
+    fn new(name: &str, patterns: &[TopicPattern]) -> Result<Self, String> {
         if let Some(level) = name.strip_prefix("topic.") {
-            return match pattern.level(level) {
-                Some(index) => Ok(Self::Level(index, StringBuilder::new())),
-                None => Err(no_such_level(level, pattern)),
-            };
+            return Ok(Self::Level(
+                Place::named(level, patterns)?,
+                StringBuilder::new(),
+            ));
+        }
+        let number = name
+            .strip_prefix("topic[")
+            .and_then(|rest| rest.strip_suffix(']'));
+        if let Some(number) = number {
+            return Ok(Self::Level(Place::numbered(number)?, StringBuilder::new()));
         }
         if let Some(key) = name
             .strip_prefix("user_property.")
@@ -189,6 +280,8 @@ impl Column {
             "response_topic" => Self::ResponseTopic(StringBuilder::new()),
             "correlation_data" => Self::CorrelationData(BinaryBuilder::new()),
             "message_expiry_interval" => Self::MessageExpiryInterval(Int64Builder::new()),
+            "payload_format_indicator" => Self::PayloadFormatIndicator(Int32Builder::new()),
+            "user_properties" => Self::UserProperties(Box::new(map_builder())),
             _ => {
                 let known: Vec<_> = defs().into_iter().map(|def| def.name).collect();
                 let meant = did_you_mean(name, known.iter().copied());
@@ -200,7 +293,10 @@ impl Column {
         })
     }
 
-    fn may_be_null(&self) -> bool {
+    fn may_be_null(&self, patterns: &[TopicPattern]) -> bool {
+        if let Self::Level(place, _) = self {
+            return place.may_be_missing(patterns);
+        }
         matches!(
             self,
             Self::PacketId(_)
@@ -208,6 +304,7 @@ impl Column {
                 | Self::ResponseTopic(_)
                 | Self::CorrelationData(_)
                 | Self::MessageExpiryInterval(_)
+                | Self::PayloadFormatIndicator(_)
                 | Self::UserProperty(..)
         )
     }
@@ -216,7 +313,7 @@ impl Column {
         let message = &received.message;
         match self {
             Self::Topic(b) => b.append_value(message.topic()),
-            Self::Level(index, b) => b.append_option(message.topic().split('/').nth(*index)),
+            Self::Level(place, b) => b.append_option(place.of(message.topic())),
             Self::Qos(b) => b.append_value(i32::from(message.qos().level())),
             Self::Retain(b) => b.append_value(message.retain()),
             Self::Dup(b) => b.append_value(message.dup()),
@@ -240,6 +337,11 @@ impl Column {
                 Property::MessageExpiryInterval(seconds) => Some(i64::from(seconds)),
                 _ => None,
             })),
+            Self::PayloadFormatIndicator(b) => b.append_option(property(message, |p| match p {
+                Property::PayloadFormatIndicator(indicator) => Some(i32::from(indicator)),
+                _ => None,
+            })),
+            Self::UserProperties(b) => append_user_properties(b, message),
             Self::UserProperty(key, b) => {
                 b.append_option(message.properties.user_property(key).next());
             }
@@ -253,7 +355,10 @@ impl Column {
             | Self::ContentType(b)
             | Self::ResponseTopic(b)
             | Self::UserProperty(_, b) => Arc::new(b.finish()),
-            Self::Qos(b) | Self::PacketId(b) => Arc::new(b.finish()),
+            Self::Qos(b) | Self::PacketId(b) | Self::PayloadFormatIndicator(b) => {
+                Arc::new(b.finish())
+            }
+            Self::UserProperties(b) => Arc::new(b.finish()),
             Self::Retain(b) | Self::Dup(b) => Arc::new(b.finish()),
             Self::ReceivedAt(b) => Arc::new(b.finish()),
             Self::CorrelationData(b) => Arc::new(b.finish()),
@@ -269,7 +374,34 @@ fn property<'a, T>(
     message.properties.iter().find_map(pick)
 }
 
-fn no_such_level(level: &str, pattern: &TopicPattern) -> String {
-    let meant = did_you_mean(level, pattern.names());
-    format!("the topic '{pattern}' has no level '{{{level}}}'{meant}")
+/// A builder whose arrays have the type of [`text_map`].
+pub(crate) fn map_builder() -> MapBuilder<StringBuilder, StringBuilder> {
+    let names = MapFieldNames {
+        entry: "entries".to_owned(),
+        key: "key".to_owned(),
+        value: "value".to_owned(),
+    };
+    MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+}
+
+fn append_user_properties(
+    builder: &mut MapBuilder<StringBuilder, StringBuilder>,
+    message: &Message<'_>,
+) {
+    for property in message.properties.iter() {
+        if let Property::UserProperty(key, value) = property {
+            builder.keys().append_value(key);
+            builder.values().append_value(value);
+        }
+    }
+    // As many keys as values were appended, which is all that it asks for.
+    let _always_fits = builder.append(true);
+}
+
+fn no_such_level(level: &str, patterns: &[TopicPattern]) -> String {
+    let meant = did_you_mean(level, patterns.iter().flat_map(TopicPattern::names));
+    match patterns {
+        [pattern] => format!("the topic '{pattern}' has no level '{{{level}}}'{meant}"),
+        _ => format!("none of the topics has a level '{{{level}}}'{meant}"),
+    }
 }

@@ -115,6 +115,8 @@ pub struct Subscription {
     pub retain_as_published: bool,
     /// MQTT 5: which retained messages come at first. On 3.1.1 they always come.
     pub retained: RetainHandling,
+    /// MQTT 5: a number that comes with every message of this subscription, from 1 to 268,435,455.
+    pub identifier: Option<u32>,
 }
 
 impl Subscription {
@@ -126,6 +128,7 @@ impl Subscription {
             no_local: false,
             retain_as_published: false,
             retained: RetainHandling::default(),
+            identifier: None,
         }
     }
 }

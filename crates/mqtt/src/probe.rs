@@ -29,7 +29,7 @@ use crate::dial::{self, Stream};
 use crate::error::MqttError;
 use crate::options::{ConnectOptions, QoS};
 use crate::packet::Message;
-use crate::topic::{TopicPattern, check_name, unshared};
+use crate::topic::{TopicPattern, check_name};
 use wire::{Answer, Wire};
 
 /// The most time that a test takes.
@@ -71,9 +71,13 @@ pub async fn test_table(
     progress: Progress,
 ) -> bool {
     let purpose = match &table.type_ {
-        TableType::Sink(_) => Purpose::Sink(table.topic.clone(), place),
-        TableType::Source(_) => match TopicPattern::parse(&table.topic) {
-            Ok(pattern) => Purpose::Source(pattern.filter().to_owned(), table.qos.into()),
+        TableType::Sink(_) => {
+            // Which topics a template or a column will make cannot be known.
+            let topic = table.topic.unwrap_or_else(|| "{topic}".to_owned());
+            Purpose::Sink(topic, place)
+        }
+        TableType::Source(source) => match config::patterns(&table, source) {
+            Ok(patterns) => Purpose::Source(patterns),
             Err(error) => {
                 let remedy = "change the option 'topic'";
                 progress.failed("options", Instant::now(), error.to_string(), remedy);
@@ -87,7 +91,7 @@ pub async fn test_table(
 /// What the test is to prove.
 enum Purpose {
     Profile,
-    Source(String, QoS),
+    Source(Vec<(TopicPattern, QoS)>),
     Sink(String, ProbePlace),
 }
 
@@ -130,8 +134,11 @@ impl Test {
     /// All steps; `None` once one has failed and been reported.
     async fn run(&self) -> Option<()> {
         let mut wire = self.login().await?;
-        if let Purpose::Source(filter, qos) = &self.purpose {
-            self.subscribe_table(&mut wire, filter, *qos).await?;
+        if let Purpose::Source(patterns) = &self.purpose {
+            for (pattern, qos) in patterns {
+                self.subscribe_table(&mut wire, pattern.unshared(), *qos)
+                    .await?;
+            }
         }
         if let Purpose::Sink(topic, ProbePlace::Table) = &self.purpose {
             self.publish_table(&mut wire, topic).await?;
@@ -224,10 +231,9 @@ impl Test {
         Some(stream)
     }
 
-    /// The table's own filter must be granted.
-    async fn subscribe_table(&self, wire: &mut Wire, filter: &str, qos: QoS) -> Option<()> {
+    /// Each of the table's own filters must be granted.
+    async fn subscribe_table(&self, wire: &mut Wire, plain: &str, qos: QoS) -> Option<()> {
         let started = Instant::now();
-        let plain = unshared(filter);
         let answer = self.step("subscribe", wire.subscribe(plain, qos)).await?;
         match answer {
             Answer::Yes(granted) if granted < qos.level() => {

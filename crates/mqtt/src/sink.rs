@@ -1,39 +1,54 @@
 //! The sink: rows as messages, done when the broker has acknowledged them.
 //!
-//! One row becomes one message, in order. `write` waits while the [`Publisher`]'s bounds are reached; what the broker
-//! has not acknowledged at QoS 1 is kept there and sent again over the next connection.
+//! One row becomes one message, in order: the [envelope] says to which topic and how, the format makes the payload.
+//! `write` waits while the [`Publisher`]'s bounds are reached; what the broker has not acknowledged at QoS 1 is kept
+//! there and sent again over the next connection. All messages go over one connection, so those of one topic arrive in
+//! the order of their rows.
+//!
+//! A row that cannot be sent is bad data: it is given to the context's [`Rejects`].
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures::FutureExt;
-use headwater_connector::{Flushed, OperatorConfig, OperatorError, SinkOperator, TaskContext};
-use headwater_format::{Encoder, Payloads};
+mod column;
+mod envelope;
 
-use arrow::record_batch::RecordBatch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_connector::Metrics;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use headwater_connector::dead_letter::{Rejection, Rejects};
+use headwater_connector::{
+    Flushed, Metrics, OperatorConfig, OperatorError, SinkOperator, TaskContext,
+};
+use headwater_format::{Encoder, Payloads};
 
 use crate::config::{self, MqttProfile, MqttTable, SinkOptions};
 use crate::error::MqttError;
 use crate::options::{ProtocolVersion, QoS};
 use crate::packet::Publish;
 use crate::publisher::Publisher;
+use envelope::Envelope;
+
+pub(crate) use column::text_map;
+pub(crate) use envelope::EnvelopePlan;
 
 /// How long the broker keeps a sink's session (MQTT 5), so that a connection that is made again goes on where the old
 /// one ended. It holds no messages, only which of them were acknowledged.
 const SESSION_EXPIRY: Duration = Duration::from_secs(300);
 
-/// Writes to one topic.
+/// Writes one table.
 #[derive(Debug)]
 pub struct MqttSink {
-    topic: Bytes,
-    qos: QoS,
-    retain: bool,
+    /// What errors call it.
+    name: Arc<str>,
+    plan: EnvelopePlan,
+    /// The envelope of all rows, if they have the same.
+    fixed: Option<Envelope>,
     encoder: Encoder,
     payloads: Payloads,
     metrics: Arc<Metrics>,
+    rejects: Rejects,
     /// Gone once the sink is closed.
     publisher: Option<Publisher>,
 }
@@ -51,27 +66,23 @@ impl MqttSink {
         config: &OperatorConfig,
         context: TaskContext,
     ) -> anyhow::Result<Self> {
-        let qos = QoS::from(table.qos);
+        let plan = EnvelopePlan::new(profile, table, sink, &config.schema)?;
         let encoder = Encoder::new(&config.format, config.schema.payload_schema())?;
-        let client_id = config::client_id(
-            &profile.client_prefix,
-            &context.job_id,
-            &context.operator_id,
-            context.subtask,
-        );
+        let client_id = config::table_client_id(profile, table, &context)?;
         let mut options = config::connect_options(profile, client_id)?;
         // At QoS 1 a session saves a publish or two from coming twice; on 3.1.1 it would never end.
-        let lasting = options.protocol == ProtocolVersion::V5 && qos == QoS::AtLeastOnce;
-        if lasting || qos == QoS::ExactlyOnce {
+        let lasting = options.protocol == ProtocolVersion::V5 && plan.max_qos() == QoS::AtLeastOnce;
+        if lasting || plan.max_qos() == QoS::ExactlyOnce {
             options.session_expiry = SESSION_EXPIRY;
         }
         Ok(Self {
-            topic: Bytes::copy_from_slice(table.topic.as_bytes()),
-            qos,
-            retain: sink.retain,
+            name: plan.to_string().into(),
+            fixed: plan.fixed(),
+            plan,
             encoder,
             payloads: Payloads::new(),
             metrics: Arc::clone(&context.metrics),
+            rejects: context.rejects,
             publisher: Some(Publisher::start(options, context.metrics)),
         })
     }
@@ -80,42 +91,73 @@ impl MqttSink {
         let closed = || OperatorError::fatal("the sink is closed");
         self.publisher.as_mut().ok_or_else(closed)
     }
+
+    /// The messages of a batch whose payloads have been encoded.
+    fn messages(&mut self, rows: &RecordBatch) -> Result<Vec<Publish>, OperatorError> {
+        let payloads = self.payloads.take();
+        if let Some(envelope) = &self.fixed {
+            let messages = payloads.map(|payload| envelope.clone().around(payload));
+            return Ok(messages.collect());
+        }
+        let mut envelopes = self.plan.of(rows).map_err(OperatorError::fatal)?;
+        let mut messages = Vec::with_capacity(rows.num_rows());
+        for (row, payload) in payloads.enumerate() {
+            match envelopes.get(row) {
+                Ok(envelope) => messages.push(envelope.around(payload)),
+                Err(bad) => self.rejects.reject(&Rejection {
+                    payload: &payload,
+                    topic: bad.topic.as_deref(),
+                    error: &bad.error,
+                    position: None,
+                })?,
+            }
+        }
+        Ok(messages)
+    }
 }
 
-fn failed(topic: &Bytes, error: &MqttError) -> OperatorError {
-    let topic = String::from_utf8_lossy(topic);
-    OperatorError::fatal(format!("sink to '{topic}': {}", error.chain()))
+impl Envelope {
+    fn around(self, payload: Bytes) -> Publish {
+        Publish {
+            topic: self.topic,
+            payload,
+            qos: self.qos,
+            retain: self.retain,
+            properties: self.properties,
+        }
+    }
+}
+
+fn failed(name: &str, error: &MqttError) -> OperatorError {
+    OperatorError::fatal(format!("sink to '{name}': {}", error.chain()))
 }
 
 #[async_trait]
 impl SinkOperator for MqttSink {
     async fn open(&mut self) -> Result<(), OperatorError> {
-        let topic = self.topic.clone();
+        let name = Arc::clone(&self.name);
         let connected = self.publisher()?.connected().await;
-        connected.map_err(|e| failed(&topic, &e))
+        connected.map_err(|e| failed(&name, &e))
     }
 
     async fn write(&mut self, rows: RecordBatch) -> Result<(), OperatorError> {
+        let payload = self.plan.payload(&rows).map_err(OperatorError::fatal)?;
         self.encoder
-            .encode(&rows, &mut self.payloads)
+            .encode(&payload, &mut self.payloads)
             .map_err(|e| OperatorError::fatal(e.to_string()))?;
         self.metrics.add_rows(rows.num_rows() as u64);
-        let (topic, qos, retain) = (self.topic.clone(), self.qos, self.retain);
-        let publish = |payload| Publish {
-            retain,
-            ..Publish::new(topic.clone(), payload, qos)
-        };
-        let batch: Vec<_> = self.payloads.take().map(publish).collect();
-        let taken = self.publisher()?.publish(batch).await;
-        taken.map_err(|e| failed(&topic, &e))
+        let messages = self.messages(&rows)?;
+        let name = Arc::clone(&self.name);
+        let taken = self.publisher()?.publish(messages).await;
+        taken.map_err(|e| failed(&name, &e))
     }
 
     fn flush(&mut self) -> Flushed {
-        let topic = self.topic.clone();
+        let name = Arc::clone(&self.name);
         match self.publisher() {
             Ok(publisher) => {
                 let flushed = publisher.flush();
-                async move { flushed.await.map_err(|e| failed(&topic, &e)) }.boxed()
+                async move { flushed.await.map_err(|e| failed(&name, &e)) }.boxed()
             }
             Err(closed) => futures::future::ready(Err(closed)).boxed(),
         }
@@ -125,6 +167,6 @@ impl SinkOperator for MqttSink {
         let Some(publisher) = self.publisher.take() else {
             return Ok(());
         };
-        publisher.close().await.map_err(|e| failed(&self.topic, &e))
+        publisher.close().await.map_err(|e| failed(&self.name, &e))
     }
 }

@@ -7,8 +7,12 @@
 //! ```
 //!
 //! A batch holds what has already arrived, up to [`MAX_ROWS`] and what the last read brought beyond; it never waits for
-//! more. Rows come in the order in which the broker sent them. While nobody calls `next` the socket is not read, and the
-//! broker waits. Connections are made again inside the [`Subscriber`]; only what retrying does not mend comes out.
+//! more. Rows come in the order in which the broker sent them, each message once ([`filters`]). While nobody calls
+//! `next` the socket is not read, and the broker waits; a [rate limit](rate_limit) makes use of that. Connections are
+//! made again inside the [`Subscriber`]; only what retrying does not mend comes out.
+
+mod filters;
+mod rate_limit;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -16,32 +20,53 @@ use headwater_connector::{
     OperatorConfig, OperatorError, Place, Position, RowDecoder, SourceBatch, SourceOperator,
     TaskContext,
 };
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::{self, MqttProfile, MqttTable, SourceOptions};
 use crate::error::MqttError;
 use crate::metadata::{MqttMetadata, Received, now_nanos};
-use crate::options::{QoS, Subscription};
+use crate::options::QoS;
 use crate::packet::{Inbound, Message};
 use crate::probe;
 use crate::subscriber::Subscriber;
-use crate::topic::TopicPattern;
+use filters::Gate;
+use rate_limit::RateLimit;
+
+pub(crate) use filters::Filters;
 
 /// When a batch is full, in rows.
 const MAX_ROWS: usize = 8192;
 /// When a batch is full, in bytes of payload.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// Reads one subscription.
+/// Reads one table, or one subtask's share of it.
 #[derive(Debug)]
 pub struct MqttSource {
-    filter: String,
+    /// The topics, for errors.
+    name: String,
+    rows: Rows,
+    limited: Option<Limited>,
     /// Whether the broker sends no more than its window ahead of our acknowledgements.
     windowed: bool,
     /// Gone once the source is closed.
     subscriber: Option<Subscriber>,
-    decoder: RowDecoder<MqttMetadata>,
     /// What `recv` reported while a batch was being gathered, for the next call.
     failure: Option<MqttError>,
+}
+
+/// Messages on their way to a batch.
+#[derive(Debug)]
+struct Rows {
+    gate: Gate,
+    decoder: RowDecoder<MqttMetadata>,
+}
+
+/// What a source with a rate limit keeps between batches.
+#[derive(Debug)]
+struct Limited {
+    rate: RateLimit,
+    /// What has been received, and how many of its messages have been read.
+    held: Option<(Inbound, usize)>,
 }
 
 impl MqttSource {
@@ -57,44 +82,39 @@ impl MqttSource {
         config: &OperatorConfig,
         context: TaskContext,
     ) -> anyhow::Result<Self> {
-        let pattern = TopicPattern::parse(&table.topic)?;
-        let qos = QoS::from(table.qos);
-        let metadata = MqttMetadata::new(&config.schema, &pattern)?;
+        let filters = Filters::new(profile, table, source)?;
+        filters.warn();
+        let metadata = MqttMetadata::new(&config.schema, &filters.patterns)?;
         let decoder = RowDecoder::new(config, metadata, context.metrics.clone())?;
-        let client_id = config::client_id(
-            &profile.client_prefix,
-            &context.job_id,
-            &context.operator_id,
-            context.subtask,
-        );
+        let client_id = config::table_client_id(profile, table, &context)?;
+        let qos = filters.subscriptions.iter().map(|s| s.qos).max();
+        let qos = qos.unwrap_or(QoS::AtMostOnce);
         let options = config::source_options(profile, qos, source, client_id)?;
-        let subscription = Subscription::new(pattern.filter(), qos);
-        let subscriber = Subscriber::start(options, vec![subscription], context.metrics);
+        let name = filters.text();
+        let subscriber = Subscriber::start(options, filters.subscriptions, context.metrics);
+        let rate = source
+            .rate_limit
+            .as_ref()
+            .and_then(|limit| limit.messages_per_second);
+        let limited = |rate| Limited {
+            rate: RateLimit::new(rate, Instant::now()),
+            held: None,
+        };
         Ok(Self {
-            filter: pattern.filter().to_owned(),
+            name,
+            rows: Rows {
+                gate: filters.gate,
+                decoder,
+            },
+            limited: rate.map(limited),
             windowed: qos > QoS::AtMostOnce,
             subscriber: Some(subscriber),
-            decoder,
             failure: None,
         })
     }
 
     fn failed(&self, error: &MqttError) -> OperatorError {
-        OperatorError::fatal(format!("source on '{}': {}", self.filter, error.chain()))
-    }
-
-    /// Decodes all messages that came in one piece.
-    fn decode(&mut self, inbound: &Inbound) -> Result<(), OperatorError> {
-        let at_nanos = now_nanos();
-        for message in inbound.iter() {
-            if probe::is_probe(&message) {
-                continue;
-            }
-            let received = Received { message, at_nanos };
-            self.decoder
-                .push(message.payload, &received, || place(&message))?;
-        }
-        Ok(())
+        OperatorError::fatal(format!("source on '{}': {}", self.name, error.chain()))
     }
 
     /// What has arrived and not been read, without waiting.
@@ -107,6 +127,65 @@ impl MqttSource {
                 None
             }
         }
+    }
+}
+
+impl Rows {
+    /// Decodes messages that came in one piece.
+    fn decode<'a>(
+        &mut self,
+        messages: impl Iterator<Item = Message<'a>>,
+    ) -> Result<(), OperatorError> {
+        let at_nanos = now_nanos();
+        for message in messages {
+            if !self.gate.takes(&message) || probe::is_probe(&message) {
+                continue;
+            }
+            let received = Received { message, at_nanos };
+            self.decoder
+                .push(message.payload, &received, || place(&message))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the batch should end.
+    fn are_enough(&self) -> bool {
+        self.decoder.rows() >= MAX_ROWS || self.decoder.bytes() >= MAX_BYTES
+    }
+}
+
+impl Limited {
+    /// Waits until a message is there and may be read. Cancel-safe: what has arrived is held.
+    async fn ready(&mut self, subscriber: &mut Subscriber) -> Result<(), MqttError> {
+        let left = match &self.held {
+            Some((inbound, read)) => inbound.len() - read,
+            None => {
+                let inbound = subscriber.recv().await?;
+                let left = inbound.len();
+                self.held = Some((inbound, 0));
+                left
+            }
+        };
+        sleep_until(self.rate.ready(left)).await;
+        Ok(())
+    }
+
+    /// Reads as many messages as the rate allows by now, and says which is the last; nothing unless one was ready.
+    fn read(&mut self, rows: &mut Rows) -> Result<Option<Position>, OperatorError> {
+        let Some((inbound, read)) = &mut self.held else {
+            return Ok(None);
+        };
+        let left = inbound.len() - *read;
+        let now = Instant::now();
+        let count = self.rate.allowed(now).clamp(1, left);
+        self.rate.take(count, now);
+        rows.decode(inbound.iter().skip(*read).take(count))?;
+        let position = Position(inbound.last_seq() - (left - count) as u64);
+        *read += count;
+        if *read == inbound.len() {
+            self.held = None;
+        }
+        Ok(Some(position))
     }
 }
 
@@ -137,6 +216,13 @@ impl SourceOperator for MqttSource {
         let Some(subscriber) = &mut self.subscriber else {
             return Ok(None);
         };
+        if let Some(limited) = &mut self.limited {
+            if let Err(error) = limited.ready(subscriber).await {
+                return Err(self.failed(&error));
+            }
+            let position = limited.read(&mut self.rows)?.unwrap_or_default();
+            return self.rows.decoder.finish(position).map(Some);
+        }
         // The only point at which this future can be dropped; `recv` loses nothing then.
         let mut inbound = match subscriber.recv().await {
             Ok(inbound) => inbound,
@@ -144,8 +230,8 @@ impl SourceOperator for MqttSource {
         };
         let position = loop {
             let last = inbound.last_seq();
-            self.decode(&inbound)?;
-            if self.decoder.rows() >= MAX_ROWS || self.decoder.bytes() >= MAX_BYTES {
+            self.rows.decode(inbound.iter())?;
+            if self.rows.are_enough() {
                 break last;
             }
             match self.try_recv() {
@@ -153,7 +239,7 @@ impl SourceOperator for MqttSource {
                 None => break last,
             }
         };
-        self.decoder.finish(Position(position)).map(Some)
+        self.rows.decoder.finish(Position(position)).map(Some)
     }
 
     async fn commit(&mut self, position: Position) -> Result<(), OperatorError> {

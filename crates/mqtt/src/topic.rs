@@ -1,9 +1,16 @@
 //! Topic names and topic filters (MQTT 5, section 4.7), and the patterns that tables are declared with.
 //!
 //! A pattern is a filter in which `{name}` may stand for one level: it subscribes like `+` and gives the level a name.
-//! All errors name the level and say what to write instead.
+//! A [template](TopicTemplate) is the topic of a sink in which `{column}` stands for a value. All errors name the level
+//! and say what to write instead.
+
+mod relation;
+mod template;
 
 use std::fmt;
+
+pub use relation::{covers, overlap};
+pub use template::{Part, TopicTemplate, check_text, check_topic};
 
 /// The longest topic, in bytes (section 1.5.4).
 const MAX_LEN: usize = 65_535;
@@ -29,7 +36,7 @@ impl TopicPattern {
     /// # Errors
     /// Names the level that is wrong and says what to write instead.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
-        check_text(text)?;
+        check_characters(text)?;
         let (share, pattern) = split_share(text)?;
         let mut names: Vec<(String, usize)> = Vec::new();
         let mut levels = Vec::new();
@@ -78,6 +85,39 @@ impl TopicPattern {
         found.map(|(_, level)| *level)
     }
 
+    /// Whether it shares its messages with others, by `$share/group/`.
+    pub fn is_shared(&self) -> bool {
+        self.filter.len() != self.unshared().len()
+    }
+
+    /// The group with which it is shared.
+    pub fn group(&self) -> Option<&str> {
+        let rest = self.filter.strip_prefix("$share/")?;
+        rest.split_once('/').map(|(group, _)| group)
+    }
+
+    /// The same pattern, shared with others in this group.
+    ///
+    /// # Errors
+    /// A pattern that is shared already, and a group that is no plain name.
+    pub fn share(self, group: &str) -> Result<Self, TopicError> {
+        if self.is_shared() {
+            return Err(wrong(&self.filter, "is shared in a group already"));
+        }
+        let filter = format!("$share/{group}/{}", self.filter);
+        if group.is_empty() || group.contains(['/', '+', '#', '{', '}']) {
+            return Err(wrong(group, "is no plain name for a group"));
+        }
+        check_characters(&filter)?;
+        Ok(Self { filter, ..self })
+    }
+
+    /// How many levels each topic has that matches, at the least.
+    pub fn min_levels(&self) -> usize {
+        let levels = self.unshared().split('/');
+        levels.filter(|level| *level != "#").count()
+    }
+
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|(name, _)| name.as_str())
@@ -90,20 +130,16 @@ impl fmt::Display for TopicPattern {
     }
 }
 
-/// Checks the topic of a sink.
+/// Checks a topic to publish to.
 ///
 /// # Errors
-/// Wildcards, templates, and what no topic may hold.
+/// Wildcards, and what no topic may hold.
 pub fn check_name(topic: &str) -> Result<(), TopicError> {
-    check_text(topic)?;
+    check_characters(topic)?;
     if let Some(wildcard) = topic.chars().find(|c| matches!(c, '+' | '#')) {
         let reason = format!(
             "has the wildcard '{wildcard}'; a sink publishes to one topic, wildcards are for sources"
         );
-        return Err(wrong(topic, reason));
-    }
-    if topic.contains(['{', '}']) {
-        let reason = "has '{' or '}'; templates are not supported in the topic of a sink yet";
         return Err(wrong(topic, reason));
     }
     if topic.starts_with("$share/") {
@@ -142,7 +178,7 @@ pub fn unshared(filter: &str) -> &str {
     }
 }
 
-fn check_text(topic: &str) -> Result<(), TopicError> {
+fn check_characters(topic: &str) -> Result<(), TopicError> {
     if topic.is_empty() {
         return Err(wrong(topic, "is empty; a topic has at least one character"));
     }
@@ -294,7 +330,7 @@ mod tests {
         '' is empty; a topic has at least one character
         'a/+' has the wildcard '+'; a sink publishes to one topic, wildcards are for sources
         '#' has the wildcard '#'; a sink publishes to one topic, wildcards are for sources
-        'a/{b}' has '{' or '}'; templates are not supported in the topic of a sink yet
+        fine
         '$share/g/a' is a shared subscription, which only a source can have
         ");
     }

@@ -201,7 +201,7 @@ fn declared_column(
 
 /// What to write instead of an unsupported type.
 const TYPES: &str = "there are BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, each also UNSIGNED, FLOAT, DOUBLE, \
-     DECIMAL(p, s), TEXT, BYTEA, JSON, DATE, TIME, TIMESTAMP, INTERVAL, STRUCT<…> and T[]";
+     DECIMAL(p, s), TEXT, BYTEA, JSON, DATE, TIME, TIMESTAMP, INTERVAL, STRUCT<…>, MAP<…, …> and T[]";
 
 fn column_option_error(
     column: &ColumnDef,

@@ -72,6 +72,11 @@ impl Dialect for HeadwaterDialect {
         true
     }
 
+    /// `MAP<TEXT, TEXT>`.
+    fn supports_map_literal_with_angle_brackets(&self) -> bool {
+        true
+    }
+
     /// `TEXT[]`.
     fn supports_array_typedef_with_brackets(&self) -> bool {
         true

@@ -13,13 +13,15 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ContextProvider, PlannerContext, SqlToRel};
-use datafusion::sql::sqlparser::ast::{ColumnDef, Expr as SqlExpr, Query, Statement};
+use datafusion::sql::sqlparser::ast::{
+    ColumnDef, DataType as SqlType, Expr as SqlExpr, Query, Statement,
+};
 
 use crate::catalog::Catalog;
 use crate::functions;
 use crate::implied;
 use crate::lateral;
-use crate::types::Types;
+use crate::types::{Types, map_of};
 
 /// The part of DataFusion that plans. Holds functions and settings, no tables.
 pub(crate) struct Session {
@@ -81,6 +83,20 @@ impl Session {
     /// # Errors
     /// The type is not supported.
     pub(crate) fn field(&self, column: ColumnDef) -> Result<Field> {
+        if let SqlType::Map(key, value) = &column.data_type {
+            let part = |name: &str, data_type: &SqlType| {
+                self.field(ColumnDef {
+                    name: name.into(),
+                    data_type: data_type.clone(),
+                    options: Vec::new(),
+                })
+            };
+            let map = map_of(part("key", key)?, part("value", value)?);
+            // The type apart, the declaration is like that of any column.
+            let data_type = SqlType::Boolean;
+            let like = self.field(ColumnDef { data_type, ..column })?;
+            return Ok(like.with_data_type(map));
+        }
         let catalog = Catalog::default();
         let binder = self.binder(&catalog);
         let schema = SqlToRel::new(&binder).build_schema(vec![column])?;

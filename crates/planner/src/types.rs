@@ -53,6 +53,13 @@ pub(crate) fn plain(data_type: &DataType) -> DataType {
     }
 }
 
+/// `MAP<key, value>`, as DataFusion's functions on maps have it.
+pub(crate) fn map_of(key: Field, value: Field) -> DataType {
+    let entries = Fields::from(vec![key.with_nullable(false), value]);
+    let entries = Field::new("entries", DataType::Struct(entries), false);
+    DataType::Map(Arc::new(entries), false)
+}
+
 fn plain_field(field: &FieldRef) -> FieldRef {
     let plain = plain(field.data_type());
     if plain == *field.data_type() {

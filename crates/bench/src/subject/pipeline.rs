@@ -65,7 +65,7 @@ fn sql(task: &Task) -> String {
         ),
     };
     format!(
-        "CREATE TABLE readings ({columns}) WITH ({source}, source.session_expiry_seconds = '0');
+        "CREATE TABLE readings ({columns}) WITH ({source}, source.session_expiry = '0');
          CREATE TABLE results WITH ({sink});
          INSERT INTO results {query};"
     )

@@ -223,7 +223,7 @@ pub(super) fn kind_name(kind: &Kind) -> &'static str {
         Kind::Number => "a number",
         Kind::Boolean => "true or false",
         Kind::Enum(_) | Kind::Choice(_) => "one of the words allowed",
-        Kind::StringList => "a list: values separated by commas, or a JSON array of strings",
+        Kind::StringList(_) => "a list: values separated by commas, or a JSON array of strings",
     }
 }
 

@@ -59,8 +59,14 @@ impl ConfigError {
     pub fn located(mut self, options: &super::Options) -> Self {
         let find = |option: &Option<String>| {
             let name = option.as_deref()?;
-            let given = options.0.iter().find(|given| given.key == name)?;
-            given.location
+            let exact = options.0.iter().find(|given| given.key == name);
+            // `sink.retain` may have been given as `retain`
+            let short = |key: &str| {
+                name.strip_suffix(key)
+                    .is_some_and(|rest| rest.ends_with('.'))
+            };
+            let given = exact.or_else(|| options.0.iter().find(|given| short(&given.key)));
+            given?.location
         };
         self.location = self.location.or_else(|| find(&self.option));
         for problem in &mut self.more {

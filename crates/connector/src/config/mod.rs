@@ -13,13 +13,15 @@
 //!
 //! What a schema may hold beside plain options:
 //! - nested objects, which become dotted names (`tls.ca`);
-//! - arrays of strings, written in SQL as `'a, b'` or `'["a", "b"]'`;
+//! - arrays of strings, perhaps of an enum, written in SQL as `'a, b'` or `'["a", "b"]'`;
 //! - tagged choices: a property whose schema is `oneOf` over objects with one key. In SQL the property names the
-//!   variant (`type = 'sink'`), and the variant's options start with its name (`sink.retain`);
+//!   variant (`type = 'sink'`), and the variant's options start with its name (`sink.retain`), which may be left out
+//!   where no other option has the name that remains (`retain`);
 //! - `"format": "var-str"`, text with `{{ NAME }}` for environment variables ([`VarStr`]);
 //! - `"sensitive": ["password", "tls.key"]` at the top, with dotted names.
 
 mod check;
+mod duration;
 mod error;
 mod redact;
 mod reference;
@@ -37,6 +39,7 @@ use headwater_format::FormatConfig;
 use crate::connector::{ConnectionProfile, ConnectorMetadata};
 use crate::dead_letter;
 
+pub use duration::duration;
 pub use error::{ConfigError, did_you_mean, nearest, quoted};
 pub use redact::{redact, without_password};
 pub use reference::{OptionDoc, Part, describe, markdown};
@@ -121,6 +124,7 @@ pub fn parse_table(
     }
     sections.push(format);
 
+    let options = &sort::with_full_names(options, &sections);
     let problems = sort::sort(options, &mut sections);
     if let Some(error) = ConfigError::all(problems) {
         return Err(error.located(options));

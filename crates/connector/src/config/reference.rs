@@ -71,7 +71,10 @@ fn doc(part: Part, option: &OptionDef) -> OptionDoc {
             Kind::Integer => "integer".to_owned(),
             Kind::Number => "number".to_owned(),
             Kind::Boolean => "boolean".to_owned(),
-            Kind::StringList => "list of texts".to_owned(),
+            Kind::StringList(words) if words.is_empty() => "list of texts".to_owned(),
+            Kind::StringList(words) => {
+                format!("list of {}", quoted(words.iter()).replace(", ", " | "))
+            }
             Kind::Enum(words) | Kind::Choice(words) => quoted(words.iter()).replace(", ", " | "),
         },
         required: option.required || (part == Part::Format && option.name == "format"),

@@ -28,8 +28,8 @@ pub(super) enum Kind {
     Boolean,
     /// One of these words.
     Enum(Vec<String>),
-    /// Several texts.
-    StringList,
+    /// Several texts: of these words, if there are any.
+    StringList(Vec<String>),
     /// One of these variants, each with options of its own.
     Choice(Vec<String>),
 }
@@ -60,8 +60,16 @@ impl OptionDef {
     pub(super) fn words(&self) -> Option<&[String]> {
         match &self.kind {
             Kind::Enum(words) | Kind::Choice(words) => Some(words),
+            Kind::StringList(words) if !words.is_empty() => Some(words),
             _ => None,
         }
+    }
+
+    /// The name without that of the variant, by which it may be given too.
+    pub(super) fn short_name(&self) -> &str {
+        let prefix = self.variant.as_ref().map(|(_, variant)| variant.as_str());
+        let short = prefix.and_then(|prefix| self.name.strip_prefix(prefix)?.strip_prefix('.'));
+        short.unwrap_or(&self.name)
     }
 }
 
@@ -118,8 +126,9 @@ impl Schema {
     pub(super) fn at(&self, path: &[String]) -> Option<&OptionDef> {
         let exact = self.options.iter().find(|option| option.path == path);
         exact.or_else(|| {
-            let holds =
-                |o: &&OptionDef| o.kind == Kind::StringList && path.starts_with(o.path.as_slice());
+            let holds = |o: &&OptionDef| {
+                matches!(o.kind, Kind::StringList(_)) && path.starts_with(o.path.as_slice())
+            };
             self.options.iter().find(holds)
         })
     }
@@ -266,7 +275,9 @@ fn kind(schema: &Value) -> Result<Kind, String> {
         Some("integer") => Ok(Kind::Integer),
         Some("number") => Ok(Kind::Number),
         Some("boolean") => Ok(Kind::Boolean),
-        Some("array") if schema["items"]["type"] == "string" => Ok(Kind::StringList),
+        Some("array") if schema["items"]["type"] == "string" => {
+            Ok(Kind::StringList(strings(&schema["items"]["enum"])))
+        }
         other => Err(format!("no option can have the type {other:?}")),
     }
 }

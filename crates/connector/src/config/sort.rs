@@ -36,6 +36,30 @@ impl<'a> Section<'a> {
     }
 }
 
+/// Puts its variant's name before every option that was given without (`retain` → `sink.retain`).
+pub(super) fn with_full_names(options: &Options, sections: &[Section<'_>]) -> Options {
+    let all = || sections.iter().flat_map(|s| &s.schema.options);
+    let chosen = |def: &OptionDef| {
+        let choice = def.variant.as_ref();
+        choice.is_some_and(|(choice, variant)| {
+            let given = options.0.iter().find(|option| option.key == *choice);
+            given.is_some_and(|given| given.value == *variant)
+        })
+    };
+    let full = |option: &SqlOption| {
+        let mut option = option.clone();
+        if !COMMON.contains(&option.key.as_str()) && all().all(|def| def.name != option.key) {
+            let meant = || all().filter(|def| def.short_name() == option.key);
+            // One of the other variant is told as that.
+            if let Some(def) = meant().find(|def| chosen(def)).or_else(|| meant().next()) {
+                option.key.clone_from(&def.name);
+            }
+        }
+        option
+    };
+    Options(options.0.iter().map(full).collect())
+}
+
 /// Puts every option into the section that knows it. Returns all problems, those of values included.
 pub(super) fn sort(options: &Options, sections: &mut [Section<'_>]) -> Vec<ConfigError> {
     let mut problems = Vec::new();
@@ -152,7 +176,7 @@ fn convert(def: &OptionDef, text: &str) -> Result<Value, String> {
         Kind::Integer => integer(text),
         Kind::Number => text.trim().parse::<f64>().ok().and_then(finite),
         Kind::Boolean => boolean(text),
-        Kind::StringList => list(text),
+        Kind::StringList(_) => list(text),
         Kind::Enum(words) | Kind::Choice(words) => {
             if !words.iter().any(|word| word == text) {
                 return Err(not_one_of(def, text));

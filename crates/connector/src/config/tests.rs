@@ -308,3 +308,15 @@ fn a_secret_that_no_option_has_is_a_mistake_in_the_schema() {
     let error = Schema::read(schema).err().unwrap();
     assert_snapshot!(error, @"the connector's schema: 'pasword' is listed as sensitive, but is no option");
 }
+
+#[test]
+fn the_name_of_the_variant_may_be_left_out() {
+    assert_snapshot!(with("retain = TRUE\nin_flight = 10"), @r#"
+        {"url":"mqtt://h","max_packet_size":500,"protocol_version":"5"}
+        {"type":{"sink":{"retain":true,"in_flight":10}},"topic":"t"}
+        Some(Json)
+    "#);
+    assert_snapshot!(with("retain = TRUE\nsink.retain = FALSE"), @"[sink.retain @6] option 'sink.retain' is given twice");
+    assert_snapshot!(with("in_flight = 0"), @"[sink.in_flight @5] option 'sink.in_flight': '0' is too small; at least 1");
+    assert_snapshot!(with("in_fligt = 0"), @"[in_fligt @5] unknown option 'in_fligt'; did you mean 'sink.in_flight'? (the options are url, username, password, max_packet_size, protocol_version, backoff, tls.ca, tls.key, tls.insecure_skip_verify, topic, also, qos, type, sink.retain, sink.in_flight, <format>)");
+}

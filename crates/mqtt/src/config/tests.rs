@@ -42,8 +42,12 @@ fn a_source_keeps_its_session_at_qos_1_only() {
     };
     assert_eq!(of(QoS::AtMostOnce, json!({})), (true, 0, 65_535));
     assert_eq!(of(QoS::AtLeastOnce, json!({})), (false, 86_400, 65_535));
-    let short = json!({"session_expiry_seconds": 0, "receive_maximum": 7});
+    let short = json!({"session_expiry": "0", "receive_maximum": 7});
     assert_eq!(of(QoS::AtLeastOnce, short), (true, 0, 7));
+    let long = json!({"session_expiry": "1 hour", "clean_start": true});
+    assert_eq!(of(QoS::AtMostOnce, long), (true, 3600, 65_535));
+    let fraction = json!({"session_expiry": "0.2"});
+    assert_eq!(of(QoS::AtMostOnce, fraction), (false, 1, 65_535));
 }
 
 #[test]
@@ -132,12 +136,25 @@ fn the_options_at_a_glance() {
     max_packet_size: integer = 268435460
     keep_alive_seconds: integer = 30
     connect_timeout_seconds: integer = 10
-    topic: text (required)
+    topic: text
     qos: 'AtMostOnce' | 'AtLeastOnce' = AtMostOnce
+    client_id: text
     type: 'source' | 'sink' (required)
-    source.session_expiry_seconds: integer
+    source.topics: list of texts
+    source.topics_qos: list of 'AtMostOnce' | 'AtLeastOnce'
+    source.shared_group: text
+    source.retained: 'all' | 'new' | 'none' = all
+    source.no_local: boolean = false
+    source.retain_as_published: boolean = false
+    source.clean_start: boolean
+    source.session_expiry: text
     source.receive_maximum: integer = 65535
+    source.rate_limit.messages_per_second: number
     sink.retain: boolean = false
+    sink.message_expiry: text
+    sink.content_type: text
+    sink.response_topic: text
+    sink.user_properties: list of texts
     ");
 }
 

@@ -25,6 +25,8 @@ pub struct Limits {
     pub wildcards_available: bool,
     /// Whether subscriptions may be shared.
     pub shared_available: bool,
+    /// Whether subscriptions may have identifiers.
+    pub identifiers_available: bool,
     /// The keep-alive that it demands instead of the client's.
     pub server_keep_alive: Option<Duration>,
 }
@@ -38,6 +40,7 @@ impl Default for Limits {
             retain_available: true,
             wildcards_available: true,
             shared_available: true,
+            identifiers_available: true,
             server_keep_alive: None,
         }
     }
@@ -112,6 +115,7 @@ impl ConnAck {
                 retain_available: properties.retain_available != Some(0),
                 wildcards_available: properties.wildcard_subscription_available != Some(0),
                 shared_available: properties.shared_subscription_available != Some(0),
+                identifiers_available: properties.subscription_identifiers_available != Some(0),
                 server_keep_alive: properties
                     .server_keep_alive
                     .map(|seconds| Duration::from_secs(u64::from(seconds))),
@@ -139,7 +143,7 @@ fn from_v311(code: u8) -> ReasonCode {
     })
 }
 
-/// SUBSCRIBE (section 3.8) to all filters at once.
+/// SUBSCRIBE (section 3.8) to filters that have the same identifier, which stands once in the packet.
 ///
 /// # Errors
 /// [`MqttError::Options`] if the filters cannot be put into a packet.
@@ -182,7 +186,12 @@ pub fn subscribe(
                     },
                 }
             };
-            let mut packet = v5::Subscribe::new_many(subscriptions.iter().map(filter), None);
+            let identifier = subscriptions.first().and_then(|s| s.identifier);
+            let properties = identifier.map(|id| v5::SubscribeProperties {
+                id: Some(id as usize),
+                user_properties: Vec::new(),
+            });
+            let mut packet = v5::Subscribe::new_many(subscriptions.iter().map(filter), properties);
             packet.pkid = packet_id;
             packet.write(out).map_err(unwritable)
         }

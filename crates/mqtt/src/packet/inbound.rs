@@ -173,6 +173,19 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// A message without payload, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(topic: &'a str, properties: &'a [u8]) -> Self {
+        Self {
+            seq: 1,
+            packet_id: 0,
+            flags: 0,
+            topic: topic.as_bytes(),
+            payload: &[],
+            properties: Properties::new(properties),
+        }
+    }
+
     /// The topic.
     pub fn topic(&self) -> &'a str {
         // Checked when the packet was read; a topic that is not UTF-8 ends the connection there.

@@ -214,7 +214,11 @@ impl SubscriberSession {
             let options = self.link.options();
             (options.protocol, options.connect_timeout)
         };
-        let max = self.link.limits().max_packet_size as usize;
+        let limits = self.link.limits();
+        let max = limits.max_packet_size as usize;
+        if !limits.identifiers_available {
+            self.subscribing.drop_identifiers();
+        }
         let out = self.link.output_mut();
         if self.strangers {
             self.subscribing.unsubscribe(protocol, max, out);

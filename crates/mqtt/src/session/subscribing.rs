@@ -17,6 +17,9 @@ const HEADER_MAX: usize = 8;
 /// What a filter has besides its text: its length and its options.
 const FILTER_EXTRA: usize = 3;
 
+/// What an identifier takes, at most.
+const IDENTIFIER_MAX: usize = 5;
+
 #[derive(Debug)]
 pub(super) struct Subscribing {
     filters: Vec<Subscription>,
@@ -75,6 +78,19 @@ impl Subscribing {
         self.next_id = 1;
     }
 
+    /// Does without identifiers, since the broker does not know them.
+    pub(super) fn drop_identifiers(&mut self) {
+        if self.filters.iter().all(|s| s.identifier.is_none()) {
+            return;
+        }
+        tracing::warn!(
+            "the broker does not offer subscription identifiers; a message that matches several filters may come twice"
+        );
+        for subscription in &mut self.filters {
+            subscription.identifier = None;
+        }
+    }
+
     /// Writes UNSUBSCRIBE for what is not asked for any more.
     pub(super) fn unsubscribe(
         &mut self,
@@ -96,18 +112,31 @@ impl Subscribing {
         max: usize,
         out: &mut BytesMut,
     ) -> Result<(), MqttError> {
-        let lens: Vec<_> = self.filters.iter().map(|s| s.filter.len()).collect();
-        for (from, count) in packets(&lens, max) {
-            let filters = from..from + count;
-            if count == 1 && packet_len(lens[from]) > max {
+        let mut from = 0;
+        while from < self.filters.len() {
+            let first = &self.filters[from];
+            // An identifier stands once in a packet and holds for all its filters.
+            let alike = self.filters[from..].iter();
+            let alike = alike.take_while(|s| s.identifier == first.identifier);
+            let lens: Vec<_> = alike.map(|s| s.filter.len()).collect();
+            let room = match first.identifier {
+                Some(_) => max.saturating_sub(IDENTIFIER_MAX),
+                None => max,
+            };
+            let Some(&(_, count)) = packets(&lens, room).first() else {
+                break;
+            };
+            if count == 1 && packet_len(lens[0]) > room {
                 return Err(MqttError::SubscriptionRefused {
-                    filter: self.filters[from].filter.clone(),
+                    filter: first.filter.clone(),
                     reason: ReasonCode::PACKET_TOO_LARGE,
                     message: Some(format!("the broker takes packets of {max} bytes")),
                 });
             }
+            let filters = from..from + count;
             let id = self.ask(Asked::Subscribe(from, count));
             packet::subscribe(protocol, id, &self.filters[filters], out)?;
+            from += count;
         }
         Ok(())
     }

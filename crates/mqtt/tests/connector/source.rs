@@ -245,7 +245,7 @@ fn tables_that_cannot_work_are_refused_before_anything_is_connected() {
             .and("topic", topic)
     };
     insta::assert_snapshot!(error(source("a/#/b"), one_column()), @"option 'topic': 'a/#/b' has '#' as level 2 of 3; it must be the last");
-    insta::assert_snapshot!(error(source("a"), with_metadata(&[("topc", DataType::Utf8)])), @"column 'topc': unknown metadata 'topc'; did you mean 'topic'? (there are 'topic', 'topic.*', 'qos', 'retain', 'dup', 'packet_id', 'received_at', 'content_type', 'response_topic', 'correlation_data', 'message_expiry_interval', 'user_property.*')");
+    insta::assert_snapshot!(error(source("a"), with_metadata(&[("topc", DataType::Utf8)])), @"column 'topc': unknown metadata 'topc'; did you mean 'topic'? (there are 'topic', 'topic.*', 'topic[*]', 'qos', 'retain', 'dup', 'packet_id', 'received_at', 'content_type', 'response_topic', 'correlation_data', 'message_expiry_interval', 'payload_format_indicator', 'user_properties', 'user_property.*')");
     insta::assert_snapshot!(error(source("a/{dev}"), with_metadata(&[("topic.dve", DataType::Utf8)])), @"column 'topic.dve': the topic 'a/+' has no level '{dve}'; did you mean 'dev'?");
     insta::assert_snapshot!(error(source("a").and("sink.retain", "true"), one_column()), @"option 'sink.retain' is for type = 'sink', but this table has type = 'source'");
     insta::assert_snapshot!(error(source("a").and("qos", "ExactlyOnce"), one_column()), @"option 'qos': 'ExactlyOnce' is not one of 'AtMostOnce', 'AtLeastOnce'");
@@ -253,7 +253,7 @@ fn tables_that_cannot_work_are_refused_before_anything_is_connected() {
     insta::assert_snapshot!(error(source("a").and("url", "wsx://localhost"), one_column()), @"option 'url': 'wsx://localhost' has an unknown scheme; the schemes are mqtt, tcp, mqtts, ssl, ws and wss");
     insta::assert_snapshot!(error(source("a").and("url", "mqtts://h").and("tls.cert", "x"), one_column()), @"missing option 'tls.key': The private key of `tls.cert` (PKCS#1, PKCS#8 or SEC1): path or PEM text");
     insta::assert_snapshot!(error(source("a/+").and("type", "sink"), one_column()), @"option 'topic': 'a/+' has the wildcard '+'; a sink publishes to one topic, wildcards are for sources");
-    insta::assert_snapshot!(error(source("a").and("type", "sink"), with_metadata(&[("topic", DataType::Utf8)])), @"column 'topic': a sink has no metadata columns");
+    insta::assert_snapshot!(error(source("a").and("type", "sink"), with_metadata(&[("topic", DataType::Utf8)])), @"option 'topic' and column 'topic' both say the topic; leave out the option");
     insta::assert_snapshot!(error(source("a").and("format", "raw_string"), one_column()), @"format 'raw_string' needs exactly one payload column, of type TEXT or BYTEA; the table has 'v' (Int64)");
 }
 

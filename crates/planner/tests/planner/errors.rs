@@ -458,7 +458,7 @@ fn unsupported_type() {
       |
     3 |   y GEOMETRY
       |     ^
-      = hint: there are BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, each also UNSIGNED, FLOAT, DOUBLE, DECIMAL(p, s), TEXT, BYTEA, JSON, DATE, TIME, TIMESTAMP, INTERVAL, STRUCT<…> and T[]
+      = hint: there are BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, each also UNSIGNED, FLOAT, DOUBLE, DECIMAL(p, s), TEXT, BYTEA, JSON, DATE, TIME, TIMESTAMP, INTERVAL, STRUCT<…>, MAP<…, …> and T[]
     "#);
 }
 

@@ -157,9 +157,15 @@ impl Database {
             Payload::Bytes(bytes) => bytes.into(),
         };
         let Publish {
-            topic, qos, retain, ..
+            topic,
+            qos,
+            retain,
+            properties,
+            ..
         } = publish;
-        self.client.publish(topic, payload, qos, retain).await
+        self.client
+            .publish_with(topic, payload, qos, retain, properties)
+            .await
     }
 
     /// The next `count` messages on `filter`.
@@ -335,6 +341,7 @@ impl AsyncDB for Database {
 }
 
 fn rows(messages: &[Message], show: &[Show]) -> Rows {
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
     let cell = |message: &Message, show: &Show| match show {
         Show::Topic => message.topic.clone(),
         Show::Payload => message.text(),
@@ -345,6 +352,21 @@ fn rows(messages: &[Message], show: &[Show]) -> Rows {
             .collect(),
         Show::Qos => message.qos.to_string(),
         Show::Retain => message.retain.to_string(),
+        Show::ContentType => text(&message.properties.content_type),
+        Show::ResponseTopic => text(&message.properties.response_topic),
+        Show::CorrelationData => {
+            let data = message.properties.correlation_data.as_deref();
+            text(&data.map(|data| String::from_utf8_lossy(data).into_owned()))
+        }
+        Show::Expiry => {
+            let seconds = message.properties.message_expiry_interval;
+            text(&seconds.map(|seconds| seconds.to_string()))
+        }
+        Show::User => {
+            let properties = message.properties.user_properties.iter();
+            let pairs: Vec<_> = properties.map(|(key, value)| format!("{key}={value}")).collect();
+            pairs.join(",")
+        }
     };
     let row = |message: &Message| show.iter().map(|show| cell(message, show)).collect();
     messages.iter().map(row).collect()

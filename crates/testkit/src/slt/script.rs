@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::wire::Properties;
+
 /// Asks whether a job has failed; appended to every file by the driver.
 pub(super) const CHECK_JOBS: &str = "check jobs";
 
@@ -44,6 +46,7 @@ pub(super) struct Publish<'a> {
     pub(super) topic: &'a str,
     pub(super) qos: u8,
     pub(super) retain: bool,
+    pub(super) properties: Properties,
     pub(super) payload: Payload<'a>,
 }
 
@@ -61,6 +64,11 @@ pub(super) enum Show {
     Hex,
     Qos,
     Retain,
+    ContentType,
+    ResponseTopic,
+    CorrelationData,
+    Expiry,
+    User,
 }
 
 /// Reads the text of a record. What begins with none of our words is SQL.
@@ -115,6 +123,7 @@ fn parse_publish(line: &str) -> Result<Publish<'_>> {
         .with_context(|| format!("'{line}': every line must be 'publish <topic> … <payload>'"))?;
     let (topic, mut rest) = rest.split_once(' ').unwrap_or((rest, ""));
     let (mut qos, mut retain, mut hex) = (1, false, false);
+    let mut properties = Properties::default();
     loop {
         let (word, tail) = rest.split_once(' ').unwrap_or((rest, ""));
         match word {
@@ -123,6 +132,7 @@ fn parse_publish(line: &str) -> Result<Publish<'_>> {
             "qos=2" => qos = 2,
             "retain" => retain = true,
             "hex" => hex = true,
+            word if parse_property(word, &mut properties)? => {}
             _ => break,
         }
         rest = tail;
@@ -135,8 +145,38 @@ fn parse_publish(line: &str) -> Result<Publish<'_>> {
         topic,
         qos,
         retain,
+        properties,
         payload,
     })
+}
+
+/// `name=value`, if the name is that of a property.
+fn parse_property(word: &str, properties: &mut Properties) -> Result<bool> {
+    let Some((name, value)) = word.split_once('=') else {
+        return Ok(false);
+    };
+    match name {
+        "content_type" => properties.content_type = Some(value.to_owned()),
+        "response_topic" => properties.response_topic = Some(value.to_owned()),
+        "correlation_data" => {
+            properties.correlation_data = Some(value.as_bytes().to_vec().into());
+        }
+        "expiry" => {
+            let seconds = value.parse().with_context(|| format!("'{word}': seconds were expected"))?;
+            properties.message_expiry_interval = Some(seconds);
+        }
+        "format" => {
+            let format = value.parse().with_context(|| format!("'{word}': 0 or 1 was expected"))?;
+            properties.payload_format = Some(format);
+        }
+        name => {
+            let Some(key) = name.strip_prefix("user.") else {
+                return Ok(false);
+            };
+            properties.user_properties.push((key.to_owned(), value.to_owned()));
+        }
+    }
+    Ok(true)
 }
 
 fn parse_hex(text: &str) -> Result<Vec<u8>> {
@@ -161,7 +201,14 @@ fn parse_show(words: &[&str]) -> Result<Vec<Show>> {
         "hex" => Ok(Show::Hex),
         "qos" => Ok(Show::Qos),
         "retain" => Ok(Show::Retain),
-        other => bail!("'show {other}': one of topic, payload, hex, qos, retain was expected"),
+        "content_type" => Ok(Show::ContentType),
+        "response_topic" => Ok(Show::ResponseTopic),
+        "correlation_data" => Ok(Show::CorrelationData),
+        "expiry" => Ok(Show::Expiry),
+        "user" => Ok(Show::User),
+        other => bail!(
+            "'show {other}': one of topic, payload, hex, qos, retain, content_type, response_topic, correlation_data, expiry, user was expected"
+        ),
     };
     columns.iter().map(column).collect()
 }

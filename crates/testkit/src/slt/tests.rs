@@ -248,6 +248,7 @@ fn publishing_takes_options_before_the_payload() {
             topic: "a",
             qos,
             retain,
+            properties: Default::default(),
             payload,
         }])
     };

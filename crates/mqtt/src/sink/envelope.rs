@@ -1,0 +1,566 @@
+//! What a row becomes beside its payload: topic, QoS, retain flag and properties of its message.
+//!
+//! ```text
+//! topic = 'alerts/{device}'          ─┐                    ┌─► topic        alerts/a
+//! content_type = 'application/json'  ─┼─► EnvelopePlan ────┼─► QoS, retain
+//! columns METADATA FROM '…'          ─┘      + RecordBatch └─► properties   content type, user properties, …
+//! ```
+//!
+//! Columns that a sink declares as metadata are the mirror of those of a source: they leave in the envelope and not in
+//! the payload. Where such a column is NULL, the option of the same name holds. A `{name}` in the topic means the column
+//! `METADATA FROM 'topic.name'`, or else the column of that name, which then stands in the payload too.
+//!
+//! All that can be known without a row is checked by [`EnvelopePlan::new`], when the table is declared. What a value
+//! alone shows (an illegal topic, a QoS of 7) is the row's fault: [`Envelopes::get`] answers it as text, and the row is
+//! bad data. Topics and properties of a batch are slices of a few buffers, and a topic that repeats the one before it is
+//! shared: nothing is allocated for a row.
+
+use std::fmt;
+
+use arrow::array::RecordBatch;
+use bytes::{Bytes, BytesMut};
+use headwater_connector::config::{ConfigError, did_you_mean, duration, quoted};
+use headwater_connector::{ColumnOrigin, TableSchema};
+
+use super::column::{ColumnKind, ColumnPlan, Values};
+use crate::config::{MqttProfile, MqttTable, ProtocolVersion, SinkOptions};
+use crate::options::QoS;
+use crate::packet::PropertiesWriter;
+use crate::topic::{Part, TopicTemplate, check_text, check_topic};
+
+/// How many bytes of topics are allocated at once.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// How envelopes are made, for one table.
+#[derive(Debug, Clone)]
+pub(crate) struct EnvelopePlan {
+    /// The topic as people read it.
+    text: String,
+    topic: TopicPlan,
+    qos: QoS,
+    retain: bool,
+    fixed: Fixed,
+    columns: Vec<ColumnPlan>,
+    /// Which columns make the payload, if not all.
+    payload: Option<Vec<usize>>,
+}
+
+/// Where the topic comes from.
+#[derive(Debug, Clone)]
+enum TopicPlan {
+    Fixed(Bytes),
+    /// Text, and columns by their place in [`EnvelopePlan::columns`].
+    Made(Vec<Piece>),
+}
+
+#[derive(Debug, Clone)]
+enum Piece {
+    Text(String),
+    Column(usize),
+}
+
+/// The properties that options give to every message.
+#[derive(Debug, Clone, Default)]
+struct Fixed {
+    message_expiry: Option<u32>,
+    content_type: Option<String>,
+    response_topic: Option<String>,
+    user_properties: Vec<(String, String)>,
+}
+
+/// The envelope of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    pub(crate) topic: Bytes,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) properties: Bytes,
+}
+
+/// A row that cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BadRow {
+    /// The topic, if it could be made.
+    pub(crate) topic: Option<String>,
+    /// What is wrong.
+    pub(crate) error: String,
+}
+
+impl EnvelopePlan {
+    /// Reads the options and the columns of a table. A table without columns, whose query is not known yet, is read as
+    /// far as possible.
+    ///
+    /// # Errors
+    /// Options and columns that do not go together, each named.
+    pub(crate) fn new(
+        profile: &MqttProfile,
+        table: &MqttTable,
+        sink: &SinkOptions,
+        schema: &TableSchema,
+    ) -> Result<Self, ConfigError> {
+        let mut columns = Vec::new();
+        for (index, name, field) in schema.metadata() {
+            let column = ColumnPlan::metadata(index, name, field)
+                .map_err(|e| ConfigError::new(None, format!("column '{}': {e}", field.name())))?;
+            let repeated = columns.iter().find(|c: &&ColumnPlan| c.repeats(&column));
+            if let Some(first) = repeated {
+                let message = format!(
+                    "columns '{}' and '{}' are both '{name}'",
+                    first.name, column.name
+                );
+                return Err(ConfigError::new(None, message));
+            }
+            columns.push(column);
+        }
+        let fixed = Fixed::new(sink)?;
+        if profile.protocol_version == ProtocolVersion::X311 {
+            refuse_properties(sink, &columns)?;
+        }
+        let topic = topic_plan(table, schema, &mut columns)?;
+        let whole = columns.iter().find(|column| column.metadata == "topic");
+        let by_column = || whole.map_or_else(String::new, |column| format!("{{{}}}", column.name));
+        Ok(Self {
+            text: table.topic.clone().unwrap_or_else(by_column),
+            topic,
+            qos: table.qos.into(),
+            retain: sink.retain,
+            fixed,
+            columns,
+            payload: payload_columns(schema),
+        })
+    }
+
+    /// The highest QoS that a message may have.
+    pub(crate) fn max_qos(&self) -> QoS {
+        let by_column = self.columns.iter().any(|c| c.kind == ColumnKind::Qos);
+        if by_column {
+            QoS::ExactlyOnce
+        } else {
+            self.qos
+        }
+    }
+
+    /// The one envelope of all rows, if there is only one.
+    pub(crate) fn fixed(&self) -> Option<Envelope> {
+        let TopicPlan::Fixed(topic) = &self.topic else {
+            return None;
+        };
+        if !self.columns.is_empty() {
+            return None;
+        }
+        let mut properties = PropertiesWriter::default();
+        self.fixed.write(&mut properties);
+        Some(Envelope {
+            topic: topic.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            properties: properties.take(),
+        })
+    }
+
+    /// The columns that make the payload.
+    ///
+    /// # Errors
+    /// The batch is none of this table.
+    pub(crate) fn payload(&self, rows: &RecordBatch) -> Result<RecordBatch, String> {
+        match &self.payload {
+            None => Ok(rows.clone()),
+            Some(columns) => rows.project(columns).map_err(|e| e.to_string()),
+        }
+    }
+
+    /// The envelopes of a batch.
+    ///
+    /// # Errors
+    /// The batch is none of this table.
+    pub(crate) fn of<'a>(&'a self, rows: &RecordBatch) -> Result<Envelopes<'a>, String> {
+        let values = self.columns.iter().map(|column| column.values(rows));
+        Ok(Envelopes {
+            plan: self,
+            values: values.collect::<Result<_, _>>()?,
+            topics: TopicWriter::default(),
+            properties: PropertiesWriter::default(),
+        })
+    }
+}
+
+impl fmt::Display for EnvelopePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The envelopes of one batch.
+pub(crate) struct Envelopes<'a> {
+    plan: &'a EnvelopePlan,
+    /// Beside the plan's columns.
+    values: Vec<Values>,
+    topics: TopicWriter,
+    properties: PropertiesWriter,
+}
+
+impl Envelopes<'_> {
+    /// The envelope of a row.
+    ///
+    /// # Errors
+    /// What is wrong with the row.
+    pub(crate) fn get(&mut self, row: usize) -> Result<Envelope, BadRow> {
+        let topic = self.topic(row)?;
+        let (mut qos, mut retain) = (self.plan.qos, self.plan.retain);
+        match self.rest(row, &mut qos, &mut retain) {
+            Ok(()) => Ok(Envelope {
+                topic,
+                qos,
+                retain,
+                properties: self.properties.take(),
+            }),
+            Err(error) => {
+                // What was written before the fault belongs to nobody.
+                drop(self.properties.take());
+                let topic = String::from_utf8_lossy(&topic).into_owned();
+                Err(BadRow {
+                    topic: Some(topic),
+                    error,
+                })
+            }
+        }
+    }
+
+    fn topic(&mut self, row: usize) -> Result<Bytes, BadRow> {
+        let pieces = match &self.plan.topic {
+            TopicPlan::Fixed(topic) => return Ok(topic.clone()),
+            TopicPlan::Made(pieces) => pieces,
+        };
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => self.topics.text.push_str(text),
+                Piece::Column(column) => match self.values[*column].text(row) {
+                    Some(text) => self.topics.text.push_str(text),
+                    None => {
+                        self.topics.text.clear();
+                        let name = &self.plan.columns[*column].name;
+                        let error = format!("the topic is made of column '{name}', which is NULL");
+                        return Err(BadRow { topic: None, error });
+                    }
+                },
+            }
+        }
+        self.topics.finish()
+    }
+
+    /// QoS, retain flag and properties.
+    fn rest(&mut self, row: usize, qos: &mut QoS, retain: &mut bool) -> Result<(), String> {
+        let fixed = &self.plan.fixed;
+        let (mut expiry, mut content_type, mut response_topic) = (false, false, false);
+        for (plan, values) in self.plan.columns.iter().zip(&self.values) {
+            let writer = &mut self.properties;
+            match &plan.kind {
+                ColumnKind::Text => {}
+                ColumnKind::Qos => *qos = values.qos(row)?.unwrap_or(*qos),
+                ColumnKind::Retain => *retain = values.boolean(row).unwrap_or(*retain),
+                ColumnKind::MessageExpiryInterval => {
+                    if let Some(seconds) = values.seconds(row)? {
+                        writer.message_expiry_interval(seconds);
+                        expiry = true;
+                    }
+                }
+                ColumnKind::ContentType => {
+                    if let Some(text) = values.text(row) {
+                        writer.content_type(legal("content type", text)?);
+                        content_type = true;
+                    }
+                }
+                ColumnKind::ResponseTopic => {
+                    if let Some(text) = values.text(row) {
+                        check_topic(text)
+                            .map_err(|why| format!("the response topic '{}' {why}", shown(text)))?;
+                        writer.response_topic(text);
+                        response_topic = true;
+                    }
+                }
+                ColumnKind::CorrelationData => {
+                    if let Some(data) = values.bytes(row) {
+                        if data.len() > usize::from(u16::MAX) {
+                            return Err("the correlation data has more than 65535 bytes".to_owned());
+                        }
+                        writer.correlation_data(data);
+                    }
+                }
+                ColumnKind::UserProperty(key) => {
+                    if let Some(text) = values.text(row) {
+                        writer.user_property(key, legal("user property", text)?);
+                    }
+                }
+                ColumnKind::UserProperties => {
+                    for (key, value) in values.pairs(row) {
+                        let (key, value) = (
+                            legal("user property", key)?,
+                            legal("user property", value.unwrap_or_default())?,
+                        );
+                        writer.user_property(key, value);
+                    }
+                }
+            }
+        }
+        fixed.write_rest(&mut self.properties, expiry, content_type, response_topic);
+        Ok(())
+    }
+}
+
+/// Writes the topics of a batch one behind the other, and a topic that repeats the one before it only once.
+#[derive(Debug, Default)]
+struct TopicWriter {
+    /// The topic in the making.
+    text: String,
+    /// Where those of the batch lie.
+    buffer: BytesMut,
+    last: Option<Bytes>,
+}
+
+impl TopicWriter {
+    fn finish(&mut self) -> Result<Bytes, BadRow> {
+        if let Some(last) = &self.last
+            && last == self.text.as_bytes()
+        {
+            self.text.clear();
+            return Ok(last.clone());
+        }
+        if let Err(why) = check_topic(&self.text) {
+            let topic = shown(&self.text);
+            self.text.clear();
+            let error = format!("the topic {why}");
+            return Err(BadRow {
+                topic: Some(topic),
+                error,
+            });
+        }
+        if self.buffer.capacity() < self.text.len() {
+            self.buffer.reserve(self.text.len().max(BUFFER_BYTES));
+        }
+        self.buffer.extend_from_slice(self.text.as_bytes());
+        let topic = self.buffer.split().freeze();
+        self.text.clear();
+        self.last = Some(topic.clone());
+        Ok(topic)
+    }
+}
+
+impl Fixed {
+    fn new(sink: &SinkOptions) -> Result<Self, ConfigError> {
+        let wrong = |option: &str, text: &str, why: &str| {
+            let message = format!("option '{option}': '{}' {why}", shown(text));
+            ConfigError::new(Some(option), message)
+        };
+        if let Some(text) = &sink.content_type {
+            check_text(text).map_err(|why| wrong("sink.content_type", text, why))?;
+        }
+        if let Some(topic) = &sink.response_topic {
+            check_topic(topic).map_err(|why| wrong("sink.response_topic", topic, why))?;
+        }
+        let mut user_properties = Vec::new();
+        for property in &sink.user_properties {
+            let option = "sink.user_properties";
+            check_text(property).map_err(|why| wrong(option, property, why))?;
+            let Some((name, value)) = property.split_once('=') else {
+                return Err(wrong(option, property, "is no property; write name=value"));
+            };
+            user_properties.push((name.trim().to_owned(), value.trim().to_owned()));
+        }
+        let expiry = |text: &String| {
+            let option = "sink.message_expiry";
+            let seconds = duration(option, text)?.as_secs_f64().ceil();
+            // A message that expires at once would reach nobody, and zero seconds mean that.
+            if !(1.0..=f64::from(u32::MAX)).contains(&seconds) {
+                return Err(wrong(option, text, "is not between 1 second and 136 years"));
+            }
+            Ok(seconds as u32)
+        };
+        Ok(Self {
+            message_expiry: sink.message_expiry.as_ref().map(expiry).transpose()?,
+            content_type: sink.content_type.clone(),
+            response_topic: sink.response_topic.clone(),
+            user_properties,
+        })
+    }
+
+    fn write(&self, writer: &mut PropertiesWriter) {
+        self.write_rest(writer, false, false, false);
+    }
+
+    /// Writes what no column has written.
+    fn write_rest(
+        &self,
+        writer: &mut PropertiesWriter,
+        expiry: bool,
+        content_type: bool,
+        response_topic: bool,
+    ) {
+        if let (Some(seconds), false) = (self.message_expiry, expiry) {
+            writer.message_expiry_interval(seconds);
+        }
+        if let (Some(text), false) = (&self.content_type, content_type) {
+            writer.content_type(text);
+        }
+        if let (Some(topic), false) = (&self.response_topic, response_topic) {
+            writer.response_topic(topic);
+        }
+        for (name, value) in &self.user_properties {
+            writer.user_property(name, value);
+        }
+    }
+}
+
+fn legal<'a>(what: &str, text: &'a str) -> Result<&'a str, String> {
+    check_text(text).map_err(|why| format!("the {what} '{}' {why}", shown(text)))?;
+    Ok(text)
+}
+
+/// A text for an error: readable, and not endless.
+fn shown(text: &str) -> String {
+    let start: String = text.chars().take(80).collect();
+    let cut = if start.len() < text.len() { "…" } else { "" };
+    format!("{}{cut}", start.escape_debug())
+}
+
+/// MQTT 3.1.1 has no properties to put this into.
+fn refuse_properties(sink: &SinkOptions, columns: &[ColumnPlan]) -> Result<(), ConfigError> {
+    let options = [
+        ("sink.message_expiry", sink.message_expiry.is_some()),
+        ("sink.content_type", sink.content_type.is_some()),
+        ("sink.response_topic", sink.response_topic.is_some()),
+        ("sink.user_properties", !sink.user_properties.is_empty()),
+    ];
+    let needs = "needs MQTT 5, and the connection has protocol_version = '3.1.1'";
+    if let Some((option, _)) = options.iter().find(|(_, given)| *given) {
+        return Err(ConfigError::new(
+            Some(option),
+            format!("option '{option}' {needs}"),
+        ));
+    }
+    match columns.iter().find(|column| column.kind.is_property()) {
+        Some(column) => {
+            let message = format!("column '{}': '{}' {needs}", column.name, column.metadata);
+            Err(ConfigError::new(None, message))
+        }
+        None => Ok(()),
+    }
+}
+
+fn payload_columns(schema: &TableSchema) -> Option<Vec<usize>> {
+    let columns = schema.columns.iter().enumerate();
+    let payload = columns.filter(|(_, column)| column.origin == ColumnOrigin::Payload);
+    let payload: Vec<_> = payload.map(|(index, _)| index).collect();
+    (payload.len() < schema.columns.len()).then_some(payload)
+}
+
+fn topic_plan(
+    table: &MqttTable,
+    schema: &TableSchema,
+    columns: &mut Vec<ColumnPlan>,
+) -> Result<TopicPlan, ConfigError> {
+    let whole = columns.iter().position(|column| column.metadata == "topic");
+    let template = match (&table.topic, whole) {
+        (Some(_), Some(column)) => {
+            let message = format!(
+                "option 'topic' and column '{}' both say the topic; leave out the option",
+                columns[column].name
+            );
+            return Err(ConfigError::new(Some("topic"), message));
+        }
+        (None, Some(column)) => {
+            refuse_levels(columns, None)?;
+            return Ok(TopicPlan::Made(vec![Piece::Column(column)]));
+        }
+        (None, None) => {
+            let message = "missing option 'topic': the topic to publish to; or declare a column METADATA FROM 'topic'";
+            return Err(ConfigError::new(Some("topic"), message));
+        }
+        (Some(text), None) => TopicTemplate::parse(text)
+            .map_err(|e| ConfigError::new(Some("topic"), format!("option 'topic': {e}")))?,
+    };
+    refuse_levels(columns, Some(&template))?;
+    if let Some(topic) = template.fixed() {
+        return Ok(TopicPlan::Fixed(Bytes::copy_from_slice(topic.as_bytes())));
+    }
+    let mut pieces = Vec::new();
+    for part in template.parts() {
+        pieces.push(match part {
+            Part::Text(text) => Piece::Text(text.clone()),
+            // Its columns come with its query, and it is read again then.
+            Part::Column(_) if schema.columns.is_empty() => continue,
+            Part::Column(name) => Piece::Column(topic_column(name, schema, columns)?),
+        });
+    }
+    Ok(TopicPlan::Made(pieces))
+}
+
+/// The place among `columns` of the one that `{name}` means, which is added if it is not there.
+fn topic_column(
+    name: &str,
+    schema: &TableSchema,
+    columns: &mut Vec<ColumnPlan>,
+) -> Result<usize, ConfigError> {
+    let level = |column: &ColumnPlan| column.metadata.strip_prefix("topic.") == Some(name);
+    if let Some(known) = columns.iter().position(level) {
+        return Ok(known);
+    }
+    let found = schema
+        .columns
+        .iter()
+        .position(|column| column.field.name() == name);
+    let Some(index) = found else {
+        let names: Vec<_> = schema
+            .columns
+            .iter()
+            .map(|column| column.field.name())
+            .collect();
+        let meant = did_you_mean(name, names.iter().map(|name| name.as_str()));
+        let message = format!(
+            "option 'topic': the table has no column '{name}' for '{{{name}}}'{meant} (its columns are {})",
+            quoted(names.iter())
+        );
+        return Err(ConfigError::new(Some("topic"), message));
+    };
+    let field = &schema.columns[index].field;
+    let column = ColumnPlan::text(index, field).map_err(|e| {
+        ConfigError::new(
+            Some("topic"),
+            format!("option 'topic': column '{name}' {e}"),
+        )
+    })?;
+    columns.push(column);
+    Ok(columns.len() - 1)
+}
+
+/// A column for a level that the topic does not have would go nowhere.
+fn refuse_levels(
+    columns: &[ColumnPlan],
+    template: Option<&TopicTemplate>,
+) -> Result<(), ConfigError> {
+    let known: Vec<_> = template
+        .into_iter()
+        .flat_map(TopicTemplate::columns)
+        .collect();
+    for column in columns {
+        let Some(level) = column.metadata.strip_prefix("topic.") else {
+            continue;
+        };
+        if !known.contains(&level) {
+            let place = match template {
+                Some(template) => format!("the topic '{template}'"),
+                None => "the topic, which a column says,".to_owned(),
+            };
+            let meant = did_you_mean(level, known.iter().copied());
+            let message = format!(
+                "column '{}': {place} has no '{{{level}}}'{meant}",
+                column.name
+            );
+            return Err(ConfigError::new(None, message));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
