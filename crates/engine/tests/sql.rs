@@ -92,7 +92,11 @@ impl EngineUnderTest {
         self.started += 1;
         let options = JobOptions {
             // one broker serves all files, and keeps their sessions: client ids must differ
-            job_id: format!("slt-{}-{}", std::process::id(), STARTED.fetch_add(1, Relaxed)),
+            job_id: format!(
+                "slt-{}-{}",
+                std::process::id(),
+                STARTED.fetch_add(1, Relaxed)
+            ),
             parallelism: 1 + self.started % 2,
             preview,
         };

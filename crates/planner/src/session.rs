@@ -94,7 +94,10 @@ impl Session {
             let map = map_of(part("key", key)?, part("value", value)?);
             // The type apart, the declaration is like that of any column.
             let data_type = SqlType::Boolean;
-            let like = self.field(ColumnDef { data_type, ..column })?;
+            let like = self.field(ColumnDef {
+                data_type,
+                ..column
+            })?;
             return Ok(like.with_data_type(map));
         }
         let catalog = Catalog::default();

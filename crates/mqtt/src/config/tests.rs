@@ -137,11 +137,11 @@ fn the_options_at_a_glance() {
     keep_alive_seconds: integer = 30
     connect_timeout_seconds: integer = 10
     topic: text
-    qos: 'AtMostOnce' | 'AtLeastOnce' = AtMostOnce
+    qos: 'AtMostOnce' | 'AtLeastOnce' | 'ExactlyOnce' = AtMostOnce
     client_id: text
     type: 'source' | 'sink' (required)
     source.topics: list of texts
-    source.topics_qos: list of 'AtMostOnce' | 'AtLeastOnce'
+    source.topics_qos: list of 'AtMostOnce' | 'AtLeastOnce' | 'ExactlyOnce'
     source.shared_group: text
     source.retained: 'all' | 'new' | 'none' = all
     source.no_local: boolean = false

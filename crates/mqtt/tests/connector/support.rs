@@ -18,11 +18,13 @@ use tokio::time::timeout;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every combination of version and QoS.
-pub(crate) const SERVICES: [(&str, &str, u8); 4] = [
+pub(crate) const SERVICES: [(&str, &str, u8); 6] = [
     ("5", "AtMostOnce", 0),
     ("5", "AtLeastOnce", 1),
+    ("5", "ExactlyOnce", 2),
     ("3.1.1", "AtMostOnce", 0),
     ("3.1.1", "AtLeastOnce", 1),
+    ("3.1.1", "ExactlyOnce", 2),
 ];
 
 /// Options as they stand in `WITH`. Later ones take the place of earlier ones.

@@ -364,7 +364,9 @@ fn rows(messages: &[Message], show: &[Show]) -> Rows {
         }
         Show::User => {
             let properties = message.properties.user_properties.iter();
-            let pairs: Vec<_> = properties.map(|(key, value)| format!("{key}={value}")).collect();
+            let pairs: Vec<_> = properties
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
             pairs.join(",")
         }
     };

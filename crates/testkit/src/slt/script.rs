@@ -162,18 +162,24 @@ fn parse_property(word: &str, properties: &mut Properties) -> Result<bool> {
             properties.correlation_data = Some(value.as_bytes().to_vec().into());
         }
         "expiry" => {
-            let seconds = value.parse().with_context(|| format!("'{word}': seconds were expected"))?;
+            let seconds = value
+                .parse()
+                .with_context(|| format!("'{word}': seconds were expected"))?;
             properties.message_expiry_interval = Some(seconds);
         }
         "format" => {
-            let format = value.parse().with_context(|| format!("'{word}': 0 or 1 was expected"))?;
+            let format = value
+                .parse()
+                .with_context(|| format!("'{word}': 0 or 1 was expected"))?;
             properties.payload_format = Some(format);
         }
         name => {
             let Some(key) = name.strip_prefix("user.") else {
                 return Ok(false);
             };
-            properties.user_properties.push((key.to_owned(), value.to_owned()));
+            properties
+                .user_properties
+                .push((key.to_owned(), value.to_owned()));
         }
     }
     Ok(true)
