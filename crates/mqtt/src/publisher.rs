@@ -45,6 +45,10 @@ pub struct Publisher {
     task: AbortOnDropHandle<()>,
 }
 
+/// Is told of a publish that was refused, and answers whether that is dealt with, so that the flush that covers it need
+/// not report it. Called before that flush resolves, in the task of the connection: it must not wait.
+pub type OnRefused = Box<dyn FnMut(&Publish, &MqttError) -> bool + Send>;
+
 /// How far the driver has come.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
@@ -115,6 +119,18 @@ impl Publisher {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(options: ConnectOptions, metrics: Arc<Metrics>) -> Self {
+        Self::start_with(options, metrics, None)
+    }
+
+    /// [`start`](Self::start), with someone who deals with what is refused.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start_with(
+        options: ConnectOptions,
+        metrics: Arc<Metrics>,
+        on_refused: Option<OnRefused>,
+    ) -> Self {
         let (queue, queue_receiver) = mpsc::channel(QUEUE_CHUNKS);
         let (progress_sender, progress) = watch::channel(Progress::default());
         let refusals = Arc::new(Refusals::default());
@@ -123,6 +139,7 @@ impl Publisher {
             queue: queue_receiver,
             progress: progress_sender,
             refusals: Arc::clone(&refusals),
+            on_refused,
             close: close.clone(),
             metrics,
         };

@@ -37,5 +37,5 @@ mod subscriber;
 mod subscribing;
 
 pub use link::Link;
-pub use publisher::PublisherSession;
+pub use publisher::{PublisherSession, Refused};
 pub use subscriber::SubscriberSession;

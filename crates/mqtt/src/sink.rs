@@ -27,7 +27,7 @@ use crate::config::{self, MqttProfile, MqttTable, SinkOptions};
 use crate::error::MqttError;
 use crate::options::{ProtocolVersion, QoS};
 use crate::packet::Publish;
-use crate::publisher::Publisher;
+use crate::publisher::{OnRefused, Publisher};
 use envelope::Envelope;
 
 pub(crate) use column::text_map;
@@ -77,13 +77,17 @@ impl MqttSink {
         }
         Ok(Self {
             name: plan.to_string().into(),
+            publisher: Some(Publisher::start_with(
+                options,
+                Arc::clone(&context.metrics),
+                Some(deal_with_refused(context.rejects.clone())),
+            )),
             fixed: plan.fixed(),
             plan,
             encoder,
             payloads: Payloads::new(),
-            metrics: Arc::clone(&context.metrics),
+            metrics: context.metrics,
             rejects: context.rejects,
-            publisher: Some(Publisher::start(options, context.metrics)),
         })
     }
 
@@ -128,8 +132,51 @@ impl Envelope {
     }
 }
 
+/// Makes bad data of what the broker refuses. Where bad data is to fail the job, the flush does that.
+fn deal_with_refused(rejects: Rejects) -> OnRefused {
+    Box::new(move |publish, error| {
+        let topic = String::from_utf8_lossy(&publish.topic);
+        reject_refused(&rejects, &publish.payload, &topic, error).is_ok()
+    })
+}
+
+fn reject_refused(
+    rejects: &Rejects,
+    payload: &[u8],
+    topic: &str,
+    error: &MqttError,
+) -> Result<(), OperatorError> {
+    let error = match error {
+        MqttError::Refused {
+            reason,
+            message: Some(message),
+            ..
+        } => format!("refused: {reason} ({message})"),
+        MqttError::Refused { reason, .. } => format!("refused: {reason}"),
+        other => other.chain(),
+    };
+    rejects.reject(&Rejection {
+        payload,
+        topic: Some(topic),
+        error: &error,
+        position: None,
+    })
+}
+
 fn failed(name: &str, error: &MqttError) -> OperatorError {
     OperatorError::fatal(format!("sink to '{name}': {}", error.chain()))
+}
+
+/// What a flush reports: a row that was refused is bad data, and anything else the end of the sink.
+fn flushed(
+    outcome: Result<(), MqttError>,
+    name: &str,
+    rejects: &Rejects,
+) -> Result<(), OperatorError> {
+    outcome.or_else(|error| match &error {
+        MqttError::Refused { topic, .. } => reject_refused(rejects, &[], topic, &error),
+        _ => Err(failed(name, &error)),
+    })
 }
 
 #[async_trait]
@@ -153,11 +200,11 @@ impl SinkOperator for MqttSink {
     }
 
     fn flush(&mut self) -> Flushed {
-        let name = Arc::clone(&self.name);
+        let (name, rejects) = (Arc::clone(&self.name), self.rejects.clone());
         match self.publisher() {
             Ok(publisher) => {
-                let flushed = publisher.flush();
-                async move { flushed.await.map_err(|e| failed(&name, &e)) }.boxed()
+                let outcome = publisher.flush();
+                async move { flushed(outcome.await, &name, &rejects) }.boxed()
             }
             Err(closed) => futures::future::ready(Err(closed)).boxed(),
         }
@@ -167,6 +214,6 @@ impl SinkOperator for MqttSink {
         let Some(publisher) = self.publisher.take() else {
             return Ok(());
         };
-        publisher.close().await.map_err(|e| failed(&self.name, &e))
+        flushed(publisher.close().await, &self.name, &self.rejects)
     }
 }

@@ -11,7 +11,7 @@ use super::{Logins, Role, lost, now, supervise};
 use crate::error::MqttError;
 use crate::options::ConnectOptions;
 use crate::packet::Publish;
-use crate::publisher::{Progress, Refusals};
+use crate::publisher::{OnRefused, Progress, Refusals};
 use crate::session::{Link, PublisherSession};
 
 /// What a publisher's task shares with its handle.
@@ -19,6 +19,7 @@ pub(crate) struct PublisherDriver {
     pub(crate) queue: mpsc::Receiver<Vec<Publish>>,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) on_refused: Option<OnRefused>,
     pub(crate) close: CancellationToken,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -117,8 +118,11 @@ impl Sending {
     }
 
     fn report(&mut self) {
-        for (number, refusal) in self.session.take_refused() {
-            self.driver.refusals.add(number, refusal);
+        for refused in self.session.take_refused() {
+            let done = self.driver.on_refused.as_mut();
+            if !done.is_some_and(|deal_with| deal_with(&refused.publish, &refused.error)) {
+                self.driver.refusals.add(refused.number, refused.error);
+            }
         }
         let unfinished = self.session.unfinished() as u64;
         self.driver.metrics.set_in_flight(unfinished);

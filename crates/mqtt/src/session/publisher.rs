@@ -34,7 +34,7 @@ pub struct PublisherSession {
     in_flight: InFlight,
     unwritten: VecDeque<Unwritten>,
     resumed: bool,
-    refused: Vec<(u64, MqttError)>,
+    refused: Vec<Refused>,
     watched: Option<Watched>,
 }
 
@@ -46,6 +46,17 @@ struct Watched {
     end: u64,
     /// Since when it is written and the oldest.
     since: Option<Instant>,
+}
+
+/// A publish that the broker, or its limits, did not let through.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Its number.
+    pub number: u64,
+    /// What was not sent.
+    pub publish: Publish,
+    /// Why.
+    pub error: MqttError,
 }
 
 /// A QoS 0 publish in the output buffer.
@@ -121,8 +132,8 @@ impl PublisherSession {
             .map_or(self.accepted, |oldest| oldest - 1)
     }
 
-    /// The publishes that were refused since the last call, with their numbers.
-    pub fn take_refused(&mut self) -> impl Iterator<Item = (u64, MqttError)> {
+    /// The publishes that were refused since the last call.
+    pub fn take_refused(&mut self) -> impl Iterator<Item = Refused> {
         self.refused.drain(..)
     }
 
@@ -366,14 +377,15 @@ impl PublisherSession {
         message: Option<String>,
     ) {
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-        self.refused.push((
+        self.refused.push(Refused {
             number,
-            MqttError::Refused {
+            publish: publish.clone(),
+            error: MqttError::Refused {
                 topic,
                 reason,
                 message,
             },
-        ));
+        });
     }
 
     /// When [`tick`](Self::tick) wants to be called next.

@@ -14,7 +14,7 @@ async fn rows_arrive_in_order_at_every_service() -> Result<()> {
     for (version, qos, level) in SERVICES {
         let topic = format!("out/{version}/{qos}");
         let mut client = TestClient::connect(&broker).await?;
-        client.subscribe(&topic, 1).await?;
+        client.subscribe(&topic, 2).await?;
         let with = With::sink(&broker, &topic)
             .and("qos", qos)
             .and("protocol_version", version);

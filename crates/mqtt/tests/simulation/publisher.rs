@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use headwater_mqtt::packet::{Publish, ReadBuffer};
-use headwater_mqtt::session::PublisherSession;
+use headwater_mqtt::session::{PublisherSession, Refused};
 use headwater_mqtt::{ConnectOptions, MqttError, ProtocolVersion, QoS};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -436,7 +436,7 @@ impl World {
     }
 
     fn check_progress(&mut self) {
-        for (number, error) in self.session.take_refused() {
+        for Refused { number, error, .. } in self.session.take_refused() {
             assert!(matches!(error, MqttError::Refused { .. }));
             assert!(
                 is_refused(self.broker.protocol, number),
