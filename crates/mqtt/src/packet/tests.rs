@@ -150,7 +150,7 @@ fn a_v311_refusal_is_understood_by_a_v5_client() {
 #[test]
 fn the_limits_of_connack_are_read() {
     let body = [
-        0_u8, 0, 17, 33, 0, 20, 36, 0, 37, 0, 39, 0, 0, 4, 0, 19, 0, 7, 42, 0,
+        0_u8, 0, 19, 33, 0, 20, 36, 0, 37, 0, 39, 0, 0, 4, 0, 19, 0, 7, 42, 0, 41, 0,
     ];
     let mut packet = vec![0x20, body.len() as u8];
     packet.extend_from_slice(&body);
@@ -165,6 +165,7 @@ fn the_limits_of_connack_are_read() {
         retain_available: false,
         wildcards_available: true,
         shared_available: false,
+        identifiers_available: false,
         server_keep_alive: Some(std::time::Duration::from_secs(7)),
     };
     assert_eq!(ack.limits, limits);

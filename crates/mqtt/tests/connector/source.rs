@@ -1,9 +1,15 @@
 //! Messages become rows, and are acknowledged when they are committed.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
+use headwater_connector::{ErasedConnector, Operator, Position};
+use headwater_mqtt::MqttConnector;
 use headwater_testkit::{Mosquitto, Properties, TestClient, wait_for_async};
+
+use tokio::time::timeout;
 
 use crate::support::*;
 
@@ -233,6 +239,96 @@ async fn many_messages_make_few_batches() -> Result<()> {
     let (published, values) = tokio::join!(publishing, reading);
     published?;
     assert_eq!(values?, Vec::from_iter(0..COUNT));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rate_limit_slows_down_and_loses_nothing() -> Result<()> {
+    const COUNT: i64 = 60;
+    let broker = Mosquitto::start()?;
+    let client = TestClient::connect(&broker).await?;
+    let with = With::source(&broker, "slow")
+        .qos_1()
+        .and("rate_limit.messages_per_second", "200");
+    let (mut source, metrics) = open_source("slow", with, one_column()).await?;
+    client.publish_many("slow", payloads(0..COUNT), 1).await?;
+    let started = tokio::time::Instant::now();
+    let (mut values, mut position) = (Vec::new(), Position(0));
+    while values.len() < COUNT as usize {
+        // A future that is dropped while it waits takes nothing with it.
+        let Ok(batch) = timeout(Duration::from_millis(1), source.next()).await else {
+            continue;
+        };
+        let batch = batch?.context("the source has ended")?;
+        assert!(batch.position > position && batch.rows.num_rows() <= 20);
+        position = batch.position;
+        values.extend(self::values(&batch.rows));
+        source.commit(position).await?;
+    }
+    assert_eq!(values, Vec::from_iter(0..COUNT));
+    // Twenty may come at once, and the others one in five milliseconds.
+    assert!(
+        started.elapsed() >= Duration::from_millis(195),
+        "{:?}",
+        started.elapsed()
+    );
+    wait_for_async("all acknowledgements", DEADLINE, || {
+        metrics.snapshot().in_flight == 0
+    })
+    .await
+}
+
+#[tokio::test]
+async fn members_of_a_group_share_the_messages() -> Result<()> {
+    const COUNT: i64 = 300;
+    let broker = Mosquitto::start()?;
+    let with = || {
+        With::source(&broker, "work/+")
+            .qos_1()
+            .and("shared_group", "g")
+    };
+    let connector: &dyn ErasedConnector = &MqttConnector;
+    let connection = with().connection(one_column())?;
+    assert!(connector.max_parallelism(&connection)? > 1);
+    let alone = With::source(&broker, "work/+").connection(one_column())?;
+    assert_eq!(connector.max_parallelism(&alone)?, 1);
+    let mut sources = Vec::new();
+    for subtask in 0..3 {
+        let mut context = context("group");
+        (context.subtask, context.parallelism) = (subtask, 3);
+        let Operator::Source(mut source) = connector.make_operator(&connection, context)? else {
+            anyhow::bail!("the options make a sink");
+        };
+        timeout(DEADLINE, source.open()).await??;
+        sources.push(source);
+    }
+    let client = TestClient::connect(&broker).await?;
+    for topic in ["work/a", "work/b", "work/c"] {
+        client
+            .publish_many(topic, payloads(0..COUNT / 3), 1)
+            .await?;
+    }
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let mut tasks = tokio::task::JoinSet::new();
+    for (member, mut source) in sources.into_iter().enumerate() {
+        let sender = sender.clone();
+        tasks.spawn(async move {
+            while let Ok(Some(batch)) = source.next().await {
+                let rows = batch.rows.num_rows();
+                source.commit(batch.position).await.ok();
+                if sender.send((member, rows)).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    let mut shares = [0; 3];
+    while shares.iter().sum::<usize>() < COUNT as usize {
+        let (member, rows) = timeout(DEADLINE, receiver.recv()).await?.context("ended")?;
+        shares[member] += rows;
+    }
+    assert_eq!(shares.iter().sum::<usize>(), COUNT as usize, "{shares:?}");
+    assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
     Ok(())
 }
 

@@ -130,9 +130,18 @@ pub(crate) async fn open_source(
 pub(crate) fn make_sink(job: &str, with: With) -> Result<(Box<dyn SinkOperator>, Arc<Metrics>)> {
     let context = context(job);
     let metrics = Arc::clone(&context.metrics);
+    Ok((sink_in(context, with, one_column())?, metrics))
+}
+
+/// A sink in a place of its own.
+pub(crate) fn sink_in(
+    context: TaskContext,
+    with: With,
+    schema: TableSchema,
+) -> Result<Box<dyn SinkOperator>> {
     let connector: &dyn ErasedConnector = &MqttConnector;
-    match connector.make_operator(&with.connection(one_column())?, context)? {
-        Operator::Sink(sink) => Ok((sink, metrics)),
+    match connector.make_operator(&with.connection(schema)?, context)? {
+        Operator::Sink(sink) => Ok(sink),
         Operator::Source(_) => bail!("the options make a source"),
     }
 }
