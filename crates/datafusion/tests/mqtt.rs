@@ -339,8 +339,8 @@ async fn mistakes_are_told_when_the_table_is_created() -> Result<()> {
             "option 'connection_profile' has no meaning here",
         ),
         (
-            "'format' 'json', 'type' 'sink', 'metadata.device' 'topic.device'",
-            "table 't': option 'topic'",
+            "'format' 'json', 'type' 'sink', 'metadata.device' 'topic.devise'",
+            "table 't': column 'device': the topic 'in/{device}' has no '{devise}'",
         ),
     ] {
         let sql = format!(

@@ -9,6 +9,8 @@
 
 mod column;
 mod envelope;
+mod fixed;
+mod topic_plan;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,14 +19,16 @@ use std::fmt;
 
 use arrow::array::RecordBatch;
 use bytes::{Bytes, BytesMut};
-use headwater_connector::config::{ConfigError, did_you_mean, duration, quoted};
+use headwater_connector::config::ConfigError;
 use headwater_connector::{ColumnOrigin, TableSchema};
 
 use super::column::{ColumnKind, ColumnPlan, Values};
+use super::fixed::{Fixed, legal, refuse_properties, shown};
+use super::topic_plan::{Piece, TopicPlan, topic_plan};
 use crate::config::{MqttProfile, MqttTable, ProtocolVersion, SinkOptions};
 use crate::options::QoS;
 use crate::packet::PropertiesWriter;
-use crate::topic::{Part, TopicTemplate, check_text, check_topic};
+use crate::topic::check_topic;
 
 /// How many bytes of topics are allocated at once.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -43,29 +45,6 @@ pub(crate) struct EnvelopePlan {
     columns: Vec<ColumnPlan>,
     /// Which columns make the payload, if not all.
     payload: Option<Vec<usize>>,
-}
-
-/// Where the topic comes from.
-#[derive(Debug, Clone)]
-enum TopicPlan {
-    Fixed(Bytes),
-    /// Text, and columns by their place in [`EnvelopePlan::columns`].
-    Made(Vec<Piece>),
-}
-
-#[derive(Debug, Clone)]
-enum Piece {
-    Text(String),
-    Column(usize),
-}
-
-/// The properties that options give to every message.
-#[derive(Debug, Clone, Default)]
-struct Fixed {
-    message_expiry: Option<u32>,
-    content_type: Option<String>,
-    response_topic: Option<String>,
-    user_properties: Vec<(String, String)>,
 }
 
 /// The envelope of one row.
@@ -345,220 +324,11 @@ impl TopicWriter {
     }
 }
 
-impl Fixed {
-    fn new(sink: &SinkOptions) -> Result<Self, ConfigError> {
-        let wrong = |option: &str, text: &str, why: &str| {
-            let message = format!("option '{option}': '{}' {why}", shown(text));
-            ConfigError::new(Some(option), message)
-        };
-        if let Some(text) = &sink.content_type {
-            check_text(text).map_err(|why| wrong("sink.content_type", text, why))?;
-        }
-        if let Some(topic) = &sink.response_topic {
-            check_topic(topic).map_err(|why| wrong("sink.response_topic", topic, why))?;
-        }
-        let mut user_properties = Vec::new();
-        for property in &sink.user_properties {
-            let option = "sink.user_properties";
-            check_text(property).map_err(|why| wrong(option, property, why))?;
-            let Some((name, value)) = property.split_once('=') else {
-                return Err(wrong(option, property, "is no property; write name=value"));
-            };
-            user_properties.push((name.trim().to_owned(), value.trim().to_owned()));
-        }
-        let expiry = |text: &String| {
-            let option = "sink.message_expiry";
-            let seconds = duration(option, text)?.as_secs_f64().ceil();
-            // A message that expires at once would reach nobody, and zero seconds mean that.
-            if !(1.0..=f64::from(u32::MAX)).contains(&seconds) {
-                return Err(wrong(option, text, "is not between 1 second and 136 years"));
-            }
-            Ok(seconds as u32)
-        };
-        Ok(Self {
-            message_expiry: sink.message_expiry.as_ref().map(expiry).transpose()?,
-            content_type: sink.content_type.clone(),
-            response_topic: sink.response_topic.clone(),
-            user_properties,
-        })
-    }
-
-    fn write(&self, writer: &mut PropertiesWriter) {
-        self.write_rest(writer, false, false, false);
-    }
-
-    /// Writes what no column has written.
-    fn write_rest(
-        &self,
-        writer: &mut PropertiesWriter,
-        expiry: bool,
-        content_type: bool,
-        response_topic: bool,
-    ) {
-        if let (Some(seconds), false) = (self.message_expiry, expiry) {
-            writer.message_expiry_interval(seconds);
-        }
-        if let (Some(text), false) = (&self.content_type, content_type) {
-            writer.content_type(text);
-        }
-        if let (Some(topic), false) = (&self.response_topic, response_topic) {
-            writer.response_topic(topic);
-        }
-        for (name, value) in &self.user_properties {
-            writer.user_property(name, value);
-        }
-    }
-}
-
-fn legal<'a>(what: &str, text: &'a str) -> Result<&'a str, String> {
-    check_text(text).map_err(|why| format!("the {what} '{}' {why}", shown(text)))?;
-    Ok(text)
-}
-
-/// A text for an error: readable, and not endless.
-fn shown(text: &str) -> String {
-    let start: String = text.chars().take(80).collect();
-    let cut = if start.len() < text.len() { "…" } else { "" };
-    format!("{}{cut}", start.escape_debug())
-}
-
-/// MQTT 3.1.1 has no properties to put this into.
-fn refuse_properties(sink: &SinkOptions, columns: &[ColumnPlan]) -> Result<(), ConfigError> {
-    let options = [
-        ("sink.message_expiry", sink.message_expiry.is_some()),
-        ("sink.content_type", sink.content_type.is_some()),
-        ("sink.response_topic", sink.response_topic.is_some()),
-        ("sink.user_properties", !sink.user_properties.is_empty()),
-    ];
-    let needs = "needs MQTT 5, and the connection has protocol_version = '3.1.1'";
-    if let Some((option, _)) = options.iter().find(|(_, given)| *given) {
-        return Err(ConfigError::new(
-            Some(option),
-            format!("option '{option}' {needs}"),
-        ));
-    }
-    match columns.iter().find(|column| column.kind.is_property()) {
-        Some(column) => {
-            let message = format!("column '{}': '{}' {needs}", column.name, column.metadata);
-            Err(ConfigError::new(None, message))
-        }
-        None => Ok(()),
-    }
-}
-
 fn payload_columns(schema: &TableSchema) -> Option<Vec<usize>> {
     let columns = schema.columns.iter().enumerate();
     let payload = columns.filter(|(_, column)| column.origin == ColumnOrigin::Payload);
     let payload: Vec<_> = payload.map(|(index, _)| index).collect();
     (payload.len() < schema.columns.len()).then_some(payload)
-}
-
-fn topic_plan(
-    table: &MqttTable,
-    schema: &TableSchema,
-    columns: &mut Vec<ColumnPlan>,
-) -> Result<TopicPlan, ConfigError> {
-    let whole = columns.iter().position(|column| column.metadata == "topic");
-    let template = match (&table.topic, whole) {
-        (Some(_), Some(column)) => {
-            let message = format!(
-                "option 'topic' and column '{}' both say the topic; leave out the option",
-                columns[column].name
-            );
-            return Err(ConfigError::new(Some("topic"), message));
-        }
-        (None, Some(column)) => {
-            refuse_levels(columns, None)?;
-            return Ok(TopicPlan::Made(vec![Piece::Column(column)]));
-        }
-        (None, None) => {
-            let message = "missing option 'topic': the topic to publish to; or declare a column METADATA FROM 'topic'";
-            return Err(ConfigError::new(Some("topic"), message));
-        }
-        (Some(text), None) => TopicTemplate::parse(text)
-            .map_err(|e| ConfigError::new(Some("topic"), format!("option 'topic': {e}")))?,
-    };
-    refuse_levels(columns, Some(&template))?;
-    if let Some(topic) = template.fixed() {
-        return Ok(TopicPlan::Fixed(Bytes::copy_from_slice(topic.as_bytes())));
-    }
-    let mut pieces = Vec::new();
-    for part in template.parts() {
-        pieces.push(match part {
-            Part::Text(text) => Piece::Text(text.clone()),
-            // Its columns come with its query, and it is read again then.
-            Part::Column(_) if schema.columns.is_empty() => continue,
-            Part::Column(name) => Piece::Column(topic_column(name, schema, columns)?),
-        });
-    }
-    Ok(TopicPlan::Made(pieces))
-}
-
-/// The place among `columns` of the one that `{name}` means, which is added if it is not there.
-fn topic_column(
-    name: &str,
-    schema: &TableSchema,
-    columns: &mut Vec<ColumnPlan>,
-) -> Result<usize, ConfigError> {
-    let level = |column: &ColumnPlan| column.metadata.strip_prefix("topic.") == Some(name);
-    if let Some(known) = columns.iter().position(level) {
-        return Ok(known);
-    }
-    let found = schema
-        .columns
-        .iter()
-        .position(|column| column.field.name() == name);
-    let Some(index) = found else {
-        let names: Vec<_> = schema
-            .columns
-            .iter()
-            .map(|column| column.field.name())
-            .collect();
-        let meant = did_you_mean(name, names.iter().map(|name| name.as_str()));
-        let message = format!(
-            "option 'topic': the table has no column '{name}' for '{{{name}}}'{meant} (its columns are {})",
-            quoted(names.iter())
-        );
-        return Err(ConfigError::new(Some("topic"), message));
-    };
-    let field = &schema.columns[index].field;
-    let column = ColumnPlan::text(index, field).map_err(|e| {
-        ConfigError::new(
-            Some("topic"),
-            format!("option 'topic': column '{name}' {e}"),
-        )
-    })?;
-    columns.push(column);
-    Ok(columns.len() - 1)
-}
-
-/// A column for a level that the topic does not have would go nowhere.
-fn refuse_levels(
-    columns: &[ColumnPlan],
-    template: Option<&TopicTemplate>,
-) -> Result<(), ConfigError> {
-    let known: Vec<_> = template
-        .into_iter()
-        .flat_map(TopicTemplate::columns)
-        .collect();
-    for column in columns {
-        let Some(level) = column.metadata.strip_prefix("topic.") else {
-            continue;
-        };
-        if !known.contains(&level) {
-            let place = match template {
-                Some(template) => format!("the topic '{template}'"),
-                None => "the topic, which a column says,".to_owned(),
-            };
-            let meant = did_you_mean(level, known.iter().copied());
-            let message = format!(
-                "column '{}': {place} has no '{{{level}}}'{meant}",
-                column.name
-            );
-            return Err(ConfigError::new(None, message));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
