@@ -92,8 +92,8 @@ impl EnvelopePlan {
             columns.push(column);
         }
         let fixed = Fixed::new(sink)?;
-        if profile.protocol_version == ProtocolVersion::X311 {
-            refuse_properties(sink, &columns)?;
+        if profile.protocol_version != ProtocolVersion::X5 {
+            refuse_properties(profile.protocol_version, sink, &columns)?;
         }
         let topic = topic_plan(table, schema, &mut columns)?;
         let whole = columns.iter().find(|column| column.metadata == "topic");

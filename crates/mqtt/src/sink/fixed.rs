@@ -3,7 +3,7 @@
 use headwater_connector::config::{ConfigError, duration};
 
 use super::column::ColumnPlan;
-use crate::config::SinkOptions;
+use crate::config::{ProtocolVersion, SinkOptions};
 use crate::packet::PropertiesWriter;
 use crate::topic::{check_text, check_topic};
 
@@ -97,8 +97,9 @@ pub(super) fn shown(text: &str) -> String {
     format!("{}{cut}", start.escape_debug())
 }
 
-/// MQTT 3.1.1 has no properties to put this into.
+/// Before MQTT 5 there are no properties to put this into.
 pub(super) fn refuse_properties(
+    version: ProtocolVersion,
     sink: &SinkOptions,
     columns: &[ColumnPlan],
 ) -> Result<(), ConfigError> {
@@ -108,7 +109,7 @@ pub(super) fn refuse_properties(
         ("sink.response_topic", sink.response_topic.is_some()),
         ("sink.user_properties", !sink.user_properties.is_empty()),
     ];
-    let needs = "needs MQTT 5, and the connection has protocol_version = '3.1.1'";
+    let needs = format!("needs MQTT 5, and the connection has protocol_version = '{version}'");
     if let Some((option, _)) = options.iter().find(|(_, given)| *given) {
         return Err(ConfigError::new(
             Some(option),

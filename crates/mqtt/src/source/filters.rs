@@ -6,7 +6,7 @@
 //! 2. What remains may still overlap in part, as `a/+` and `+/b` do. On MQTT 5 each subscription then has an identifier,
 //!    which comes with its messages, and a message is taken only from the first subscription that its topic matches
 //!    (that of the highest QoS): a broker that sends two copies sends one of them under that identifier, and one that
-//!    sends a single copy gives it all identifiers. On 3.1.1 nothing tells the copies apart, and [`Filters::warn`] says so.
+//!    sends a single copy gives it all identifiers. Before MQTT 5 nothing tells the copies apart, and [`Filters::warn`] says so.
 //!
 //! The same holds for members of a shared group, each of which applies it to what it gets.
 
@@ -63,7 +63,7 @@ impl Filters {
         source: &SourceOptions,
         patterns: Vec<(TopicPattern, QoS)>,
     ) -> Self {
-        let v5 = profile.protocol_version != ProtocolVersion::X311;
+        let v5 = profile.protocol_version == ProtocolVersion::X5;
         let kept = without_covered(&patterns);
         let shared_filter = |at: usize| patterns[at].0.unshared();
         let overlapping = kept.iter().enumerate().find_map(|(n, &one)| {
@@ -115,7 +115,7 @@ impl Filters {
     pub(crate) fn warn(&self) {
         if let Some((one, other)) = &self.ambiguous {
             tracing::warn!(
-                "'{one}' and '{other}' overlap, and with MQTT 3.1.1 a broker may deliver a message that matches both \
+                "'{one}' and '{other}' overlap, and before MQTT 5 a broker may deliver a message that matches both \
                  twice; use MQTT 5, or filters that do not overlap"
             );
         }
@@ -141,9 +141,11 @@ fn check_options(
     if source.no_local && patterns.iter().any(|(pattern, _)| pattern.is_shared()) {
         return wrong("no_local", "is not possible for a shared subscription");
     }
-    if profile.protocol_version != ProtocolVersion::X311 {
+    if profile.protocol_version == ProtocolVersion::X5 {
         return Ok(());
     }
+    let version = profile.protocol_version;
+    let needs = format!("needs MQTT 5, and the connection has protocol_version = '{version}'");
     let options = [
         ("no_local", source.no_local),
         ("retain_as_published", source.retain_as_published),
@@ -152,12 +154,9 @@ fn check_options(
     match options.iter().find(|(_, given)| *given) {
         Some(("retained", _)) => wrong(
             "retained",
-            "= 'new' needs MQTT 5; with 3.1.1 there are 'all' and 'none'",
+            "= 'new' needs MQTT 5; before it there are 'all' and 'none'",
         ),
-        Some((option, _)) => wrong(
-            option,
-            "needs MQTT 5, and the connection has protocol_version = '3.1.1'",
-        ),
+        Some((option, _)) => wrong(option, &needs),
         None => Ok(()),
     }
 }
