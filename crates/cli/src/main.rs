@@ -1,7 +1,7 @@
 //! The `headwater` command.
 //!
 //! `run` executes a SQL file until it ends or is interrupted; `check` plans it and runs nothing; `test-connection` tries
-//! its tables; `connectors` tells what can stand in `WITH (…)`; `demo` shows all of it without anything installed.
+//! its tables; `infer` listens and writes one; `connectors` tells what can stand in `WITH (…)`; `demo` shows all of it without anything installed.
 //!
 //! Results go to the standard output, everything else to standard error. Exit codes: see [`exit`].
 
@@ -39,6 +39,7 @@ mod connectors;
 mod demo;
 mod drain;
 mod exit;
+mod infer;
 mod input;
 mod logging;
 mod run;
@@ -66,6 +67,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     TestConnection(test_connection::TestConnection),
+    Infer(infer::Infer),
     Connectors(connectors::Connectors),
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -99,6 +101,7 @@ async fn execute(command: Command) -> anyhow::Result<Exit> {
         Command::Run(run) => run.execute().await,
         Command::Check(check) => check.execute().await,
         Command::TestConnection(test) => test.execute().await,
+        Command::Infer(infer) => infer.execute().await,
         Command::Connectors(connectors) => connectors.execute(),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo.execute().await,

@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use crate::config::{self, ConfigError, Options};
 use crate::dead_letter;
-use crate::operator::{Operator, OperatorConfig, TaskContext};
+use crate::operator::{Operator, OperatorConfig, OperatorError, TaskContext};
 use crate::progress::{ProbePlace, Progress};
+use crate::sample::{SampleRequest, Sampled};
 use crate::table::TableSchema;
 
 /// Whether a table is read or written.
@@ -92,6 +93,9 @@ pub struct Connection {
     /// One line for people, without secrets (`MqttSource<sensors/#>`).
     pub description: String,
 }
+
+/// The answer of [`Connector::sample`].
+pub type Sampling = BoxFuture<'static, Result<Sampled, OperatorError>>;
 
 /// A kind of table. Implementations are stateless; the state lives in the operators they make.
 #[allow(
@@ -209,6 +213,19 @@ pub trait Connector: Send + Sync + 'static {
         Err(ConfigError::new(Some("dead_letter.topic"), message))
     }
 
+    /// Listens to where a table could be, without disturbing anybody there, so that its columns can be inferred. `None` if
+    /// there is nothing to listen to.
+    ///
+    /// # Errors
+    /// A place or a profile that is none. The future fails if the other side cannot be reached or refuses.
+    fn sample(
+        &self,
+        _profile: Self::ProfileT,
+        _request: SampleRequest,
+    ) -> Result<Option<Sampling>, ConfigError> {
+        Ok(None)
+    }
+
     /// Makes the operator of one subtask. Called within a tokio runtime; connects in the background or at first use,
     /// never here.
     ///
@@ -273,6 +290,12 @@ pub trait ErasedConnector: Send + Sync + 'static {
     fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError>;
     /// See [`Connector::dead_letter`].
     fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError>;
+    /// See [`Connector::sample`]; the profile is checked against its schema first.
+    fn sample(
+        &self,
+        profile: &Value,
+        request: SampleRequest,
+    ) -> Result<Option<Sampling>, ConfigError>;
     /// See [`Connector::make_operator`].
     fn make_operator(
         &self,
@@ -368,6 +391,15 @@ impl<C: Connector> ErasedConnector for C {
 
     fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError> {
         Connector::dead_letter(self, table, topic)
+    }
+
+    fn sample(
+        &self,
+        profile: &Value,
+        request: SampleRequest,
+    ) -> Result<Option<Sampling>, ConfigError> {
+        config::check_profile(&Connector::metadata(self), profile)?;
+        Connector::sample(self, config::typed(profile, "profile")?, request)
     }
 
     fn make_operator(

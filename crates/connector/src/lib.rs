@@ -16,12 +16,13 @@ pub mod decode;
 pub mod metrics;
 pub mod operator;
 pub mod progress;
+pub mod sample;
 pub mod table;
 
 pub use config::{ConfigError, Location, Options, SqlOption};
 pub use connector::{
     Connection, ConnectionProfile, ConnectionType, Connector, ConnectorMetadata, ErasedConnector,
-    MetadataDef, Registry,
+    MetadataDef, Registry, Sampling,
 };
 pub use dead_letter::{Rejection, Rejects};
 pub use decode::{MetadataColumns, NoMetadata, Place, RowDecoder};
@@ -32,4 +33,5 @@ pub use operator::{
     SourceOperator, TaskContext,
 };
 pub use progress::{ProbePlace, Progress, StepStatus, TestStep};
+pub use sample::{Listening, MetadataColumn, SampleRequest, Sampled};
 pub use table::{Column, ColumnOrigin, TableSchema};

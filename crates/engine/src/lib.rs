@@ -3,6 +3,8 @@
 //! This is the crate that a program embeds, and that the command and the server stand on. It knows the connectors by
 //! name ([`connectors`]); the planner and the runtime beneath it do not.
 
+mod infer;
+
 use std::sync::Arc;
 
 use headwater_connector::{
@@ -13,6 +15,8 @@ use tokio::sync::Mutex;
 
 pub use headwater_connector as connector;
 pub use headwater_planner::{Plan, PlanError, PlanOperator, Planner, Script};
+pub use infer::{InferError, Inferred, Profile};
+
 pub use headwater_runtime::{Job, JobError, JobOptions, OperatorStatus, Outcome, PreviewFactory};
 
 /// All connectors of this build. To add a connector, add a line.

@@ -7,7 +7,8 @@ use futures::future::BoxFuture;
 use headwater_connector::config::ConfigError;
 use headwater_connector::{
     Connection, ConnectionType, Connector, ConnectorMetadata, MetadataDef, Operator,
-    OperatorConfig, Options, ProbePlace, Progress, RowDecoder, TableSchema, TaskContext,
+    OperatorConfig, Options, ProbePlace, Progress, RowDecoder, SampleRequest, Sampling,
+    TableSchema, TaskContext,
 };
 use headwater_format::{Decoder, Encoder, FormatConfig};
 
@@ -16,6 +17,7 @@ use crate::dead_letter;
 use crate::location;
 use crate::metadata::{self, MqttMetadata};
 use crate::probe;
+use crate::sample;
 use crate::sink::{EnvelopePlan, MqttSink};
 use crate::source::{Filters, MqttSource};
 
@@ -119,6 +121,14 @@ impl Connector for MqttConnector {
         let shared = config::patterns(table, source)
             .is_ok_and(|patterns| patterns.iter().all(|(pattern, _)| pattern.is_shared()));
         if shared { usize::MAX } else { 1 }
+    }
+
+    fn sample(
+        &self,
+        profile: MqttProfile,
+        request: SampleRequest,
+    ) -> Result<Option<Sampling>, ConfigError> {
+        sample::listen(&profile, request).map(|sampling| Some(sampling.boxed()))
     }
 
     fn make_operator(

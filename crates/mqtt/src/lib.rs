@@ -86,6 +86,7 @@ pub mod options;
 pub mod packet;
 pub mod probe;
 pub mod publisher;
+mod sample;
 pub mod session;
 pub mod sink;
 pub mod source;

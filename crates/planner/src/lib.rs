@@ -49,7 +49,9 @@ mod fields;
 mod names;
 
 mod planner;
+mod render;
 
 pub use error::PlanError;
 pub use plan::{Node, NodeId, Plan, PlanOperator, Step};
 pub use planner::{Planner, Script};
+pub use render::{create_table, json_field};

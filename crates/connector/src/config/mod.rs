@@ -191,6 +191,15 @@ pub fn validate(
     ConfigError::all(problems).map_or(Ok(()), Err)
 }
 
+/// Checks the profile of a connector against its schema; that of a connector that has none is null.
+///
+/// # Errors
+/// All problems at once.
+pub fn check_profile(metadata: &ConnectorMetadata, profile: &Value) -> Result<(), ConfigError> {
+    let problems = validate_profile(metadata, profile)?;
+    ConfigError::all(problems).map_or(Ok(()), Err)
+}
+
 fn validate_profile(
     metadata: &ConnectorMetadata,
     profile: &Value,

@@ -1,0 +1,160 @@
+//! A declaration as text: `CREATE TABLE` for a table that nobody has written yet.
+
+use arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use datafusion::sql::sqlparser::keywords::{
+    ALL_KEYWORDS, ALL_KEYWORDS_INDEX, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS,
+};
+use headwater_connector::{Column, ColumnOrigin, SqlOption, TableSchema};
+
+use crate::names::quoted;
+use crate::types::{is_json, json_metadata};
+
+/// `CREATE TABLE name (…) WITH (…);`, which reads back as the same columns and options. A column of a type that SQL has
+/// no name for is left out.
+#[must_use]
+pub fn create_table(name: &str, schema: &TableSchema, options: &[SqlOption]) -> String {
+    let columns: Vec<_> = schema.columns.iter().filter_map(column).collect();
+    let options: Vec<_> = options.iter().map(option).collect();
+    format!(
+        "CREATE TABLE {} (\n{}\n) WITH (\n{}\n);\n",
+        identifier(name),
+        aligned(&columns, " "),
+        aligned(&options, " = ")
+    )
+}
+
+/// A column of JSON documents.
+#[must_use]
+pub fn json_field(name: &str) -> arrow::datatypes::Field {
+    arrow::datatypes::Field::new(name, DataType::Utf8, true).with_metadata(json_metadata())
+}
+
+/// Pairs below each other, separated by commas.
+fn aligned(pairs: &[(String, String)], between: &str) -> String {
+    let lengths = pairs.iter().map(|(left, _)| left.chars().count());
+    // a single long name must not push all others to the right
+    let width = lengths.filter(|length| *length <= 24).max().unwrap_or(0);
+    let lines: Vec<_> = pairs
+        .iter()
+        .map(|(left, right)| format!("  {left:<width$}{between}{right}"))
+        .collect();
+    lines.join(",\n")
+}
+
+fn column(column: &Column) -> Option<(String, String)> {
+    let mut text = sql_type(&column.field)?;
+    if !column.field.is_nullable() {
+        text.push_str(" NOT NULL");
+    }
+    if let ColumnOrigin::Metadata(name) = &column.origin {
+        text.push_str(&format!(" METADATA FROM {}", literal(name)));
+    }
+    Some((identifier(column.field.name()), text))
+}
+
+fn option(option: &SqlOption) -> (String, String) {
+    let parts: Vec<_> = option.key.split('.').map(quoted).collect();
+    (parts.join("."), literal(&option.value))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A name as it must be written anywhere in a query.
+fn identifier(name: &str) -> String {
+    let plain = quoted(name);
+    if plain != name || !is_reserved(name) {
+        return plain;
+    }
+    format!("\"{name}\"")
+}
+
+fn is_reserved(name: &str) -> bool {
+    let Ok(index) = ALL_KEYWORDS.binary_search(&name.to_ascii_uppercase().as_str()) else {
+        return false;
+    };
+    let keyword = ALL_KEYWORDS_INDEX[index];
+    RESERVED_FOR_COLUMN_ALIAS.contains(&keyword) || RESERVED_FOR_TABLE_ALIAS.contains(&keyword)
+}
+
+fn sql_type(field: &FieldRef) -> Option<String> {
+    if is_json(field) {
+        return Some("JSON".to_owned());
+    }
+    Some(match field.data_type() {
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Int8 => "TINYINT".to_owned(),
+        DataType::Int16 => "SMALLINT".to_owned(),
+        DataType::Int32 => "INT".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::UInt8 => "TINYINT UNSIGNED".to_owned(),
+        DataType::UInt16 => "SMALLINT UNSIGNED".to_owned(),
+        DataType::UInt32 => "INT UNSIGNED".to_owned(),
+        DataType::UInt64 => "BIGINT UNSIGNED".to_owned(),
+        DataType::Float32 => "FLOAT".to_owned(),
+        DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        DataType::Utf8 => "TEXT".to_owned(),
+        DataType::Binary => "BYTEA".to_owned(),
+        DataType::Date32 => "DATE".to_owned(),
+        DataType::Time64(TimeUnit::Nanosecond) => "TIME".to_owned(),
+        DataType::Timestamp(unit, None) => match unit {
+            TimeUnit::Second => "TIMESTAMP(0)".to_owned(),
+            TimeUnit::Millisecond => "TIMESTAMP(3)".to_owned(),
+            TimeUnit::Microsecond => "TIMESTAMP(6)".to_owned(),
+            TimeUnit::Nanosecond => "TIMESTAMP".to_owned(),
+        },
+        DataType::List(item) => format!("{}[]", sql_type(item)?),
+        DataType::Struct(fields) => {
+            let fields: Option<Vec<_>> = fields.iter().map(struct_field).collect();
+            format!("STRUCT<{}>", fields?.join(", "))
+        }
+        _ => return None,
+    })
+}
+
+fn struct_field(field: &FieldRef) -> Option<String> {
+    Some(format!("{} {}", identifier(field.name()), sql_type(field)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    #[test]
+    fn a_table_as_text() {
+        let item = Arc::new(Field::new("item", DataType::Float64, true));
+        let inner = Field::new("deviceId", DataType::List(item), true);
+        let mut schema = TableSchema::payload_only(&Schema::new(vec![
+            Field::new("select", DataType::Int64, false),
+            Field::new("ts", DataType::Timestamp(TimeUnit::Nanosecond, None), true),
+            Field::new("nested", DataType::Struct(vec![inner].into()), true),
+            json_field("rest"),
+        ]));
+        schema.columns.push(Column {
+            field: Arc::new(Field::new("sensor", DataType::Utf8, true)),
+            origin: ColumnOrigin::Metadata("topic.sensor".to_owned()),
+        });
+        let options = [
+            SqlOption::new("connector", "mqtt"),
+            SqlOption::new("tls.ca", "it's"),
+        ];
+        insta::assert_snapshot!(create_table("t", &schema, &options), @r#"
+        CREATE TABLE t (
+          "select" BIGINT NOT NULL,
+          ts       TIMESTAMP,
+          nested   STRUCT<"deviceId" DOUBLE[]>,
+          rest     JSON,
+          sensor   TEXT METADATA FROM 'topic.sensor'
+        ) WITH (
+          connector = 'mqtt',
+          tls.ca    = 'it''s'
+        );
+        "#);
+    }
+}
