@@ -11,6 +11,8 @@ mod json;
 mod payload;
 mod profile;
 
+use std::sync::Arc;
+
 use arrow::datatypes::Field;
 use headwater_connector::{
     Column, ColumnOrigin, ConfigError, Connection, OperatorError, SampleRequest, Sampled,
@@ -18,7 +20,6 @@ use headwater_connector::{
 };
 use headwater_format::Decoder;
 use headwater_planner::{PlanError, create_table};
-use std::sync::Arc;
 
 use crate::Engine;
 use payload::Payloads;

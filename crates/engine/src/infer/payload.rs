@@ -1,11 +1,12 @@
 //! Which format payloads have, and which columns.
 
+use std::sync::Arc;
+
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_connector::SqlOption;
 use headwater_format::{Compression, Decoder, Format, FormatConfig};
 use serde_json::{Map, Value};
-use std::sync::Arc;
 
 use super::json;
 

@@ -71,21 +71,9 @@ impl Profile {
             config.insert(option.key, Value::from(option.value));
         }
         let variable = variable(connector, "password");
-        let has_user = url.contains('@');
-        let bare = has_user
-            && !url
-                .split('@')
-                .next()
-                .unwrap_or_default()
-                .rsplit("//")
-                .next()
-                .unwrap_or_default()
-                .contains(':');
-        if bare && std::env::var_os(&variable).is_some() {
-            config.insert(
-                "password".to_owned(),
-                Value::from(format!("{{{{ {variable} }}}}")),
-            );
+        if has_user_alone(url) && std::env::var_os(&variable).is_some() {
+            let password = format!("{{{{ {variable} }}}}");
+            config.insert("password".to_owned(), Value::from(password));
         }
         Self::from_json(registry, connector, Value::Object(config))
     }
@@ -122,6 +110,14 @@ impl Profile {
         }
         shown
     }
+}
+
+/// Whether a URL names a user, but no password.
+fn has_user_alone(url: &str) -> bool {
+    let login = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.rsplit_once('@'));
+    login.is_some_and(|(login, _)| !login.contains(':'))
 }
 
 /// `MQTT_PASSWORD`.
