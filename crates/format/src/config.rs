@@ -31,6 +31,12 @@ pub struct FormatConfig {
     pub dead_letter: DeadLetterOptions,
     /// Options of the format `json`.
     pub json: JsonOptions,
+    /// Options of the format `csv`.
+    pub csv: CsvOptions,
+    /// Options of the format `msgpack`.
+    pub msgpack: MsgpackOptions,
+    /// Options of the format `cbor`.
+    pub cbor: CborOptions,
 }
 
 impl Default for FormatConfig {
@@ -44,6 +50,9 @@ impl Default for FormatConfig {
             bad_data: BadData::default(),
             dead_letter: DeadLetterOptions::default(),
             json: JsonOptions::default(),
+            csv: CsvOptions::default(),
+            msgpack: MsgpackOptions::default(),
+            cbor: CborOptions::default(),
         }
     }
 }
@@ -58,26 +67,43 @@ pub enum Format {
     RawString,
     /// Bytes as they are.
     RawBytes,
+    /// RFC 4180.
+    Csv,
+    /// MessagePack.
+    Msgpack,
+    /// RFC 8949.
+    Cbor,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Json, Self::RawString, Self::RawBytes];
+    pub const ALL: &[Self] = &[
+        Self::Json,
+        Self::RawString,
+        Self::RawBytes,
+        Self::Csv,
+        Self::Msgpack,
+        Self::Cbor,
+    ];
 
     /// Its name in SQL.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
             Self::RawString => "raw_string",
             Self::RawBytes => "raw_bytes",
+            Self::Csv => "csv",
+            Self::Msgpack => "msgpack",
+            Self::Cbor => "cbor",
         }
     }
 
     /// Whether its messages may be the lines of a payload.
     pub(crate) fn is_text(self) -> bool {
         match self {
-            Self::Json | Self::RawString | Self::RawBytes => true,
+            Self::Json | Self::RawString | Self::RawBytes | Self::Csv => true,
+            Self::Msgpack | Self::Cbor => false,
         }
     }
 }
@@ -169,6 +195,47 @@ pub enum DecimalEncoding {
     String,
 }
 
+/// Options of the format `csv`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CsvOptions {
+    /// What stands between cells: one character.
+    pub delimiter: String,
+    /// Whether each payload begins with a line of names.
+    pub header: bool,
+    /// The cell that stands for null, beside the empty one.
+    pub null_string: String,
+    /// How timestamps are written, and how numbers are understood.
+    pub timestamp_format: TimestampFormat,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self {
+            delimiter: ",".to_owned(),
+            header: false,
+            null_string: String::new(),
+            timestamp_format: TimestampFormat::default(),
+        }
+    }
+}
+
+/// Options of the format `msgpack`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MsgpackOptions {
+    /// How timestamps are written, and how numbers are understood.
+    pub timestamp_format: TimestampFormat,
+}
+
+/// Options of the format `cbor`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CborOptions {
+    /// How timestamps are written, and how numbers are understood.
+    pub timestamp_format: TimestampFormat,
+}
+
 /// The schema that these types follow.
 pub const SCHEMA: &str = include_str!("../../../schemas/format.json");
 
@@ -223,6 +290,9 @@ mod tests {
         check_defaults(&schema, &FormatConfig::default());
         check_defaults(&top["dead_letter"], &DeadLetterOptions::default());
         check_defaults(&top["json"], &JsonOptions::default());
+        check_defaults(&top["csv"], &CsvOptions::default());
+        check_defaults(&top["msgpack"], &MsgpackOptions::default());
+        check_defaults(&top["cbor"], &CborOptions::default());
         check_enum(&top["format"], Format::ALL);
         for format in Format::ALL {
             assert_eq!(serde_json::to_value(format).unwrap(), format.name());
@@ -233,17 +303,19 @@ mod tests {
             &top["bad_data"],
             &[BadData::Fail, BadData::Drop, BadData::DeadLetter],
         );
+        for format in ["json", "csv", "msgpack", "cbor"] {
+            check_enum(
+                &properties(&top[format])["timestamp_format"],
+                &[
+                    TimestampFormat::Rfc3339,
+                    TimestampFormat::UnixMillis,
+                    TimestampFormat::UnixSeconds,
+                    TimestampFormat::UnixMicros,
+                    TimestampFormat::UnixNanos,
+                ],
+            );
+        }
         let json = properties(&top["json"]);
-        check_enum(
-            &json["timestamp_format"],
-            &[
-                TimestampFormat::Rfc3339,
-                TimestampFormat::UnixMillis,
-                TimestampFormat::UnixSeconds,
-                TimestampFormat::UnixMicros,
-                TimestampFormat::UnixNanos,
-            ],
-        );
         check_enum(
             &json["decimal_encoding"],
             &[DecimalEncoding::Number, DecimalEncoding::String],

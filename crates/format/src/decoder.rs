@@ -1,14 +1,18 @@
 //! Payload bytes to Arrow columns, whatever the format.
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 
+use crate::cbor;
 use crate::compression::Decompressor;
 use crate::config::{Format, FormatConfig};
+use crate::csv::CsvDecoder;
 use crate::error::{BadPayload, FormatError, Rejected};
 use crate::framing::Framer;
 use crate::json::decode::JsonDecoder;
+use crate::msgpack;
 use crate::raw::{Content, RawDecoder};
+use crate::token::TokenDecoder;
 
 /// Turns payloads into rows, one after the other, and all of them into columns.
 ///
@@ -35,6 +39,9 @@ struct Layers {
 enum Inner {
     Json(JsonDecoder),
     Raw(RawDecoder),
+    Csv(Box<CsvDecoder>),
+    Msgpack(TokenDecoder),
+    Cbor(TokenDecoder),
 }
 
 impl Decoder {
@@ -44,14 +51,8 @@ impl Decoder {
     /// No format, a column type that the format cannot read, or not the one column that an unstructured format needs.
     pub fn new(config: &FormatConfig, schema: SchemaRef) -> Result<Self, FormatError> {
         let format = config.format.ok_or(FormatError::MissingFormat)?;
-        let inner = match (Content::of(format, config), format) {
-            (Some(content), _) => Inner::Raw(RawDecoder::new(content, &schema)?),
-            (None, Format::Json | Format::RawString | Format::RawBytes) => {
-                Inner::Json(JsonDecoder::new(&config.json, &schema)?)
-            }
-        };
         Ok(Self {
-            inner,
+            inner: Inner::new(format, config, &schema)?,
             layers: Layers::new(config, format)?.map(Box::new),
             bytes: 0,
         })
@@ -86,6 +87,8 @@ impl Decoder {
         match &self.inner {
             Inner::Json(decoder) => decoder.rows(),
             Inner::Raw(decoder) => decoder.rows(),
+            Inner::Csv(decoder) => decoder.rows(),
+            Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.rows(),
         }
     }
 
@@ -106,16 +109,40 @@ impl Decoder {
         Ok(match &mut self.inner {
             Inner::Json(decoder) => decoder.finish()?,
             Inner::Raw(decoder) => decoder.finish()?,
+            Inner::Csv(decoder) => decoder.finish()?,
+            Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.finish()?,
         })
     }
 }
 
 impl Inner {
+    fn new(format: Format, config: &FormatConfig, schema: &Schema) -> Result<Self, FormatError> {
+        if let Some(content) = Content::of(format, config) {
+            return Ok(Self::Raw(RawDecoder::new(content, schema)?));
+        }
+        let tokens = |timestamps| TokenDecoder::new(format.name(), timestamps, schema);
+        Ok(match format {
+            Format::Json | Format::RawString | Format::RawBytes => {
+                Self::Json(JsonDecoder::new(&config.json, schema)?)
+            }
+            Format::Csv => Self::Csv(Box::new(CsvDecoder::new(&config.csv, schema)?)),
+            Format::Msgpack => Self::Msgpack(tokens(config.msgpack.timestamp_format)?),
+            Format::Cbor => Self::Cbor(tokens(config.cbor.timestamp_format)?),
+        })
+    }
+
     #[inline]
     fn push(&mut self, message: &[u8]) -> Result<usize, BadPayload> {
         match self {
             Self::Json(decoder) => decoder.push(message),
             Self::Raw(decoder) => decoder.push(message),
+            Self::Csv(decoder) => decoder.push(message),
+            Self::Msgpack(decoder) => decoder
+                .push(message, &mut msgpack::Scanner::new(message))
+                .map_err(|bad| bad.in_hex(message)),
+            Self::Cbor(decoder) => decoder
+                .push(message, &mut cbor::Scanner::new(message))
+                .map_err(|bad| bad.in_hex(message)),
         }
     }
 }

@@ -3,12 +3,16 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
+use crate::cbor;
 use crate::compression::Compressor;
-use crate::config::{Format, FormatConfig};
+use crate::config::{Format, FormatConfig, TimestampFormat};
+use crate::csv::CsvEncoder;
 use crate::error::FormatError;
 use crate::json::encode::JsonEncoder;
+use crate::msgpack;
 use crate::payloads::Payloads;
 use crate::raw::{Content, RawEncoder};
+use crate::rows::{self, Rows};
 
 /// Turns every row of a batch into one payload.
 #[derive(Debug)]
@@ -22,13 +26,53 @@ pub struct Encoder {
 enum Inner {
     Json(JsonEncoder),
     Raw(RawEncoder),
+    Csv(CsvEncoder),
+    Msgpack(TimestampFormat),
+    Cbor(TimestampFormat),
 }
 
 impl Inner {
-    fn encode(&self, batch: &RecordBatch, out: &mut Payloads) {
+    fn new(format: Format, config: &FormatConfig, schema: &Schema) -> Result<Self, FormatError> {
+        if let Some(content) = Content::of(format, config) {
+            return Ok(Self::Raw(RawEncoder::new(content, schema)?));
+        }
+        Ok(match format {
+            Format::Json | Format::RawString | Format::RawBytes => {
+                Self::Json(JsonEncoder::new(&config.json, schema)?)
+            }
+            Format::Csv => Self::Csv(CsvEncoder::new(&config.csv, schema)?),
+            Format::Msgpack => {
+                rows::check(format.name(), schema)?;
+                Self::Msgpack(config.msgpack.timestamp_format)
+            }
+            Format::Cbor => {
+                rows::check(format.name(), schema)?;
+                Self::Cbor(config.cbor.timestamp_format)
+            }
+        })
+    }
+
+    fn encode(&self, schema: &Schema, batch: &RecordBatch, out: &mut Payloads) {
         match self {
             Self::Json(encoder) => encoder.encode(batch, out),
             Self::Raw(encoder) => encoder.encode(batch.column(0), out),
+            Self::Csv(encoder) => encoder.encode(schema, batch, out),
+            Self::Msgpack(timestamps) => {
+                let rows = Rows::new(schema, batch);
+                for row in 0..batch.num_rows() {
+                    let sink = &mut msgpack::Writer(&mut out.buffer);
+                    rows::write_row(&rows.0, row, *timestamps, sink);
+                    out.end();
+                }
+            }
+            Self::Cbor(timestamps) => {
+                let rows = Rows::new(schema, batch);
+                for row in 0..batch.num_rows() {
+                    let sink = &mut cbor::Writer(&mut out.buffer);
+                    rows::write_row(&rows.0, row, *timestamps, sink);
+                    out.end();
+                }
+            }
         }
     }
 }
@@ -46,15 +90,9 @@ impl Encoder {
                     .to_owned(),
             ));
         }
-        let inner = match (Content::of(format, config), format) {
-            (Some(content), _) => Inner::Raw(RawEncoder::new(content, &schema)?),
-            (None, Format::Json | Format::RawString | Format::RawBytes) => {
-                Inner::Json(JsonEncoder::new(&config.json, &schema)?)
-            }
-        };
         Ok(Self {
+            inner: Inner::new(format, config, &schema)?,
             schema,
-            inner,
             compressor: Compressor::new(config)?,
         })
     }
@@ -66,9 +104,10 @@ impl Encoder {
     pub fn encode(&mut self, batch: &RecordBatch, out: &mut Payloads) -> Result<(), FormatError> {
         self.check(batch)?;
         match &mut self.compressor {
-            None => self.inner.encode(batch, out),
+            None => self.inner.encode(&self.schema, batch, out),
             Some(compressor) => {
-                self.inner.encode(batch, &mut compressor.plain);
+                self.inner
+                    .encode(&self.schema, batch, &mut compressor.plain);
                 compressor.compress(out)?;
             }
         }

@@ -60,6 +60,16 @@ pub enum FormatError {
     Arrow(#[from] ArrowError),
 }
 
+impl FormatError {
+    /// The same, of a format that shares the code that found it.
+    pub(crate) fn of_format(mut self, name: &'static str) -> Self {
+        if let Self::UnsupportedType { format, .. } = &mut self {
+            *format = name;
+        }
+        self
+    }
+}
+
 /// All formats, quoted.
 fn format_names() -> String {
     let names: Vec<_> = Format::ALL
@@ -71,6 +81,8 @@ fn format_names() -> String {
 
 /// How much of a payload an error quotes, in bytes.
 const EXCERPT_BYTES: usize = 120;
+/// The same of a payload that is not text.
+const HEX_BYTES: usize = 60;
 
 /// A payload that does not fit the format or the table: bad data, not a fault of the system.
 ///
@@ -90,6 +102,24 @@ impl BadPayload {
             excerpt: Excerpt(payload, EXCERPT_BYTES).to_string(),
             part: None,
         }
+    }
+
+    /// The same, of a payload that is not text: its excerpt is in hexadecimal.
+    pub(crate) fn in_hex(self, payload: &[u8]) -> Self {
+        use fmt::Write;
+
+        let mut excerpt = String::new();
+        for byte in payload.iter().take(HEX_BYTES) {
+            // Writing to a string cannot fail.
+            let written = write!(excerpt, "{byte:02x}");
+            debug_assert!(written.is_ok());
+        }
+        match payload.len() {
+            0 => return self,
+            len if len > HEX_BYTES => excerpt.push_str(&format!("… ({len} bytes)")),
+            _ => {}
+        }
+        Self { excerpt, ..self }
     }
 
     /// The same, of one line of a payload; lines are counted from 1.

@@ -21,21 +21,27 @@
 //! **Cost.** Decoding is the largest part of a pipeline's CPU time, so JSON goes straight from bytes into the vectors
 //! that become Arrow buffers: no tree, no tape, no allocation per message. `benches/` measures it beside others.
 
+mod cbor;
 mod compression;
 pub mod config;
+mod convert;
+mod csv;
 mod decoder;
 mod encoder;
 mod error;
 mod framing;
 mod json;
+mod msgpack;
 mod payloads;
 mod raw;
+mod rows;
 mod strings;
+mod token;
 mod varlen;
 
 pub use config::{
-    BadData, Compression, DeadLetterOptions, DecimalEncoding, Format, FormatConfig, Framing,
-    JsonOptions, TimestampFormat,
+    BadData, CborOptions, Compression, CsvOptions, DeadLetterOptions, DecimalEncoding, Format,
+    FormatConfig, Framing, JsonOptions, MsgpackOptions, TimestampFormat,
 };
 pub use decoder::Decoder;
 pub use encoder::Encoder;

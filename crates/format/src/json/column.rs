@@ -4,6 +4,8 @@
 //! refused in the middle, values may be left half appended: the decoder then calls [`Column::truncate`] on all of
 //! them, which brings every vector, at every depth, back to a common length.
 
+mod append;
+
 use std::mem;
 
 use arrow::array::{

@@ -133,7 +133,7 @@ fn unsupported(field: &Field, path: &str) -> FormatError {
 }
 
 /// The columns of an object, at any depth, in one batch.
-struct Object<'a> {
+pub(crate) struct Object<'a> {
     members: Vec<(&'a [u8], Writer<'a>)>,
 }
 
@@ -166,12 +166,13 @@ impl<'a> Object<'a> {
 }
 
 /// One column of one batch.
-struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     nulls: Option<&'a NullBuffer>,
     values: Values<'a>,
 }
 
-enum Values<'a> {
+/// The values of one column, by their type.
+pub(crate) enum Values<'a> {
     Null,
     Boolean(&'a BooleanArray),
     Int8(&'a [i8]),
@@ -199,14 +200,14 @@ enum Values<'a> {
 }
 
 /// Where the items of a list lie.
-enum Ends<'a> {
+pub(crate) enum Ends<'a> {
     Small(&'a [i32]),
     Large(&'a [i64]),
     Fixed(usize),
 }
 
 impl Ends<'_> {
-    fn range(&self, row: usize) -> std::ops::Range<usize> {
+    pub(crate) fn range(&self, row: usize) -> std::ops::Range<usize> {
         match self {
             Self::Small(offsets) => offsets[row] as usize..offsets[row + 1] as usize,
             Self::Large(offsets) => offsets[row] as usize..offsets[row + 1] as usize,
@@ -251,7 +252,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn list(array: &dyn Array) -> Option<(Ends<'_>, &dyn Array)> {
+/// Where the items of each list lie, and the items.
+pub(crate) fn list(array: &dyn Array) -> Option<(Ends<'_>, &dyn Array)> {
     Some(match array.data_type() {
         DataType::List(_) => {
             let array = array.as_list_opt::<i32>()?;
@@ -273,7 +275,8 @@ fn slice<T: ArrowPrimitiveType>(array: &dyn Array) -> Option<&[T::Native]> {
     Some(array.as_primitive_opt::<T>()?.values())
 }
 
-fn plain<'a>(array: &'a dyn Array, options: &JsonOptions) -> Option<Values<'a>> {
+/// The values of a column that is neither nested nor declared `JSON`; `None` for other types.
+pub(crate) fn plain<'a>(array: &'a dyn Array, options: &JsonOptions) -> Option<Values<'a>> {
     Some(match array.data_type() {
         DataType::Boolean => Values::Boolean(array.as_boolean_opt()?),
         DataType::Int8 => Values::Int8(slice::<Int8Type>(array)?),

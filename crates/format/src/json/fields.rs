@@ -4,6 +4,8 @@
 //! one before it had, unknown ones too, and compares each name with what stood at its place before anything is
 //! scanned or looked up ([`Shape`]). A wrong guess costs one lookup and corrects the memory.
 
+mod append;
+
 use std::collections::HashMap;
 
 use arrow::array::ArrayRef;

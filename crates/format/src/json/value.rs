@@ -16,14 +16,14 @@ use super::time;
 use crate::varlen::VarLen;
 
 /// RFC 4648, with or without padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
 /// More values than one batch can hold.
 #[cold]
-pub(super) fn full(at: usize) -> Box<Fault> {
+pub(crate) fn full(at: usize) -> Box<Fault> {
     Fault::new(at, "one batch cannot hold more than 2 GiB of this column")
 }
 
