@@ -37,6 +37,8 @@ pub struct FormatConfig {
     pub msgpack: MsgpackOptions,
     /// Options of the format `cbor`.
     pub cbor: CborOptions,
+    /// Options of the format `avro`.
+    pub avro: AvroOptions,
 }
 
 impl Default for FormatConfig {
@@ -53,6 +55,7 @@ impl Default for FormatConfig {
             csv: CsvOptions::default(),
             msgpack: MsgpackOptions::default(),
             cbor: CborOptions::default(),
+            avro: AvroOptions::default(),
         }
     }
 }
@@ -73,6 +76,8 @@ pub enum Format {
     Msgpack,
     /// RFC 8949.
     Cbor,
+    /// Apache Avro.
+    Avro,
 }
 
 impl Format {
@@ -84,6 +89,7 @@ impl Format {
         Self::Csv,
         Self::Msgpack,
         Self::Cbor,
+        Self::Avro,
     ];
 
     /// Its name in SQL.
@@ -96,6 +102,7 @@ impl Format {
             Self::Csv => "csv",
             Self::Msgpack => "msgpack",
             Self::Cbor => "cbor",
+            Self::Avro => "avro",
         }
     }
 
@@ -103,7 +110,7 @@ impl Format {
     pub(crate) fn is_text(self) -> bool {
         match self {
             Self::Json | Self::RawString | Self::RawBytes | Self::Csv => true,
-            Self::Msgpack | Self::Cbor => false,
+            Self::Msgpack | Self::Cbor | Self::Avro => false,
         }
     }
 }
@@ -236,6 +243,20 @@ pub struct CborOptions {
     pub timestamp_format: TimestampFormat,
 }
 
+/// Options of the format `avro`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AvroOptions {
+    /// The schema, as JSON.
+    pub schema: Option<String>,
+    /// The file that holds the schema.
+    pub schema_file: Option<String>,
+    /// Whether messages are datums alone, without marker and fingerprint.
+    pub raw_datums: bool,
+    /// How numbers without a logical type are understood as timestamps, and written.
+    pub timestamp_format: TimestampFormat,
+}
+
 /// The schema that these types follow.
 pub const SCHEMA: &str = include_str!("../../../schemas/format.json");
 
@@ -293,6 +314,7 @@ mod tests {
         check_defaults(&top["csv"], &CsvOptions::default());
         check_defaults(&top["msgpack"], &MsgpackOptions::default());
         check_defaults(&top["cbor"], &CborOptions::default());
+        check_defaults(&top["avro"], &AvroOptions::default());
         check_enum(&top["format"], Format::ALL);
         for format in Format::ALL {
             assert_eq!(serde_json::to_value(format).unwrap(), format.name());
@@ -303,7 +325,7 @@ mod tests {
             &top["bad_data"],
             &[BadData::Fail, BadData::Drop, BadData::DeadLetter],
         );
-        for format in ["json", "csv", "msgpack", "cbor"] {
+        for format in ["json", "csv", "msgpack", "cbor", "avro"] {
             check_enum(
                 &properties(&top[format])["timestamp_format"],
                 &[

@@ -3,6 +3,7 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Schema, SchemaRef};
 
+use crate::avro::AvroDecoder;
 use crate::cbor;
 use crate::compression::Decompressor;
 use crate::config::{Format, FormatConfig};
@@ -42,6 +43,7 @@ enum Inner {
     Csv(Box<CsvDecoder>),
     Msgpack(TokenDecoder),
     Cbor(TokenDecoder),
+    Avro(Box<AvroDecoder>),
 }
 
 impl Decoder {
@@ -89,6 +91,7 @@ impl Decoder {
             Inner::Raw(decoder) => decoder.rows(),
             Inner::Csv(decoder) => decoder.rows(),
             Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.rows(),
+            Inner::Avro(decoder) => decoder.rows(),
         }
     }
 
@@ -111,6 +114,7 @@ impl Decoder {
             Inner::Raw(decoder) => decoder.finish()?,
             Inner::Csv(decoder) => decoder.finish()?,
             Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.finish()?,
+            Inner::Avro(decoder) => decoder.finish()?,
         })
     }
 }
@@ -128,6 +132,7 @@ impl Inner {
             Format::Csv => Self::Csv(Box::new(CsvDecoder::new(&config.csv, schema)?)),
             Format::Msgpack => Self::Msgpack(tokens(config.msgpack.timestamp_format)?),
             Format::Cbor => Self::Cbor(tokens(config.cbor.timestamp_format)?),
+            Format::Avro => Self::Avro(Box::new(AvroDecoder::new(&config.avro, schema)?)),
         })
     }
 
@@ -143,6 +148,7 @@ impl Inner {
             Self::Cbor(decoder) => decoder
                 .push(message, &mut cbor::Scanner::new(message))
                 .map_err(|bad| bad.in_hex(message)),
+            Self::Avro(decoder) => decoder.push(message).map_err(|bad| bad.in_hex(message)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
+use crate::avro::AvroEncoder;
 use crate::cbor;
 use crate::compression::Compressor;
 use crate::config::{Format, FormatConfig, TimestampFormat};
@@ -29,6 +30,7 @@ enum Inner {
     Csv(CsvEncoder),
     Msgpack(TimestampFormat),
     Cbor(TimestampFormat),
+    Avro(Box<AvroEncoder>),
 }
 
 impl Inner {
@@ -49,10 +51,16 @@ impl Inner {
                 rows::check(format.name(), schema)?;
                 Self::Cbor(config.cbor.timestamp_format)
             }
+            Format::Avro => Self::Avro(Box::new(AvroEncoder::new(&config.avro, schema)?)),
         })
     }
 
-    fn encode(&self, schema: &Schema, batch: &RecordBatch, out: &mut Payloads) {
+    fn encode(
+        &self,
+        schema: &Schema,
+        batch: &RecordBatch,
+        out: &mut Payloads,
+    ) -> Result<(), FormatError> {
         match self {
             Self::Json(encoder) => encoder.encode(batch, out),
             Self::Raw(encoder) => encoder.encode(batch.column(0), out),
@@ -73,7 +81,9 @@ impl Inner {
                     out.end();
                 }
             }
+            Self::Avro(encoder) => encoder.encode(schema, batch, out)?,
         }
+        Ok(())
     }
 }
 
@@ -100,18 +110,19 @@ impl Encoder {
     /// Appends one payload for each row, in their order.
     ///
     /// # Errors
-    /// A batch with columns of other types than those of the encoder's schema. Nothing was appended then.
+    /// A batch with columns of other types than those of the encoder's schema, a row that a format with a schema of
+    /// its own cannot express. Nothing was appended then.
     pub fn encode(&mut self, batch: &RecordBatch, out: &mut Payloads) -> Result<(), FormatError> {
         self.check(batch)?;
-        match &mut self.compressor {
-            None => self.inner.encode(&self.schema, batch, out),
-            Some(compressor) => {
-                self.inner
-                    .encode(&self.schema, batch, &mut compressor.plain);
-                compressor.compress(out)?;
-            }
-        }
-        Ok(())
+        let (inner, schema) = (&self.inner, &self.schema);
+        let Some(compressor) = &mut self.compressor else {
+            let before = out.len();
+            let encoded = inner.encode(schema, batch, out);
+            return encoded.inspect_err(|_| out.truncate(before));
+        };
+        let encoded = inner.encode(schema, batch, &mut compressor.plain);
+        encoded.inspect_err(|_| compressor.plain.clear())?;
+        compressor.compress(out)
     }
 
     /// Columns are matched by place, as SQL's `INSERT` does; their names are those of the table.

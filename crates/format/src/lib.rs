@@ -21,6 +21,7 @@
 //! **Cost.** Decoding is the largest part of a pipeline's CPU time, so JSON goes straight from bytes into the vectors
 //! that become Arrow buffers: no tree, no tape, no allocation per message. `benches/` measures it beside others.
 
+mod avro;
 mod cbor;
 mod compression;
 pub mod config;
@@ -40,8 +41,8 @@ mod token;
 mod varlen;
 
 pub use config::{
-    BadData, CborOptions, Compression, CsvOptions, DeadLetterOptions, DecimalEncoding, Format,
-    FormatConfig, Framing, JsonOptions, MsgpackOptions, TimestampFormat,
+    AvroOptions, BadData, CborOptions, Compression, CsvOptions, DeadLetterOptions, DecimalEncoding,
+    Format, FormatConfig, Framing, JsonOptions, MsgpackOptions, TimestampFormat,
 };
 pub use decoder::Decoder;
 pub use encoder::Encoder;

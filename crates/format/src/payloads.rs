@@ -26,6 +26,12 @@ impl Payloads {
         self.ends.push(self.buffer.len());
     }
 
+    /// Forgets all but the first `len`, and an unfinished one.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.ends.truncate(len);
+        self.buffer.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -8,6 +8,7 @@
 //! The types are those that JSON writes; what a format has no notation of its own for is written as in JSON: decimals,
 //! dates and times of day as text, timestamps as the format's `timestamp_format` says.
 
+use std::fmt;
 use std::ops::Range;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -16,7 +17,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use serde_json::Value;
 
 use crate::config::{JsonOptions, TimestampFormat};
-use crate::error::FormatError;
+use crate::error::{Excerpt, FormatError};
 use crate::json::encode::{Ends, JsonEncoder, Values, list, plain};
 use crate::json::text::write_scaled;
 use crate::json::{is_json, time};
@@ -45,6 +46,36 @@ pub(crate) enum Cell<'a> {
     Struct(&'a [(&'a str, Cells<'a>)], usize),
     List(&'a Cells<'a>, Range<usize>),
     Map(&'a Strings<'a>, &'a Cells<'a>, Range<usize>),
+}
+
+/// How much of a text an error quotes, in bytes.
+const QUOTE_BYTES: usize = 40;
+
+impl fmt::Display for Cell<'_> {
+    /// In the words of an error.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Boolean(value) => value.fmt(f),
+            Self::Integer(value) => value.fmt(f),
+            Self::Unsigned(value) => value.fmt(f),
+            Self::Single(value) => value.fmt(f),
+            Self::Double(value) => value.fmt(f),
+            Self::Text(text) | Self::Json(text) if text.is_empty() => f.write_str("\"\""),
+            Self::Text(text) | Self::Json(text) => {
+                write!(f, "\"{}\"", Excerpt(text.as_bytes(), QUOTE_BYTES))
+            }
+            Self::Binary(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Struct(..) => f.write_str("a struct"),
+            Self::List(..) => f.write_str("a list"),
+            Self::Map(..) => f.write_str("a map"),
+            Self::Decimal(..) | Self::Timestamp(..) | Self::Date(_) | Self::Time(_) => {
+                let mut text = Vec::new();
+                as_text(self, &mut text);
+                f.write_str(&String::from_utf8_lossy(&text))
+            }
+        }
+    }
 }
 
 /// One column of one batch, at any depth.
@@ -184,6 +215,11 @@ pub(crate) fn as_text(cell: &Cell<'_>, out: &mut Vec<u8>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// A timestamp in nanoseconds.
+pub(crate) fn timestamp_nanos(value: i64, unit: TimeUnit) -> i128 {
+    i128::from(value) * 10i128.pow(9 - time::digits(unit))
 }
 
 /// A timestamp as the number that a format asks for.

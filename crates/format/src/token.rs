@@ -10,9 +10,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
 
 use crate::config::{JsonOptions, TimestampFormat};
@@ -113,6 +114,26 @@ pub(crate) trait Source<'a> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Whether every column of a table is a field of what describes its messages.
+///
+/// # Errors
+/// The first column that is not; `what` is the description's name.
+pub(crate) fn check_columns(
+    what: &str,
+    schema: &Schema,
+    fields: &[&str],
+) -> std::result::Result<(), FormatError> {
+    let is_unknown = |field: &&Arc<Field>| !fields.contains(&field.name().as_str());
+    match schema.fields().iter().find(is_unknown) {
+        None => Ok(()),
+        Some(field) => Err(FormatError::Option(format!(
+            "column '{}' is no field of the {what}, which has '{}'",
+            field.name(),
+            fields.join("', '")
+        ))),
     }
 }
 
