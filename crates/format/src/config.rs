@@ -39,6 +39,8 @@ pub struct FormatConfig {
     pub cbor: CborOptions,
     /// Options of the format `avro`.
     pub avro: AvroOptions,
+    /// Options of the format `protobuf`.
+    pub protobuf: ProtobufOptions,
 }
 
 impl Default for FormatConfig {
@@ -56,6 +58,7 @@ impl Default for FormatConfig {
             msgpack: MsgpackOptions::default(),
             cbor: CborOptions::default(),
             avro: AvroOptions::default(),
+            protobuf: ProtobufOptions::default(),
         }
     }
 }
@@ -78,6 +81,8 @@ pub enum Format {
     Cbor,
     /// Apache Avro.
     Avro,
+    /// Protocol Buffers.
+    Protobuf,
 }
 
 impl Format {
@@ -90,6 +95,7 @@ impl Format {
         Self::Msgpack,
         Self::Cbor,
         Self::Avro,
+        Self::Protobuf,
     ];
 
     /// Its name in SQL.
@@ -103,6 +109,7 @@ impl Format {
             Self::Msgpack => "msgpack",
             Self::Cbor => "cbor",
             Self::Avro => "avro",
+            Self::Protobuf => "protobuf",
         }
     }
 
@@ -110,7 +117,7 @@ impl Format {
     pub(crate) fn is_text(self) -> bool {
         match self {
             Self::Json | Self::RawString | Self::RawBytes | Self::Csv => true,
-            Self::Msgpack | Self::Cbor | Self::Avro => false,
+            Self::Msgpack | Self::Cbor | Self::Avro | Self::Protobuf => false,
         }
     }
 }
@@ -257,6 +264,22 @@ pub struct AvroOptions {
     pub timestamp_format: TimestampFormat,
 }
 
+/// Options of the format `protobuf`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProtobufOptions {
+    /// The `.proto` file.
+    pub file: Option<String>,
+    /// The folders in which it and its imports are found.
+    pub include: Vec<String>,
+    /// The compiled descriptor set.
+    pub descriptor_set: Option<String>,
+    /// The message's name.
+    pub message_name: Option<String>,
+    /// How integers are understood as timestamps, and written.
+    pub timestamp_format: TimestampFormat,
+}
+
 /// The schema that these types follow.
 pub const SCHEMA: &str = include_str!("../../../schemas/format.json");
 
@@ -315,6 +338,7 @@ mod tests {
         check_defaults(&top["msgpack"], &MsgpackOptions::default());
         check_defaults(&top["cbor"], &CborOptions::default());
         check_defaults(&top["avro"], &AvroOptions::default());
+        check_defaults(&top["protobuf"], &ProtobufOptions::default());
         check_enum(&top["format"], Format::ALL);
         for format in Format::ALL {
             assert_eq!(serde_json::to_value(format).unwrap(), format.name());
@@ -325,7 +349,7 @@ mod tests {
             &top["bad_data"],
             &[BadData::Fail, BadData::Drop, BadData::DeadLetter],
         );
-        for format in ["json", "csv", "msgpack", "cbor", "avro"] {
+        for format in ["json", "csv", "msgpack", "cbor", "avro", "protobuf"] {
             check_enum(
                 &properties(&top[format])["timestamp_format"],
                 &[

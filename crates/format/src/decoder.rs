@@ -12,6 +12,7 @@ use crate::error::{BadPayload, FormatError, Rejected};
 use crate::framing::Framer;
 use crate::json::decode::JsonDecoder;
 use crate::msgpack;
+use crate::protobuf::ProtobufDecoder;
 use crate::raw::{Content, RawDecoder};
 use crate::token::TokenDecoder;
 
@@ -44,6 +45,7 @@ enum Inner {
     Msgpack(TokenDecoder),
     Cbor(TokenDecoder),
     Avro(Box<AvroDecoder>),
+    Protobuf(Box<ProtobufDecoder>),
 }
 
 impl Decoder {
@@ -92,6 +94,7 @@ impl Decoder {
             Inner::Csv(decoder) => decoder.rows(),
             Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.rows(),
             Inner::Avro(decoder) => decoder.rows(),
+            Inner::Protobuf(decoder) => decoder.rows(),
         }
     }
 
@@ -115,6 +118,7 @@ impl Decoder {
             Inner::Csv(decoder) => decoder.finish()?,
             Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.finish()?,
             Inner::Avro(decoder) => decoder.finish()?,
+            Inner::Protobuf(decoder) => decoder.finish()?,
         })
     }
 }
@@ -133,6 +137,9 @@ impl Inner {
             Format::Msgpack => Self::Msgpack(tokens(config.msgpack.timestamp_format)?),
             Format::Cbor => Self::Cbor(tokens(config.cbor.timestamp_format)?),
             Format::Avro => Self::Avro(Box::new(AvroDecoder::new(&config.avro, schema)?)),
+            Format::Protobuf => {
+                Self::Protobuf(Box::new(ProtobufDecoder::new(&config.protobuf, schema)?))
+            }
         })
     }
 
@@ -149,6 +156,7 @@ impl Inner {
                 .push(message, &mut cbor::Scanner::new(message))
                 .map_err(|bad| bad.in_hex(message)),
             Self::Avro(decoder) => decoder.push(message).map_err(|bad| bad.in_hex(message)),
+            Self::Protobuf(decoder) => decoder.push(message).map_err(|bad| bad.in_hex(message)),
         }
     }
 }

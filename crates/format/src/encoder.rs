@@ -12,6 +12,7 @@ use crate::error::FormatError;
 use crate::json::encode::JsonEncoder;
 use crate::msgpack;
 use crate::payloads::Payloads;
+use crate::protobuf::ProtobufEncoder;
 use crate::raw::{Content, RawEncoder};
 use crate::rows::{self, Rows};
 
@@ -31,6 +32,7 @@ enum Inner {
     Msgpack(TimestampFormat),
     Cbor(TimestampFormat),
     Avro(Box<AvroEncoder>),
+    Protobuf(Box<ProtobufEncoder>),
 }
 
 impl Inner {
@@ -52,6 +54,9 @@ impl Inner {
                 Self::Cbor(config.cbor.timestamp_format)
             }
             Format::Avro => Self::Avro(Box::new(AvroEncoder::new(&config.avro, schema)?)),
+            Format::Protobuf => {
+                Self::Protobuf(Box::new(ProtobufEncoder::new(&config.protobuf, schema)?))
+            }
         })
     }
 
@@ -82,6 +87,7 @@ impl Inner {
                 }
             }
             Self::Avro(encoder) => encoder.encode(schema, batch, out)?,
+            Self::Protobuf(encoder) => encoder.encode(schema, batch, out)?,
         }
         Ok(())
     }

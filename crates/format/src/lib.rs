@@ -34,6 +34,7 @@ mod framing;
 mod json;
 mod msgpack;
 mod payloads;
+mod protobuf;
 mod raw;
 mod rows;
 mod strings;
@@ -42,7 +43,7 @@ mod varlen;
 
 pub use config::{
     AvroOptions, BadData, CborOptions, Compression, CsvOptions, DeadLetterOptions, DecimalEncoding,
-    Format, FormatConfig, Framing, JsonOptions, MsgpackOptions, TimestampFormat,
+    Format, FormatConfig, Framing, JsonOptions, MsgpackOptions, ProtobufOptions, TimestampFormat,
 };
 pub use decoder::Decoder;
 pub use encoder::Encoder;

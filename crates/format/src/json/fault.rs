@@ -11,6 +11,9 @@ use crate::error::{BadPayload, Excerpt};
 /// How much of a value an error quotes, in bytes.
 const QUOTE_BYTES: usize = 40;
 
+/// The place of a fault in a payload that is not read from front to back.
+pub(crate) const NOWHERE: usize = usize::MAX;
+
 /// The answer of everything that reads.
 pub(crate) type Result<T> = std::result::Result<T, Box<Fault>>;
 
@@ -79,10 +82,11 @@ impl Fault {
         } else {
             format!("field '{path}': ")
         };
-        BadPayload::new(
-            format!("{place}{} (byte {})", self.reason, self.at),
-            payload,
-        )
+        let at = match self.at {
+            NOWHERE => String::new(),
+            at => format!(" (byte {at})"),
+        };
+        BadPayload::new(format!("{place}{}{at}", self.reason), payload)
     }
 }
 
