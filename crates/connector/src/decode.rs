@@ -30,6 +30,11 @@ pub trait MetadataColumns: Send {
     /// Appends this message's values `rows` times, once for every row that its payload held.
     fn append(&mut self, message: &Self::Message<'_>, rows: usize);
 
+    /// The message's topic, for formats in which it says what a payload means; `None` where there is none.
+    fn topic<'m>(_message: &'m Self::Message<'_>) -> Option<&'m str> {
+        None
+    }
+
     /// One array for each declared metadata column, in the order of the declaration, with all that was appended since
     /// the last call.
     fn finish(&mut self) -> Vec<ArrayRef>;
@@ -65,6 +70,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct RowDecoder<M> {
     decoder: Decoder,
+    needs_topic: bool,
     metadata: M,
     /// Whether there is any metadata column: most tables have none, and then it costs nothing.
     has_metadata: bool,
@@ -100,6 +106,7 @@ impl<M: MetadataColumns> RowDecoder<M> {
             is_metadata[*index] = true;
         }
         Ok(Self {
+            needs_topic: decoder.needs_topic(),
             decoder,
             metadata,
             has_metadata: !declared.is_empty(),
@@ -122,7 +129,12 @@ impl<M: MetadataColumns> RowDecoder<M> {
         message: &M::Message<'_>,
         place: impl FnOnce() -> Place,
     ) -> Result<(), OperatorError> {
-        match self.decoder.push(payload) {
+        let pushed = if self.needs_topic {
+            self.decoder.push_from(payload, M::topic(message))
+        } else {
+            self.decoder.push(payload)
+        };
+        match pushed {
             Ok(rows) => {
                 if self.has_metadata {
                     self.metadata.append(message, rows);

@@ -83,6 +83,8 @@ pub enum Format {
     Avro,
     /// Protocol Buffers.
     Protobuf,
+    /// Eclipse Sparkplug.
+    SparkplugB,
 }
 
 impl Format {
@@ -96,6 +98,7 @@ impl Format {
         Self::Cbor,
         Self::Avro,
         Self::Protobuf,
+        Self::SparkplugB,
     ];
 
     /// Its name in SQL.
@@ -110,6 +113,7 @@ impl Format {
             Self::Cbor => "cbor",
             Self::Avro => "avro",
             Self::Protobuf => "protobuf",
+            Self::SparkplugB => "sparkplug_b",
         }
     }
 
@@ -117,7 +121,7 @@ impl Format {
     pub(crate) fn is_text(self) -> bool {
         match self {
             Self::Json | Self::RawString | Self::RawBytes | Self::Csv => true,
-            Self::Msgpack | Self::Cbor | Self::Avro | Self::Protobuf => false,
+            Self::Msgpack | Self::Cbor | Self::Avro | Self::Protobuf | Self::SparkplugB => false,
         }
     }
 }

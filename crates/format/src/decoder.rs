@@ -14,6 +14,7 @@ use crate::json::decode::JsonDecoder;
 use crate::msgpack;
 use crate::protobuf::ProtobufDecoder;
 use crate::raw::{Content, RawDecoder};
+use crate::sparkplug::SparkplugDecoder;
 use crate::token::TokenDecoder;
 
 /// Turns payloads into rows, one after the other, and all of them into columns.
@@ -46,6 +47,7 @@ enum Inner {
     Cbor(TokenDecoder),
     Avro(Box<AvroDecoder>),
     Protobuf(Box<ProtobufDecoder>),
+    Sparkplug(Box<SparkplugDecoder>),
 }
 
 impl Decoder {
@@ -69,20 +71,35 @@ impl Decoder {
     /// A payload that does not fit, of which nothing was appended; with `framing`, the frames that do not fit.
     #[inline]
     pub fn push(&mut self, payload: &[u8]) -> Result<usize, Rejected> {
+        self.push_from(payload, None)
+    }
+
+    /// The same, of a message on a topic, for formats that [need](Self::needs_topic) to know it.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    #[inline]
+    pub fn push_from(&mut self, payload: &[u8], topic: Option<&str>) -> Result<usize, Rejected> {
         match &mut self.layers {
             None => {
-                let rows = self.inner.push(payload)?;
+                let rows = self.inner.push(payload, topic)?;
                 self.bytes += payload.len();
                 Ok(rows)
             }
             Some(layers) => {
-                let pushed = layers.push(payload, &mut self.inner);
+                let pushed = layers.push(payload, topic, &mut self.inner);
                 if !matches!(&pushed, Err(rejected) if rejected.rows == 0) {
                     self.bytes += layers.bytes(payload);
                 }
                 pushed
             }
         }
+    }
+
+    /// Whether the meaning of a payload depends on the topic of its message.
+    #[must_use]
+    pub fn needs_topic(&self) -> bool {
+        matches!(self.inner, Inner::Sparkplug(_))
     }
 
     /// The number of rows since the last [`Decoder::finish`].
@@ -95,6 +112,7 @@ impl Decoder {
             Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.rows(),
             Inner::Avro(decoder) => decoder.rows(),
             Inner::Protobuf(decoder) => decoder.rows(),
+            Inner::Sparkplug(decoder) => decoder.rows(),
         }
     }
 
@@ -119,6 +137,7 @@ impl Decoder {
             Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.finish()?,
             Inner::Avro(decoder) => decoder.finish()?,
             Inner::Protobuf(decoder) => decoder.finish()?,
+            Inner::Sparkplug(decoder) => decoder.finish()?,
         })
     }
 }
@@ -140,11 +159,12 @@ impl Inner {
             Format::Protobuf => {
                 Self::Protobuf(Box::new(ProtobufDecoder::new(&config.protobuf, schema)?))
             }
+            Format::SparkplugB => Self::Sparkplug(Box::new(SparkplugDecoder::new(schema)?)),
         })
     }
 
     #[inline]
-    fn push(&mut self, message: &[u8]) -> Result<usize, BadPayload> {
+    fn push(&mut self, message: &[u8], topic: Option<&str>) -> Result<usize, BadPayload> {
         match self {
             Self::Json(decoder) => decoder.push(message),
             Self::Raw(decoder) => decoder.push(message),
@@ -157,6 +177,9 @@ impl Inner {
                 .map_err(|bad| bad.in_hex(message)),
             Self::Avro(decoder) => decoder.push(message).map_err(|bad| bad.in_hex(message)),
             Self::Protobuf(decoder) => decoder.push(message).map_err(|bad| bad.in_hex(message)),
+            Self::Sparkplug(decoder) => decoder
+                .push(message, topic)
+                .map_err(|bad| bad.in_hex(message)),
         }
     }
 }
@@ -171,14 +194,19 @@ impl Layers {
         Ok(any.then_some(layers))
     }
 
-    fn push(&mut self, payload: &[u8], inner: &mut Inner) -> Result<usize, Rejected> {
+    fn push(
+        &mut self,
+        payload: &[u8],
+        topic: Option<&str>,
+        inner: &mut Inner,
+    ) -> Result<usize, Rejected> {
         let plain = match &mut self.decompressor {
             Some(decompressor) => decompressor.decompress(payload)?,
             None => payload,
         };
         match &self.framer {
-            Some(framer) => framer.each(plain, |frame| inner.push(frame)),
-            None => Ok(inner.push(plain)?),
+            Some(framer) => framer.each(plain, |frame| inner.push(frame, topic)),
+            None => Ok(inner.push(plain, topic)?),
         }
     }
 

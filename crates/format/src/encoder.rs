@@ -57,6 +57,12 @@ impl Inner {
             Format::Protobuf => {
                 Self::Protobuf(Box::new(ProtobufEncoder::new(&config.protobuf, schema)?))
             }
+            Format::SparkplugB => {
+                return Err(FormatError::Option(
+                    "format 'sparkplug_b' is for sources; publish to other than Sparkplug's topics with another format"
+                        .to_owned(),
+                ));
+            }
         })
     }
 

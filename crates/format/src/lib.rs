@@ -37,6 +37,7 @@ mod payloads;
 mod protobuf;
 mod raw;
 mod rows;
+mod sparkplug;
 mod strings;
 mod token;
 mod varlen;

@@ -35,7 +35,7 @@ impl Content {
             Format::RawString => Some(Self::Text),
             Format::RawBytes => Some(Self::Bytes),
             Format::Json => config.json.unstructured.then_some(Self::Document),
-            Format::Csv | Format::Msgpack | Format::Cbor | Format::Avro | Format::Protobuf => None,
+            _ => None,
         }
     }
 

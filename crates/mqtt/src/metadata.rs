@@ -236,6 +236,10 @@ impl MqttMetadata {
 impl MetadataColumns for MqttMetadata {
     type Message<'a> = Received<'a>;
 
+    fn topic<'m>(received: &'m Received<'_>) -> Option<&'m str> {
+        Some(received.message.topic())
+    }
+
     fn append(&mut self, received: &Received<'_>, rows: usize) {
         for column in &mut self.columns {
             for _ in 0..rows {

@@ -1,0 +1,293 @@
+//! The format `sparkplug_b` (Eclipse Sparkplug 3.0): one metric a row. It is for sources alone.
+//!
+//! ```text
+//! spBv1.0/<group>/NBIRTH/<node>            names, aliases, types ──► Births
+//! spBv1.0/<group>/DDATA/<node>/<device>    alias 7 = 21.5 ──────────► name 'temperature', value 21.5
+//! spBv1.0/<group>/NDEATH/<node>            every metric of the node ─► rows with quality 'STALE'
+//! ```
+//!
+//! What a message is about stands in its topic, so this is the one format that needs to be told the topic. Births tell
+//! the names and types of aliases; they are remembered for each edge node, in memory ([`births`]). A metric whose alias
+//! no birth has told yet is a row without a name: births are sent once, and the stream must not end because it was
+//! joined late. (With `name TEXT NOT NULL` it is bad data.)
+
+mod births;
+mod payload;
+
+use std::borrow::Cow;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
+use prost::Message;
+
+use crate::config::{Format, TimestampFormat};
+use crate::error::{BadPayload, FormatError};
+use crate::json::fault::{Fault, NOWHERE, Result};
+use crate::token::{Source, Token, TokenDecoder, check_columns};
+use births::{Births, Known, Place};
+use payload::{Metric, Payload};
+
+/// The columns that a table may have, each of them or none.
+const COLUMNS: [&str; 20] = [
+    "group_id",
+    "node_id",
+    "device_id",
+    "message_type",
+    "seq",
+    "message_timestamp",
+    "name",
+    "alias",
+    "timestamp",
+    "datatype",
+    "quality",
+    "is_historical",
+    "is_transient",
+    "is_null",
+    "value",
+    "value_double",
+    "value_bigint",
+    "value_boolean",
+    "value_text",
+    "value_bytes",
+];
+
+/// A message whose payload is compressed inside of Sparkplug's own.
+const COMPRESSED: &str = "SPBV1.0_COMPRESSED";
+
+/// Reads the metrics of messages. See the [module](self).
+#[derive(Debug)]
+pub(crate) struct SparkplugDecoder {
+    rows: TokenDecoder,
+    births: Births,
+}
+
+impl SparkplugDecoder {
+    /// No rows and no births yet.
+    ///
+    /// # Errors
+    /// A column that metrics do not have, or of a type that cannot be read.
+    pub(crate) fn new(schema: &Schema) -> std::result::Result<Self, FormatError> {
+        check_columns("format 'sparkplug_b'", schema, &COLUMNS)?;
+        let name = Format::SparkplugB.name();
+        Ok(Self {
+            rows: TokenDecoder::new(name, TimestampFormat::UnixMillis, schema)?,
+            births: Births::default(),
+        })
+    }
+
+    /// Appends a row for each metric of one message, or nothing.
+    pub(crate) fn push(
+        &mut self,
+        payload: &[u8],
+        topic: Option<&str>,
+    ) -> std::result::Result<usize, BadPayload> {
+        let fail = |reason: String| BadPayload::new(reason, payload);
+        let topic = topic.unwrap_or_default();
+        let Some(topic) = Topic::parse(topic).map_err(fail)? else {
+            return Ok(0);
+        };
+        let message = Payload::decode(payload)
+            .map_err(|e| fail(format!("the payload is no Sparkplug B message: {e}")))?;
+        if message.uuid.as_deref() == Some(COMPRESSED) {
+            return Err(fail(
+                "the payload is compressed by Sparkplug's own means, which is not read".to_owned(),
+            ));
+        }
+        if topic.is_birth() {
+            self.births.learn(&topic.place(), &message).map_err(fail)?;
+        }
+        let mut rows = rows_of(&self.births, &topic, &message).into_iter();
+        let pushed = self.rows.push_each(payload, |decoder| match rows.next() {
+            Some(row) => decoder.append(&mut Row::new(row)).map(|()| true),
+            None => Ok(false),
+        });
+        if topic.is_death() && pushed.is_ok() {
+            self.births.forget(&topic.place(), &message);
+        }
+        pushed
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.rows()
+    }
+
+    pub(crate) fn finish(&mut self) -> std::result::Result<Vec<ArrayRef>, ArrowError> {
+        self.rows.finish()
+    }
+}
+
+/// The metrics of a message, and for a death all that it makes stale.
+fn rows_of<'a>(
+    births: &'a Births,
+    topic: &Topic<'a>,
+    message: &'a Payload,
+) -> Vec<Vec<Member<'a>>> {
+    let place = topic.place();
+    let row = |metric: &'a Metric| {
+        let known = births.find(&place, metric);
+        let quality = if topic.is_death() { "STALE" } else { "GOOD" };
+        topic.row(message, topic.device, metric, known, quality)
+    };
+    let mut rows: Vec<_> = message.metrics.iter().map(row).collect();
+    if topic.is_death() {
+        for (device, known) in births.stale(&place, message) {
+            rows.push(topic.row(message, device, &NOTHING, Some(known), "STALE"));
+        }
+    }
+    rows
+}
+
+/// The metric of which a death says nothing.
+static NOTHING: Metric = Metric::nothing();
+
+/// `spBv1.0/<group>/<type>/<node>[/<device>]`.
+struct Topic<'a> {
+    group: &'a str,
+    kind: &'a str,
+    node: &'a str,
+    device: Option<&'a str>,
+}
+
+impl<'a> Topic<'a> {
+    /// What the topic says; `None` for the state of a host, which has no metrics.
+    fn parse(topic: &'a str) -> std::result::Result<Option<Self>, String> {
+        let mut levels = topic.splitn(5, '/');
+        let mut level = || levels.next();
+        let parsed = match (level(), level(), level(), level(), level()) {
+            (Some("spBv1.0"), Some("STATE"), Some(_), None, None) => return Ok(None),
+            (Some("spBv1.0"), Some(group), Some(kind), Some(node), device) => Self {
+                group,
+                kind,
+                node,
+                device,
+            },
+            _ => return Err(not_sparkplug(topic)),
+        };
+        let of_node = matches!(parsed.kind, "NBIRTH" | "NDATA" | "NDEATH" | "NCMD");
+        let of_device = matches!(parsed.kind, "DBIRTH" | "DDATA" | "DDEATH" | "DCMD");
+        match (of_node, of_device, parsed.device) {
+            (true, _, None) | (_, true, Some(_)) => Ok(Some(parsed)),
+            _ => Err(not_sparkplug(topic)),
+        }
+    }
+
+    fn is_birth(&self) -> bool {
+        self.kind.ends_with("BIRTH")
+    }
+
+    fn is_death(&self) -> bool {
+        self.kind.ends_with("DEATH")
+    }
+
+    fn place(&self) -> Place<'a> {
+        Place {
+            group: self.group,
+            node: self.node,
+            device: self.device,
+        }
+    }
+
+    /// One metric as the columns of a row.
+    fn row(
+        &self,
+        message: &Payload,
+        device: Option<&'a str>,
+        metric: &'a Metric,
+        known: Option<&'a Known>,
+        quality: &'static str,
+    ) -> Vec<Member<'a>> {
+        let datatype = metric.datatype.or(known.map(|known| known.datatype));
+        let name = metric.name.as_deref().or(known.map(|known| &*known.name));
+        let alias = metric.alias.or(known.and_then(|known| known.alias));
+        let value = metric.value(datatype);
+        let mut row = vec![
+            ("group_id", text(Some(self.group))),
+            ("node_id", text(Some(self.node))),
+            ("device_id", text(device)),
+            ("message_type", text(Some(self.kind))),
+            ("seq", integer(message.seq)),
+            ("message_timestamp", millis(message.timestamp)),
+            ("name", text(name)),
+            ("alias", integer(alias)),
+            ("timestamp", millis(metric.timestamp.or(message.timestamp))),
+            ("datatype", text(datatype.map(payload::datatype_name))),
+            ("quality", text(Some(quality))),
+            ("is_historical", Token::Boolean(metric.is_historical())),
+            ("is_transient", Token::Boolean(metric.is_transient())),
+            ("is_null", Token::Boolean(matches!(value, Token::Null))),
+        ];
+        row.extend(payload::value_columns(value));
+        row
+    }
+}
+
+fn not_sparkplug(topic: &str) -> String {
+    match topic.is_empty() {
+        true => {
+            "format 'sparkplug_b' needs the topic of a message, which this connector does not have"
+                .to_owned()
+        }
+        false => format!(
+            "the topic '{topic}' is not Sparkplug's (spBv1.0/<group>/<type>/<node>[/<device>])"
+        ),
+    }
+}
+
+type Member<'a> = (&'static str, Token<'a>);
+
+fn text(value: Option<&str>) -> Token<'_> {
+    value.map_or(Token::Null, |text| Token::Text(Cow::Borrowed(text)))
+}
+
+fn integer(value: Option<u64>) -> Token<'static> {
+    value.map_or(Token::Null, |value| Token::Integer(value.into()))
+}
+
+fn millis(value: Option<u64>) -> Token<'static> {
+    value.map_or(Token::Null, |millis| {
+        Token::Timestamp(i128::from(millis) * 1_000_000)
+    })
+}
+
+/// One row as a map.
+struct Row<'a> {
+    members: std::vec::IntoIter<Member<'a>>,
+    /// The member that was announced last.
+    next: Option<Member<'a>>,
+}
+
+impl<'a> Row<'a> {
+    fn new(members: Vec<Member<'a>>) -> Self {
+        Self {
+            members: members.into_iter(),
+            next: None,
+        }
+    }
+}
+
+impl<'a> Source<'a> for Row<'a> {
+    fn position(&self) -> usize {
+        NOWHERE
+    }
+
+    fn token(&mut self) -> Result<Token<'a>> {
+        Ok(self.next.take().map_or(Token::Map, |(_, token)| token))
+    }
+
+    fn more(&mut self) -> Result<bool> {
+        self.next = self.members.next();
+        Ok(self.next.is_some())
+    }
+
+    fn name(&mut self) -> Result<Cow<'a, str>> {
+        match &self.next {
+            Some((name, _)) => Ok(Cow::Borrowed(name)),
+            None => Err(Fault::new(NOWHERE, "a member without a name")),
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
