@@ -3,16 +3,22 @@
 //! ```text
 //! payload ── Decoder::push ──► rows ── Decoder::finish ──► columns ──► … ──► batch ── Encoder::encode ──► Payloads
 //!                 │
-//!                 └── BadPayload: that one message does not fit; nothing of it stays behind
+//!                 └── Rejected: that one message, or some of its frames, do not fit; nothing of them stays behind
 //! ```
 //!
 //! A connector makes a [`Decoder`] or an [`Encoder`] out of a table's [`FormatConfig`] and the columns of its payload
-//! (metadata columns are the connector's own affair), pushes messages, and takes columns. There are three formats:
+//! (metadata columns are the connector's own affair), pushes messages, and takes columns. Around every
+//! format lie two layers of their own, compression and framing. The formats:
 //!
 //! * `json`: one object a message, one member a column; see the module `json` for its strictness and `json::value` for
 //!   what each type takes. With `json.unstructured`, the whole document is the only column.
 //! * `raw_string`: the message is the text of the only column.
 //! * `raw_bytes`: the message is the bytes of the only column.
+//! * `csv`, `msgpack`, `cbor`, `avro`, `protobuf`: one file each. They take payloads apart into tokens, which go straight
+//!   into the columns of `json` by the same rules; see the module `token`.
+//! * `sparkplug_b`: one metric a row, for sources.
+//!
+//! [`infer`](infer::infer) goes the other way: from samples to the format and the columns that read them.
 //!
 //! **Promises.** No bytes make a decoder panic, exhaust the stack or allocate more than a small multiple of their
 //! length. A bad payload leaves the rows around it whole. What was read is what was sent: numbers are exact or rounded
@@ -31,6 +37,7 @@ mod decoder;
 mod encoder;
 mod error;
 mod framing;
+pub mod infer;
 mod json;
 mod msgpack;
 mod payloads;

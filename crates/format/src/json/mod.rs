@@ -22,7 +22,7 @@ pub(crate) mod value;
 use arrow::datatypes::{DataType, Field};
 
 /// The metadata key by which a column says that it is more than its Arrow type.
-const TYPE_KEY: &str = "headwater.type";
+pub(crate) const TYPE_KEY: &str = "headwater.type";
 
 /// Whether a column was declared `JSON`: text that holds any JSON value as it was written.
 pub(crate) fn is_json(field: &Field) -> bool {
