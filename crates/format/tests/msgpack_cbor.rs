@@ -140,7 +140,11 @@ fn every_family_of_msgpack_is_understood() {
     msgpack(Binary, "c5 00 02 00 ff", "00ff");
     msgpack(Binary, "c6 00 00 00 02 00 ff", "00ff");
     msgpack(Binary, "a4 41 50 38 3d", "00ff");
-    msgpack(DataType::new_list(Int64, true), "93 01 c0 02", "[1, null, 2]");
+    msgpack(
+        DataType::new_list(Int64, true),
+        "93 01 c0 02",
+        "[1, null, 2]",
+    );
     msgpack(DataType::new_list(Int64, true), "dc 00 01 05", "[5]");
     msgpack(
         DataType::new_list(Int64, true),
