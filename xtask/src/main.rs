@@ -2,6 +2,7 @@
 //!
 //! Written in Rust so that they need nothing but cargo, and light, so that they start at once. Each says what it runs.
 
+mod brokers;
 mod mosquitto;
 mod process;
 mod tidy;
@@ -18,6 +19,9 @@ usage: cargo xtask <command>
                              arguments like `-p headwater-mqtt` select packages
   lint                       check formatting, clippy, and the repository's rules
   tidy                       check the repository's rules only
+  brokers [NAME…] [-- FILTER]
+                             run the conformance suite against these brokers, or against all, which writes
+                             docs/brokers.md; `cargo xtask brokers help` says which there are and how to install them
   ci                         lint, then test
 ";
 
@@ -38,6 +42,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["test", selection @ ..] => test(selection),
         ["lint"] => lint(),
         ["tidy"] => tidy::check(&root()),
+        ["brokers", names @ ..] => brokers::run(names),
         ["ci"] => {
             lint()?;
             test(&[])

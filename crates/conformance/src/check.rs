@@ -1,0 +1,142 @@
+//! What a check is, and on which brokers it is expected to pass.
+
+use anyhow::Result;
+use futures::future::BoxFuture;
+use headwater_mqtt::{ProtocolVersion, QoS};
+use headwater_testkit::brokers::Feature;
+
+use crate::scene::Scene;
+
+/// Every QoS that the client offers.
+pub(crate) const SERVICES: &[QoS] = &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+/// One promise, checked on one broker.
+#[derive(Clone, Copy)]
+pub(crate) struct Check {
+    /// What it is called on the command line.
+    pub(crate) name: &'static str,
+    /// What the table says.
+    pub(crate) title: &'static str,
+    /// In which versions of MQTT it makes sense.
+    pub(crate) versions: Versions,
+    /// With which QoS it is run.
+    pub(crate) services: Services,
+    /// What the broker must offer.
+    pub(crate) needs: &'static [Feature],
+    /// The check itself.
+    pub(crate) run: Run,
+}
+
+/// Fails with what happened in place of what was promised.
+pub(crate) type Run = fn(Scene) -> BoxFuture<'static, Result<()>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Versions {
+    Both,
+    V5,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Services {
+    /// Each is a check of its own.
+    Each,
+    /// Each that is acknowledged.
+    EachAcknowledged,
+    /// At least once; the check is about something else.
+    One,
+}
+
+/// A check with what it is run with: a row of the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Variant {
+    pub(crate) check: Check,
+    pub(crate) protocol: ProtocolVersion,
+    pub(crate) qos: QoS,
+}
+
+impl Check {
+    /// A check in both versions, at one QoS, that needs nothing special.
+    pub(crate) const fn new(name: &'static str, title: &'static str, run: Run) -> Self {
+        Self {
+            name,
+            title,
+            versions: Versions::Both,
+            services: Services::One,
+            needs: &[],
+            run,
+        }
+    }
+
+    /// Of MQTT 5 only.
+    pub(crate) const fn v5(mut self) -> Self {
+        self.versions = Versions::V5;
+        self
+    }
+
+    /// One check for each QoS.
+    pub(crate) const fn each(mut self, services: Services) -> Self {
+        self.services = services;
+        self
+    }
+
+    /// Needs these features.
+    pub(crate) const fn needs(mut self, features: &'static [Feature]) -> Self {
+        self.needs = features;
+        self
+    }
+
+    /// The check in one version, with each QoS that it is about.
+    pub(crate) fn variants(self, protocol: ProtocolVersion) -> Vec<Variant> {
+        if self.versions == Versions::V5 && protocol != ProtocolVersion::V5 {
+            return Vec::new();
+        }
+        let variant = |qos: &QoS| Variant {
+            check: self,
+            protocol,
+            qos: *qos,
+        };
+        match self.services {
+            Services::Each => SERVICES.iter().map(variant).collect(),
+            Services::EachAcknowledged => SERVICES[1..].iter().map(variant).collect(),
+            Services::One => vec![variant(&QoS::AtLeastOnce)],
+        }
+    }
+}
+
+impl Variant {
+    /// `retained`, or `session-qos-1`.
+    pub(crate) fn name(&self) -> String {
+        match self.check.services {
+            Services::One => self.check.name.to_owned(),
+            _ => format!("{}-qos-{}", self.check.name, self.qos.level()),
+        }
+    }
+
+    /// What the table says.
+    pub(crate) fn title(&self) -> String {
+        match self.check.services {
+            Services::One => self.check.title.to_owned(),
+            _ => format!("{}, QoS {}", self.check.title, self.qos.level()),
+        }
+    }
+
+    /// Everything that the broker must offer.
+    pub(crate) fn needs(&self) -> Vec<Feature> {
+        let mut needs = self.check.needs.to_vec();
+        if self.protocol == ProtocolVersion::V5 {
+            needs.push(Feature::V5);
+        }
+        if self.qos.level() == 2 {
+            needs.push(Feature::ExactlyOnce);
+        }
+        needs
+    }
+}
+
+/// How a version is called on the command line.
+pub(crate) fn version_name(protocol: ProtocolVersion) -> &'static str {
+    match protocol {
+        ProtocolVersion::V311 => "3.1.1",
+        ProtocolVersion::V5 => "5",
+    }
+}

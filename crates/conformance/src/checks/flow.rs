@@ -1,0 +1,68 @@
+//! Neither side sends more than the other takes (MQTT 5, section 4.9).
+
+use anyhow::{Result, ensure};
+use futures::FutureExt;
+use headwater_mqtt::Subscription;
+
+use crate::check::{Check, Services};
+use crate::scene::{Receiver, Scene};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(
+        "receive-maximum",
+        "the broker sends no more than our receive maximum",
+        |scene| receive_maximum(scene).boxed(),
+    )
+    .v5()
+    .each(Services::EachAcknowledged),
+    Check::new(
+        "late-acks",
+        "messages go on coming when acknowledgements are late",
+        |scene| late_acks(scene).boxed(),
+    ),
+];
+
+async fn receive_maximum(scene: Scene) -> Result<()> {
+    const MAXIMUM: u32 = 5;
+    let mut options = scene.options("sub");
+    options.receive_maximum = MAXIMUM as u16;
+    let subscription = Subscription::new(scene.topic("a"), scene.qos);
+    let mut receiver = Receiver::open(options, vec![subscription]).await?;
+    let mut sender = scene.sender().await?;
+    sender
+        .send(scene.numbered(&scene.topic("a"), 0..20))
+        .await?;
+    let mut last = 0;
+    for number in 0..MAXIMUM {
+        let message = receiver.next().await?;
+        ensure!(
+            message.text() == number.to_string(),
+            "out of order: {message:?}"
+        );
+        last = message.seq;
+    }
+    receiver.expect_silence().await?;
+    receiver.ack(last);
+    receiver.expect_numbers(MAXIMUM..20).await
+}
+
+/// A pipeline acknowledges when its results are durable: here, five messages at a time, the whole window of the slowest
+/// broker or one message, whichever it is.
+async fn late_acks(scene: Scene) -> Result<()> {
+    let mut receiver = scene.subscribe(&scene.topic("a")).await?;
+    let mut sender = scene.sender().await?;
+    sender
+        .send(scene.numbered(&scene.topic("a"), 0..50))
+        .await?;
+    for number in 0..50 {
+        let message = receiver.next().await?;
+        ensure!(
+            message.text() == number.to_string(),
+            "out of order: {message:?}"
+        );
+        tokio::task::yield_now().await;
+        receiver.ack(message.seq);
+    }
+    ensure!(receiver.reconnects() == 0, "the subscriber was cut off");
+    Ok(())
+}
