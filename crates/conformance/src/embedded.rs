@@ -16,7 +16,10 @@ pub(crate) const EMBEDDED: Product = Product {
     title: "mqtt5 (of the demo)",
     install: "it is compiled into the suite",
     lacks: &[],
-    remarks: &[],
+    remarks: &[(
+        "bare",
+        "It adds who has sent a message, as user properties.",
+    )],
     launch,
 };
 

@@ -165,14 +165,19 @@ impl Receiver {
         expect_same("the messages", &texts, &expected)
     }
 
-    /// Expects that nothing comes.
-    pub(crate) async fn expect_silence(&mut self) -> Result<()> {
+    /// The next message, or `None` if nothing comes; not acknowledged.
+    pub(crate) async fn next_unless_silent(&mut self) -> Result<Option<Received>> {
         if self.waiting.is_empty()
             && let Ok(inbound) = timeout(SILENCE, self.subscriber.recv()).await
         {
             self.take(&inbound?);
         }
-        let message = self.waiting.front();
+        Ok(self.waiting.pop_front())
+    }
+
+    /// Expects that nothing comes.
+    pub(crate) async fn expect_silence(&mut self) -> Result<()> {
+        let message = self.next_unless_silent().await?;
         message.map_or(Ok(()), |message| bail!("came uncalled for: {message:?}"))
     }
 

@@ -35,6 +35,10 @@ impl ReasonCode {
     pub const RETAIN_NOT_SUPPORTED: Self = Self(0x9A);
     /// The broker does not offer this QoS.
     pub const QOS_NOT_SUPPORTED: Self = Self(0x9B);
+    /// The broker has no shared subscriptions.
+    pub const SHARED_NOT_SUPPORTED: Self = Self(0x9E);
+    /// The broker has no filters with wildcards.
+    pub const WILDCARDS_NOT_SUPPORTED: Self = Self(0xA2);
 
     /// Whether the code says no.
     pub fn is_error(self) -> bool {
@@ -305,7 +309,12 @@ impl MqttError {
                 !matches!(reason.0, 0x80 | 0x83 | 0x88 | 0x89 | 0x8B | 0x97 | 0x9F)
             }
             Self::Proxy { lasting, .. } | Self::WebSocket { lasting, .. } => *lasting,
-            Self::Disconnected { reason, .. } => *reason == ReasonCode::NOT_AUTHORIZED,
+            Self::Disconnected { reason, .. } => matches!(
+                *reason,
+                ReasonCode::NOT_AUTHORIZED
+                    | ReasonCode::SHARED_NOT_SUPPORTED
+                    | ReasonCode::WILDCARDS_NOT_SUPPORTED
+            ),
             Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::Tls { .. }

@@ -87,9 +87,7 @@ fn operator(scene: &Scene, kind: &str) -> Result<Operator> {
         rejects: Rejects::default(),
     };
     let table = table(scene, kind, "a")?;
-    CONNECTOR
-        .make_operator(&table, context)
-        .map_err(anyhow::Error::from)
+    CONNECTOR.make_operator(&table, context)
 }
 
 async fn rows(scene: Scene) -> Result<()> {

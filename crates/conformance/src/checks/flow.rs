@@ -32,22 +32,22 @@ async fn receive_maximum(scene: Scene) -> Result<()> {
     sender
         .send(scene.numbered(&scene.topic("a"), 0..20))
         .await?;
-    let mut last = 0;
-    for number in 0..MAXIMUM {
-        let message = receiver.next().await?;
-        ensure!(
-            message.text() == number.to_string(),
-            "out of order: {message:?}"
-        );
-        last = message.seq;
+    // How many come without an acknowledgement is the broker's choice, within the maximum.
+    let first = receiver.next().await?;
+    let mut last = first.seq;
+    let mut came = 1;
+    while let Some(message) = receiver.next_unless_silent().await? {
+        (last, came) = (message.seq, came + 1);
     }
-    receiver.expect_silence().await?;
+    ensure!(
+        first.text() == "0" && came <= MAXIMUM,
+        "{came} messages came without an acknowledgement, beginning with {first:?}"
+    );
     receiver.ack(last);
-    receiver.expect_numbers(MAXIMUM..20).await
+    receiver.expect_numbers(came..20).await
 }
 
-/// A pipeline acknowledges when its results are durable: here, five messages at a time, the whole window of the slowest
-/// broker or one message, whichever it is.
+/// A pipeline acknowledges when its results are durable: here, message by message, since the window of some brokers is one.
 async fn late_acks(scene: Scene) -> Result<()> {
     let mut receiver = scene.subscribe(&scene.topic("a")).await?;
     let mut sender = scene.sender().await?;

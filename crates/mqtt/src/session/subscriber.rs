@@ -223,6 +223,8 @@ impl SubscriberSession {
         if self.strangers {
             self.subscribing.unsubscribe(protocol, max, out);
         }
+        self.subscribing.check(self.link.limits())?;
+        let out = self.link.output_mut();
         self.subscribing.subscribe(protocol, max, out)?;
         self.subscribed = !self.subscribing.is_waiting();
         self.suback_by = (!self.subscribed).then_some(now + timeout);

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use crate::error::{MqttError, ReasonCode};
 use crate::options::{Former, ProtocolVersion, Subscription, Subscriptions};
-use crate::packet;
+use crate::packet::{self, Limits};
 use crate::topic;
 
 /// How many filters go into one packet.
@@ -103,6 +103,30 @@ impl Subscribing {
             let id = self.ask(Asked::Unsubscribe);
             packet::unsubscribe(protocol, id, &self.stale[from..from + count], out);
         }
+    }
+
+    /// Whether the broker has said in its CONNACK that it offers what the filters need. To ask for it all the same would
+    /// end the connection (sections 3.2.2.3.11 and 3.2.2.3.13), and so would every other attempt.
+    ///
+    /// # Errors
+    /// [`MqttError::SubscriptionRefused`] names the first filter that it does not offer.
+    pub(super) fn check(&self, limits: &Limits) -> Result<(), MqttError> {
+        for Subscription { filter, .. } in &self.filters {
+            let plain = topic::unshared(filter);
+            let reason = if plain.len() < filter.len() && !limits.shared_available {
+                ReasonCode::SHARED_NOT_SUPPORTED
+            } else if plain.contains(['+', '#']) && !limits.wildcards_available {
+                ReasonCode::WILDCARDS_NOT_SUPPORTED
+            } else {
+                continue;
+            };
+            return Err(MqttError::SubscriptionRefused {
+                filter: filter.clone(),
+                reason,
+                message: Some("the broker has said so when it accepted the login".to_owned()),
+            });
+        }
+        Ok(())
     }
 
     /// Writes SUBSCRIBE for all filters.
@@ -257,5 +281,38 @@ mod tests {
         assert_eq!(subscribing.stale, ["c"]);
         assert!(subscribing.wants("a/x") && subscribing.wants("b/x/y"));
         assert!(!subscribing.wants("c") && !subscribing.wants("a/x/y"));
+    }
+
+    #[test]
+    fn what_the_broker_does_not_offer_is_not_asked_for() {
+        let refusal = |filter: &str, limits: &Limits| {
+            let filters = vec![Subscription::new(filter, crate::QoS::AtMostOnce)];
+            let checked = Subscribing::new(filters.into()).check(limits);
+            checked
+                .err()
+                .map(|error| (error.is_fatal(), error.to_string()))
+        };
+        let all = Limits::default();
+        let without_shared = Limits {
+            shared_available: false,
+            ..Limits::default()
+        };
+        let without_wildcards = Limits {
+            wildcards_available: false,
+            ..Limits::default()
+        };
+        assert_eq!(refusal("$share/g/a/#", &all), None);
+        assert_eq!(refusal("a/#", &without_shared), None);
+        assert_eq!(refusal("$share/g/a", &without_wildcards), None);
+        let (fatal, text) = refusal("$share/g/a", &without_shared).unwrap_or_default();
+        assert!(
+            fatal && text.contains("'$share/g/a': shared subscriptions not supported"),
+            "{text}"
+        );
+        let (fatal, text) = refusal("$share/g/+", &without_wildcards).unwrap_or_default();
+        assert!(
+            fatal && text.contains("wildcard subscriptions not supported"),
+            "{text}"
+        );
     }
 }

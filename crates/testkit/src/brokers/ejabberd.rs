@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::process::{Process, folder, installed, program, write};
-use super::{Broker, PASSWORD, Product, USER};
+use super::{Broker, Feature, PASSWORD, Product, USER};
 use crate::wait::free_port;
 
 /// ejabberd: 3.1.1 and 5.
@@ -17,8 +17,20 @@ pub const EJABBERD: Product = Product {
     name: "ejabberd",
     title: "ejabberd",
     install: "apt-get install ejabberd",
-    lacks: &[],
-    remarks: &[],
+    lacks: &[
+        (
+            Feature::Shared,
+            "has no shared subscriptions: on MQTT 5 it says so, and the source with it; on 3.1.1 it ends the connection",
+        ),
+        (
+            Feature::DollarTopics,
+            "lets clients publish to topics that begin with `$` only by `access_publish`",
+        ),
+    ],
+    remarks: &[(
+        "expired",
+        "Expiry is looked at when the message comes in, not when it goes out.",
+    )],
     launch,
 };
 

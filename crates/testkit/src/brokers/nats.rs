@@ -18,7 +18,20 @@ pub const NATS: Product = Product {
         (Feature::ExactlyOnce, "has QoS 2 from version 2.10 on"),
         (Feature::Shared, "has no shared subscriptions over MQTT"),
     ],
-    remarks: &[],
+    remarks: &[
+        (
+            "dollar",
+            "To NATS such a topic is like any other; leave it out by a narrower filter.",
+        ),
+        (
+            "topic-spaces",
+            "Topics are subjects of NATS, in which spaces are not allowed.",
+        ),
+        (
+            "topic-signs",
+            "Topics are subjects of NATS, in which `.`, `*` and `>` have meanings of their own.",
+        ),
+    ],
     launch,
 };
 

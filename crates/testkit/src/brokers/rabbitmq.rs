@@ -25,7 +25,20 @@ pub const RABBITMQ: Product = Product {
         ),
         (Feature::Shared, "has no shared subscriptions"),
     ],
-    remarks: &[],
+    remarks: &[
+        (
+            "dollar",
+            "To RabbitMQ such a topic is like any other; leave it out by a narrower filter.",
+        ),
+        (
+            "topic-signs",
+            "Topics are routing keys of AMQP: `.` and `*` come back as `/` and `+`.",
+        ),
+        (
+            "retained-wildcard",
+            "Its store finds retained messages by their whole topic only.",
+        ),
+    ],
     launch,
 };
 
