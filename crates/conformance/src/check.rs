@@ -136,6 +136,7 @@ impl Variant {
 /// How a version is called on the command line.
 pub(crate) fn version_name(protocol: ProtocolVersion) -> &'static str {
     match protocol {
+        ProtocolVersion::V31 => "3.1",
         ProtocolVersion::V311 => "3.1.1",
         ProtocolVersion::V5 => "5",
     }

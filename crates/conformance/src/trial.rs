@@ -183,7 +183,7 @@ impl Contender {
             let scene = scene.clone();
             block_on(async move { scene.sender().await?.close().await }).is_ok()
         };
-        scene.protocol == ProtocolVersion::V311 || !lacks_v5 || *self.speaks_v5.get_or_init(ask)
+        scene.protocol != ProtocolVersion::V5 || !lacks_v5 || *self.speaks_v5.get_or_init(ask)
     }
 
     fn judge(&self, variant: &Variant, outcome: &Result<()>) -> Outcome {

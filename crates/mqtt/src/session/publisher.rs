@@ -36,6 +36,7 @@ pub struct PublisherSession {
     resumed: bool,
     refused: Vec<Refused>,
     watched: Option<Watched>,
+    uncalled_told: bool,
 }
 
 /// The publish that has waited longest for its answer.
@@ -88,6 +89,7 @@ impl PublisherSession {
             resumed: false,
             refused: Vec::new(),
             watched: None,
+            uncalled_told: false,
         }
     }
 
@@ -188,8 +190,13 @@ impl PublisherSession {
                 self.in_flight.session_lost();
             }
         }
-        if received.batch.is_some() {
-            return Err(MqttError::protocol("a message that was not subscribed to"));
+        if received.batch.is_some() && !self.uncalled_told {
+            self.uncalled_told = true;
+            // aMQTT sends such to whoever logs in. Without an acknowledgement they stay with the broker.
+            tracing::warn!(
+                client_id = self.link.options().client_id,
+                "the broker sends messages to a connection that has subscribed to nothing; they are dropped"
+            );
         }
         for ack in received.acks {
             self.answered(ack)?;
@@ -471,6 +478,18 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_message_that_nobody_asked_for_disturbs_nothing() {
+        let (mut session, mut input, now) = logged_in(10 * SECOND);
+        session.publish(vec![Publish::new("t", "x", QoS::AtLeastOnce)]);
+        session.wrote(session.link().output().len(), now);
+        // PUBLISH of QoS 1 on "a", then the PUBACK that is awaited.
+        let bytes = [0x32, 6, 0, 1, b'a', 0, 9, b'x', 0x40, 2, 0, 1];
+        receive(&mut session, &mut input, &bytes, now);
+        assert!(session.link().output().is_empty(), "it is not acknowledged");
+        assert_eq!(session.completed(), 1);
+    }
 
     #[test]
     fn an_answer_that_never_comes_ends_the_connection() {
