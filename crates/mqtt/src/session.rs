@@ -33,9 +33,11 @@ mod in_flight;
 mod link;
 mod publisher;
 mod receipts;
+mod refused;
 mod subscriber;
 mod subscribing;
 
 pub use link::Link;
-pub use publisher::{PublisherSession, Refused};
+pub use publisher::PublisherSession;
+pub use refused::Refused;
 pub use subscriber::SubscriberSession;

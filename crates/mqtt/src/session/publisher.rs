@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Link;
 use super::in_flight::{InFlight, Recorded, Stage};
+use super::refused::Refused;
 use crate::error::{MqttError, ReasonCode};
 use crate::options::{ConnectOptions, ProtocolVersion, QoS};
 use crate::packet::{self, Ack, AckKind, Publish, ReadBuffer};
@@ -47,17 +48,6 @@ struct Watched {
     end: u64,
     /// Since when it is written and the oldest.
     since: Option<Instant>,
-}
-
-/// A publish that the broker, or its limits, did not let through.
-#[derive(Debug, Clone)]
-pub struct Refused {
-    /// Its number.
-    pub number: u64,
-    /// What was not sent.
-    pub publish: Publish,
-    /// Why.
-    pub error: MqttError,
 }
 
 /// A QoS 0 publish in the output buffer.
@@ -383,16 +373,8 @@ impl PublisherSession {
         reason: ReasonCode,
         message: Option<String>,
     ) {
-        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-        self.refused.push(Refused {
-            number,
-            publish: publish.clone(),
-            error: MqttError::Refused {
-                topic,
-                reason,
-                message,
-            },
-        });
+        let refused = Refused::new(number, publish, reason, message);
+        self.refused.push(refused);
     }
 
     /// When [`tick`](Self::tick) wants to be called next.
