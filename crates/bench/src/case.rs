@@ -16,7 +16,7 @@ pub(crate) const OUTPUT_TOPIC: &str = "bench/out";
 pub(crate) const STAMP_MARKER: &[u8] = b"\"ts\":";
 /// How many different messages there are.
 const DISTINCT_MESSAGES: usize = 1_000;
-/// How many messages a publisher or the fake broker has unacknowledged at QoS 1.
+/// How many messages a publisher or the fake broker has unacknowledged at QoS 1 and 2.
 const WINDOW: u16 = u16::MAX;
 
 /// Who stands at the other end of the connection.
@@ -72,6 +72,8 @@ pub(crate) struct Case {
     pub(crate) broker: Broker,
     pub(crate) shape: Shape,
     pub(crate) qos: u8,
+    /// Whether the subject speaks TLS; only with the fake broker.
+    pub(crate) tls: bool,
     pub(crate) load: Load,
 }
 
@@ -89,24 +91,31 @@ impl Case {
         let idle = Load::Idle {
             seconds: sizes.seconds,
         };
-        let loads = [
-            (Broker::Fake, Shape::Source, fake),
-            (Broker::Fake, Shape::Pipe, fake),
-            (Broker::Fake, Shape::Pipe, paced),
-            (Broker::Mosquitto, Shape::Source, mosquitto),
-            (Broker::Mosquitto, Shape::Pipe, mosquitto),
-            (Broker::Mosquitto, Shape::Pipe, paced),
-            (Broker::Mosquitto, Shape::Pipe, idle),
+        let plain = [
+            (Broker::Fake, Shape::Source, fake, 2),
+            (Broker::Fake, Shape::Pipe, fake, 2),
+            (Broker::Fake, Shape::Pipe, paced, 1),
+            (Broker::Mosquitto, Shape::Source, mosquitto, 1),
+            (Broker::Mosquitto, Shape::Pipe, mosquitto, 2),
+            (Broker::Mosquitto, Shape::Pipe, paced, 1),
+            (Broker::Mosquitto, Shape::Pipe, idle, 1),
         ];
-        let of_load = |(broker, shape, load)| {
-            [0, 1].map(|qos| Self {
-                broker,
-                shape,
-                qos,
-                load,
-            })
+        let case = |broker, shape, load, qos, tls| Self {
+            broker,
+            shape,
+            qos,
+            tls,
+            load,
         };
-        loads.into_iter().flat_map(of_load).collect()
+        let mut cases: Vec<_> = plain
+            .into_iter()
+            .flat_map(|(broker, shape, load, max_qos)| {
+                (0..=max_qos).map(move |qos| case(broker, shape, load, qos, false))
+            })
+            .collect();
+        cases.push(case(Broker::Fake, Shape::Source, fake, 0, true));
+        cases.push(case(Broker::Fake, Shape::Pipe, fake, 1, true));
+        cases
     }
 
     /// As in `fake-pipe-qos1-10000/s`.
@@ -124,7 +133,8 @@ impl Case {
             Load::Paced { per_second, .. } => format!("-{per_second}/s"),
             Load::Idle { .. } => "-idle".to_owned(),
         };
-        format!("{broker}-{shape}-qos{}{load}", self.qos)
+        let tls = if self.tls { "-tls" } else { "" };
+        format!("{broker}-{shape}-qos{}{tls}{load}", self.qos)
     }
 
     /// Who runs, the references first.
@@ -132,6 +142,7 @@ impl Case {
         match (self.shape, self.load) {
             (_, Load::Idle { .. }) => &[Contender::Headwater],
             (Shape::Source, _) => &[Contender::Count, Contender::Headwater],
+            (Shape::Pipe, _) if self.tls => &[Contender::Headwater],
             (Shape::Pipe, _) => &[Contender::Count, Contender::Bridge, Contender::Headwater],
         }
     }

@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use headwater_testkit::Mosquitto;
-use headwater_testkit::fake_broker::{Counts, FakeBroker, LoadClient};
+use headwater_testkit::fake_broker::{Counts, FakeBroker, LoadClient, TlsFront};
+use headwater_testkit::{Certificates, Mosquitto};
+use tempfile::TempDir;
 
 use crate::case::{Broker, Case, Contender, INPUT_TOPIC, Load, OUTPUT_TOPIC, STAMP_MARKER, Shape};
 use crate::subject::{OPEN, Task, Usage, VARIABLE};
@@ -22,7 +24,7 @@ pub(crate) struct Run {
     pub(crate) usage: Usage,
     /// Messages that were sent and whose result did not arrive.
     pub(crate) lost: u64,
-    /// Messages that the fake broker sent at QoS 1 and that were not acknowledged in the end.
+    /// Messages that the fake broker sent at QoS 1 or 2 and that were not acknowledged in the end.
     pub(crate) unacknowledged: u64,
     /// Acknowledgements that the fake broker got in another order.
     pub(crate) misordered: u64,
@@ -43,7 +45,11 @@ fn against_fake_broker(case: &Case, contender: Contender) -> Result<Run> {
         builder = builder.measure_latency(STAMP_MARKER);
     }
     let broker = builder.start()?;
-    let mut subject = Subject::start(case, contender, broker.addr())?;
+    let front = case.tls.then(|| Front::start(broker.addr())).transpose()?;
+    let mut subject = match &front {
+        Some(front) => Subject::start(case, contender, front.tls.addr(), Some(&front.ca))?,
+        None => Subject::start(case, contender, broker.addr(), None)?,
+    };
     subject.await_open()?;
     let usage = subject.finish()?;
     let awaited = arrivals(case, contender, &usage);
@@ -71,6 +77,26 @@ fn against_fake_broker(case: &Case, contender: Contender) -> Result<Run> {
     })
 }
 
+/// TLS before the fake broker, ended in this process.
+struct Front {
+    tls: TlsFront,
+    ca: PathBuf,
+    /// Holds the certificates.
+    _folder: TempDir,
+}
+
+impl Front {
+    fn start(broker: SocketAddr) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let certificates = Certificates::generate(folder.path())?;
+        Ok(Self {
+            tls: TlsFront::start(&certificates, broker)?,
+            ca: certificates.ca,
+            _folder: folder,
+        })
+    }
+}
+
 fn through_mosquitto(case: &Case, contender: Contender) -> Result<Run> {
     let mosquitto = Mosquitto::builder()
         .max_inflight_messages(0)
@@ -79,7 +105,7 @@ fn through_mosquitto(case: &Case, contender: Contender) -> Result<Run> {
         .line("set_tcp_nodelay true")
         .start()?;
     let addr = mosquitto.plain_addr();
-    let mut subject = Subject::start(case, contender, addr)?;
+    let mut subject = Subject::start(case, contender, addr, None)?;
     subject.await_open()?;
     let mut results = LoadClient::builder("bench-results").subscribe(OUTPUT_TOPIC, case.qos);
     if matches!(case.load, Load::Paced { .. }) {
@@ -142,11 +168,17 @@ struct Subject {
 }
 
 impl Subject {
-    fn start(case: &Case, contender: Contender, addr: SocketAddr) -> Result<Self> {
+    fn start(
+        case: &Case,
+        contender: Contender,
+        addr: SocketAddr,
+        ca: Option<&Path>,
+    ) -> Result<Self> {
         let task = Task {
             contender,
             shape: case.shape,
             addr,
+            ca: ca.map(Path::to_owned),
             qos: case.qos,
             messages: case.messages(),
             idle_seconds: match case.load {

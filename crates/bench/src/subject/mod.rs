@@ -8,6 +8,7 @@ mod reference;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +37,8 @@ pub(crate) struct Task {
     pub(crate) contender: Contender,
     pub(crate) shape: Shape,
     pub(crate) addr: SocketAddr,
+    /// The authority to trust, if TLS is spoken.
+    pub(crate) ca: Option<PathBuf>,
     pub(crate) qos: u8,
     /// How many messages will come; 0 to idle.
     pub(crate) messages: u64,

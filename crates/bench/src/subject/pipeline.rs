@@ -43,12 +43,16 @@ async fn start(task: &Task) -> Result<Job> {
 fn sql(task: &Task) -> String {
     let qos = match task.qos {
         0 => "AtMostOnce",
-        _ => "AtLeastOnce",
+        1 => "AtLeastOnce",
+        _ => "ExactlyOnce",
+    };
+    let url = match &task.ca {
+        None => format!("url = 'mqtt://{}'", task.addr),
+        Some(ca) => format!("url = 'mqtts://{}', tls.ca = '{}'", task.addr, ca.display()),
     };
     let mqtt = |kind, topic| {
         format!(
-            "connector = 'mqtt', type = '{kind}', url = 'mqtt://{}', topic = '{topic}', qos = '{qos}', format = 'json'",
-            task.addr
+            "connector = 'mqtt', type = '{kind}', {url}, topic = '{topic}', qos = '{qos}', format = 'json'"
         )
     };
     let source = mqtt("source", INPUT_TOPIC);

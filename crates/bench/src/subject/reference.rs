@@ -1,19 +1,51 @@
 //! The least that a client can do.
 
-use anyhow::Result;
-use headwater_testkit::fake_broker::{Bridge, LoadClient};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use anyhow::{Context, Result};
+use headwater_testkit::fake_broker::{Bridge, LoadClient, count_over_tls};
 
 use super::{OPEN, Progress, Task, Usage, measure, say};
 use crate::case::{INPUT_TOPIC, OUTPUT_TOPIC};
 
 /// Receives, counts, and acknowledges in bulk.
 pub(super) fn count(task: &Task) -> Result<Usage> {
+    if let Some(ca) = &task.ca {
+        return count_tls(task, ca);
+    }
     let client = LoadClient::builder("bench-count")
         .subscribe(INPUT_TOPIC, task.qos)
         .connect(task.addr)?;
     say(OPEN)?;
     measure(task, || {
         let received = client.counts().received;
+        Ok(Progress {
+            begun: received,
+            done: received,
+            unacknowledged: 0,
+        })
+    })
+}
+
+/// The same through TLS.
+fn count_tls(task: &Task, ca: &Path) -> Result<Usage> {
+    let received = Arc::new(AtomicU64::new(0));
+    let (addr, ca, counter) = (task.addr, ca.to_owned(), Arc::clone(&received));
+    let (subscribed, open) = mpsc::channel();
+    // ends with the process
+    std::thread::spawn(move || {
+        // nobody waits any more only if the process is ending
+        let say_so = || {
+            subscribed.send(()).ok();
+        };
+        count_over_tls(addr, &ca, INPUT_TOPIC, say_so, &counter)
+    });
+    open.recv().context("the subscription was refused")?;
+    say(OPEN)?;
+    measure(task, || {
+        let received = received.load(Ordering::Relaxed);
         Ok(Progress {
             begun: received,
             done: received,

@@ -5,13 +5,13 @@
 //! broker ◄── PUBACK ─── thread 2 ◄──────────────────────────────────── PUBACK ─── broker
 //! ```
 //!
-//! One write per read. At QoS 1 a message keeps its packet id on its way, and is acknowledged when its copy has been.
+//! One write per read. At QoS 1 and 2 a message keeps its packet id on its way, and is acknowledged when its copy has been.
 //! It does not reconnect.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::client::LoadClient;
@@ -47,15 +47,21 @@ impl Bridge {
         let input = LoadClient::builder("bridge-in").subscribe(filter, qos);
         let (input, _) = input.open(addr)?;
         let progress = Arc::new(Progress::default());
+        // at QoS 2 both threads write to both sides
+        let (to_input, to_output) = (writer(&input)?, writer(&output)?);
         let forwarding = {
-            let (from, to) = (input.try_clone()?, output.try_clone()?);
+            let (from, to, back) = (
+                input.try_clone()?,
+                Arc::clone(&to_output),
+                Arc::clone(&to_input),
+            );
             let (progress, topic) = (Arc::clone(&progress), topic.as_bytes().to_vec());
-            move || forward(from, to, &topic, &progress)
+            move || forward(from, [&to, &back], &topic, &progress)
         };
         let acknowledging = {
-            let (from, to) = (output.try_clone()?, input.try_clone()?);
+            let from = output.try_clone()?;
             let progress = Arc::clone(&progress);
-            move || acknowledge(from, to, &progress)
+            move || acknowledge(from, [&to_input, &to_output], &progress)
         };
         Ok(Self {
             streams: [input, output],
@@ -69,7 +75,7 @@ impl Bridge {
         self.progress.forwarded.load(Ordering::Relaxed)
     }
 
-    /// How many of them, at QoS 1, were acknowledged there and then to the input.
+    /// How many of them, at QoS 1 and 2, were acknowledged there and then to the input.
     pub fn acknowledged(&self) -> u64 {
         self.progress.acknowledged.load(Ordering::Relaxed)
     }
@@ -95,24 +101,45 @@ fn spawn(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> JoinHandle<(
     })
 }
 
+fn writer(stream: &TcpStream) -> io::Result<Arc<Mutex<TcpStream>>> {
+    Ok(Arc::new(Mutex::new(stream.try_clone()?)))
+}
+
+/// Writes whole packets, and forgets them.
+fn put(to: &Mutex<TcpStream>, packets: &mut Vec<u8>) -> io::Result<()> {
+    if packets.is_empty() {
+        return Ok(());
+    }
+    let mut stream = to.lock().unwrap_or_else(PoisonError::into_inner);
+    stream.write_all(packets)?;
+    packets.clear();
+    Ok(())
+}
+
+/// Messages go on to `to`; the PUBRELs among them are answered `back`.
 fn forward(
     mut from: TcpStream,
-    mut to: TcpStream,
+    [to, back]: [&Mutex<TcpStream>; 2],
     topic: &[u8],
     progress: &Progress,
 ) -> io::Result<()> {
     let topic_len = u16::try_from(topic.len()).map_err(broken)?.to_be_bytes();
     let mut packets = Packets::default();
-    let mut out = Vec::new();
+    let (mut out, mut answers) = (Vec::new(), Vec::new());
     loop {
-        let mut messages = 0;
+        let (mut messages, mut released) = (0, 0);
         let open = packets.read(&mut from, |packet| {
+            let mut reader = packet.reader();
+            if packet.kind() == 6 {
+                let id = reader.bytes(2)?;
+                answers.extend_from_slice(&[0x70, 2, id[0], id[1]]);
+                released += 1;
+            }
             if packet.kind() != 3 {
                 return Ok(());
             }
-            let mut reader = packet.reader();
             reader.string()?;
-            let id = reader.bytes(2 * usize::from(packet.qos()))?;
+            let id = reader.bytes(if packet.qos() == 0 { 0 } else { 2 })?;
             reader.properties()?;
             let payload = reader.rest();
             out.push(0x30 | packet.qos() << 1);
@@ -126,29 +153,41 @@ fn forward(
         if !open {
             return Ok(());
         }
-        to.write_all(&out)?;
-        out.clear();
+        put(to, &mut out)?;
+        put(back, &mut answers)?;
         progress.forwarded.fetch_add(messages, Ordering::Relaxed);
+        progress.acknowledged.fetch_add(released, Ordering::Relaxed);
     }
 }
 
-fn acknowledge(mut from: TcpStream, mut to: TcpStream, progress: &Progress) -> io::Result<()> {
+/// PUBACK goes back `to` the input as it is. So does PUBREC, which is also answered `back`; what follows it on either side
+/// is between that side and the bridge.
+fn acknowledge(
+    mut from: TcpStream,
+    [to, back]: [&Mutex<TcpStream>; 2],
+    progress: &Progress,
+) -> io::Result<()> {
     let mut packets = Packets::default();
-    let mut out = Vec::new();
+    let (mut out, mut answers) = (Vec::new(), Vec::new());
     loop {
+        let mut messages = 0;
         let open = packets.read(&mut from, |packet| {
-            if packet.kind() == 4 {
+            let kind = packet.kind();
+            if kind == 4 || kind == 5 {
                 let id = packet.reader().bytes(2)?;
-                out.extend_from_slice(&[0x40, 2, id[0], id[1]]);
+                out.extend_from_slice(&[kind << 4, 2, id[0], id[1]]);
+                match kind {
+                    4 => messages += 1,
+                    _ => answers.extend_from_slice(&[0x62, 2, id[0], id[1]]),
+                }
             }
             Ok(())
         })?;
         if !open {
             return Ok(());
         }
-        to.write_all(&out)?;
-        let messages = out.len() as u64 / 4;
-        out.clear();
+        put(to, &mut out)?;
+        put(back, &mut answers)?;
         progress.acknowledged.fetch_add(messages, Ordering::Relaxed);
     }
 }

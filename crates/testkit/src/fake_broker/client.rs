@@ -88,15 +88,21 @@ impl LoadClientBuilder {
         let mut stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
-        let receive_maximum = self.log_in(&mut stream)?;
-        if let Some((filter, qos)) = &self.subscription {
-            subscribe(&mut stream, filter, *qos, self.v5)?;
-        }
+        let receive_maximum = self.greet(&mut stream)?;
         stream.set_read_timeout(None)?;
         Ok((stream, receive_maximum))
     }
 
-    fn log_in(&self, stream: &mut TcpStream) -> io::Result<u16> {
+    /// Logs in and subscribes; answers the broker's receive maximum.
+    pub(super) fn greet(&self, stream: &mut (impl Read + Write)) -> io::Result<u16> {
+        let receive_maximum = self.log_in(stream)?;
+        if let Some((filter, qos)) = &self.subscription {
+            subscribe(stream, filter, *qos, self.v5)?;
+        }
+        Ok(receive_maximum)
+    }
+
+    fn log_in(&self, stream: &mut (impl Read + Write)) -> io::Result<u16> {
         let connect = Connect {
             v5: self.v5,
             client_id: self.client_id.clone(),
@@ -105,6 +111,7 @@ impl LoadClientBuilder {
         let mut packet = BytesMut::new();
         write_connect(&mut packet, &connect).map_err(broken)?;
         stream.write_all(&packet)?;
+        stream.flush()?;
         let body = read_packet(stream, 0x20)?;
         let mut reader = Reader::new(&body);
         let code = reader.bytes(2)?[1];
@@ -166,10 +173,11 @@ impl Drop for LoadClient {
     }
 }
 
-fn subscribe(stream: &mut TcpStream, filter: &str, qos: u8, v5: bool) -> io::Result<()> {
+fn subscribe(stream: &mut (impl Read + Write), filter: &str, qos: u8, v5: bool) -> io::Result<()> {
     let mut packet = BytesMut::new();
     write_subscribe(&mut packet, 1, filter, qos, v5).map_err(broken)?;
     stream.write_all(&packet)?;
+    stream.flush()?;
     match read_packet(stream, 0x90)?.last() {
         Some(code) if *code < 0x80 => Ok(()),
         code => Err(broken(format!(
@@ -179,7 +187,7 @@ fn subscribe(stream: &mut TcpStream, filter: &str, qos: u8, v5: bool) -> io::Res
 }
 
 /// Reads exactly one packet, byte by byte at first: the next one is for the link.
-fn read_packet(stream: &mut TcpStream, expected: u8) -> io::Result<Vec<u8>> {
+fn read_packet(stream: &mut impl Read, expected: u8) -> io::Result<Vec<u8>> {
     let mut byte = [0];
     stream.read_exact(&mut byte)?;
     if byte[0] & 0xf0 != expected {

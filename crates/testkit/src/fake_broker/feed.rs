@@ -23,11 +23,11 @@ pub struct Feed {
     pub topic: String,
     /// The payloads, sent in turn, again and again. At least one.
     pub payloads: Vec<Bytes>,
-    /// 0 or 1; at most what the subscriber asks for.
+    /// 0, 1 or 2; at most what the subscriber asks for.
     pub qos: u8,
     /// How many messages in all.
     pub count: u64,
-    /// How many may be unacknowledged at QoS 1, if the receiver does not say less.
+    /// How many may be unacknowledged at QoS 1 and 2, if the receiver does not say less.
     pub window: u16,
     /// How many a second; without it as many as the socket takes.
     pub per_second: Option<NonZeroU32>,
@@ -37,7 +37,7 @@ pub struct Feed {
 
 /// A feed as it goes over the wire.
 pub(super) struct Encoded {
-    /// Whole packets, one after another. At QoS 1 there is one for each packet id, in their order.
+    /// Whole packets, one after another. At QoS 1 and 2 there is one for each packet id, in their order.
     ring: Vec<u8>,
     /// Where each packet begins, and where the last one ends.
     starts: Vec<usize>,

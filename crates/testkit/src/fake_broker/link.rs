@@ -1,4 +1,5 @@
-//! One connection: reads packets in bulk, counts PUBLISHes and PUBACKs, and acknowledges in one write per read.
+//! One connection: reads packets in bulk, counts PUBLISHes and their acknowledgements, and acknowledges in one write per
+//! read.
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
@@ -19,9 +20,9 @@ const READ_BYTES: usize = 256 * 1024;
 pub struct Counts {
     /// PUBLISHes sent.
     pub sent: u64,
-    /// PUBACKs received for them.
+    /// PUBACKs, or PUBCOMPs at QoS 2, received for them.
     pub acknowledged: u64,
-    /// PUBACKs that were not the next one in the order of sending (MQTT-4.6.0-2).
+    /// PUBACKs or PUBRECs that were not the next one in the order of sending (MQTT-4.6.0-2, -3).
     pub misordered: u64,
     /// PUBLISHes received.
     pub received: u64,
@@ -137,7 +138,7 @@ impl Window {
     }
 }
 
-/// A packet that is neither PUBLISH nor PUBACK.
+/// A packet as it lies in the buffer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Control<'a> {
     first: u8,
@@ -167,7 +168,7 @@ pub(super) struct Link {
     stream: TcpStream,
     writer: Writer,
     tally: Arc<Tally>,
-    /// The id that the next PUBACK should carry.
+    /// The id that the next PUBACK or PUBREC should carry.
     next_ack: u16,
     ages_ns: Vec<u64>,
 }
@@ -212,8 +213,8 @@ impl Link {
         self.writer.window.changed.notify_all();
     }
 
-    /// Reads until the other side closes. What is neither PUBLISH nor PUBACK goes to `control`, with the buffer for its
-    /// answer.
+    /// Reads until the other side closes. What is neither PUBLISH nor one of the acknowledgements goes to `control`, with
+    /// the buffer for its answer.
     ///
     /// # Errors
     /// The connection broke, or bytes that are no MQTT.
@@ -228,7 +229,7 @@ impl Link {
             let mut batch = Batch::default();
             let open = packets.read(&mut stream, |packet| match packet.kind() {
                 3 => self.publish(packet, &mut batch, &mut out),
-                4 => self.puback(packet, &mut batch),
+                4..=7 => self.acknowledgement(packet, &mut batch, &mut out),
                 _ => control(packet, &mut out),
             })?;
             if !open {
@@ -247,11 +248,12 @@ impl Link {
     ) -> io::Result<()> {
         batch.received += 1;
         batch.received_bytes += packet.body.len() as u64;
-        if packet.qos() == 1 {
+        if packet.qos() > 0 {
             let mut reader = packet.reader();
             reader.string()?;
             let id = reader.bytes(2)?;
-            out.extend_from_slice(&[0x40, 2, id[0], id[1]]);
+            let answer = if packet.qos() == 1 { 0x40 } else { 0x50 };
+            out.extend_from_slice(&[answer, 2, id[0], id[1]]);
         }
         if let Some(marker) = &self.tally.stamp_marker
             && let Some(sent_ns) = find_stamp(packet.body, marker)
@@ -261,14 +263,30 @@ impl Link {
         Ok(())
     }
 
+    /// PUBACK (4) and PUBREC (5) answer a PUBLISH of ours, PUBREL (6) goes on with one of theirs, PUBCOMP (7) ends ours.
     #[inline]
-    fn puback(&mut self, packet: Control<'_>, batch: &mut Batch) -> io::Result<()> {
+    fn acknowledgement(
+        &mut self,
+        packet: Control<'_>,
+        batch: &mut Batch,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
         let id = packet.reader().bytes(2)?;
-        if id != self.next_ack.to_be_bytes() {
-            self.tally.misordered.fetch_add(1, Ordering::Relaxed);
+        match packet.kind() {
+            6 => out.extend_from_slice(&[0x70, 2, id[0], id[1]]),
+            7 => batch.acknowledged += 1,
+            kind => {
+                if id != self.next_ack.to_be_bytes() {
+                    self.tally.misordered.fetch_add(1, Ordering::Relaxed);
+                }
+                self.next_ack = u16::from_be_bytes([id[0], id[1]]).wrapping_add(1).max(1);
+                if kind == 4 {
+                    batch.acknowledged += 1;
+                } else {
+                    out.extend_from_slice(&[0x62, 2, id[0], id[1]]);
+                }
+            }
         }
-        self.next_ack = u16::from_be_bytes([id[0], id[1]]).wrapping_add(1).max(1);
-        batch.acknowledged += 1;
         Ok(())
     }
 
@@ -322,7 +340,7 @@ impl Packets {
     /// Reads once, and hands over every packet that is whole. False at the end of the stream.
     pub(super) fn read(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut impl Read,
         mut each: impl FnMut(Control<'_>) -> io::Result<()>,
     ) -> io::Result<bool> {
         if self.len == self.buffer.len() {

@@ -2,12 +2,13 @@
 //!
 //! Real brokers are slower than what is measured against them. This one sends messages that were encoded beforehand, as
 //! fast as the socket takes them, and counts and acknowledges what it gets without looking inside: a few tens of
-//! nanoseconds a message. It speaks MQTT 3.1.1 and 5, QoS 0 and 1, and knows neither sessions nor routing.
+//! nanoseconds a message. It speaks MQTT 3.1.1 and 5 at every QoS, and knows neither sessions nor routing. A
+//! [`TlsFront`] before it adds TLS.
 //!
 //! ```text
 //!              SUBSCRIBE to the filter of the feed ◄── client
 //!  Feed (thread) ── PUBLISH, PUBLISH, PUBLISH … ─────► client
-//!  Link (thread) ◄── PUBACKs: open the window ──────── client
+//!  Link (thread) ◄── PUBACKs or PUBCOMPs: open the window ─ client
 //!  Link (thread) ◄── PUBLISH, PUBLISH, … ───────────── client      counted, with their age
 //!                ── PUBACKs, one write per read ─────► client
 //! ```
@@ -26,6 +27,7 @@ mod feed;
 mod link;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -37,6 +39,7 @@ pub use bridge::Bridge;
 pub use client::{LoadClient, LoadClientBuilder};
 pub use feed::Feed;
 pub use link::{Counts, LATENCIES_MAX};
+pub use tls::{TlsFront, count_over_tls};
 
 use feed::Encoded;
 use link::{Control, Link, Tally, Writer};
@@ -207,7 +210,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Answers whatever is neither a PUBLISH nor a PUBACK.
+    /// Answers whatever is neither a PUBLISH nor an acknowledgement.
     fn control(&mut self, packet: Control<'_>, out: &mut Vec<u8>) -> io::Result<()> {
         match packet.kind() {
             1 => self.connect(packet, out),
@@ -259,7 +262,7 @@ impl Session<'_> {
         let mut wanted = None;
         while !reader.is_empty() {
             let filter = reader.string()?;
-            let qos = (reader.bytes(1)?[0] & 3).min(1);
+            let qos = reader.bytes(1)?[0] & 3;
             body.push(qos);
             let found = self.feeds.iter().find(|(of, _)| of.as_bytes() == filter);
             wanted = wanted.or(found.map(|(_, feed)| (feed, qos)));

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Bridge, FakeBroker, Feed, LoadClient};
-use crate::{TestClient, wait_for};
+use super::{Bridge, FakeBroker, Feed, LoadClient, TlsFront, count_over_tls};
+use crate::{Certificates, TestClient, wait_for, wait_for_async};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const STAMPED: &str = r#"{"ts":0000000000000000000,"n":1}"#;
@@ -35,7 +36,7 @@ fn broker(feed: Feed) -> FakeBroker {
 #[tokio::test]
 async fn a_subscriber_gets_the_feed_in_order() {
     for v5 in [false, true] {
-        for qos in [0, 1] {
+        for qos in [0, 1, 2] {
             let broker = broker(feed(qos, 5_000));
             let builder = TestClient::builder();
             let builder = if v5 { builder } else { builder.v311() };
@@ -47,10 +48,11 @@ async fn a_subscriber_gets_the_feed_in_order() {
                 assert_eq!((message.topic.as_str(), message.qos), ("sensors/1", qos));
             }
             assert_eq!(broker.counts().sent, 5_000);
-            if qos == 1 {
-                wait_for("the acknowledgements", DEADLINE, || {
+            if qos > 0 {
+                wait_for_async("the acknowledgements", DEADLINE, || {
                     broker.counts().acknowledged == 5_000
                 })
+                .await
                 .unwrap();
                 assert_eq!(broker.counts().misordered, 0);
             }
@@ -66,7 +68,8 @@ async fn publishes_are_counted_and_acknowledged() {
     client.publish("a", "x", 1, false).await.unwrap();
     client.publish("a", "y", 0, false).await.unwrap();
     client.publish("a", "z", 1, false).await.unwrap();
-    assert_eq!(broker.counts().received, 3);
+    client.publish("a", "twice", 2, false).await.unwrap();
+    assert_eq!(broker.counts().received, 4);
 }
 
 #[test]
@@ -144,8 +147,9 @@ fn a_client_that_hangs_up_in_the_window_leaves_no_thread_behind() {
 
 #[test]
 fn a_bridge_passes_everything_on_and_acknowledges_behind_it() {
-    for qos in [0, 1] {
+    for qos in [0, 1, 2] {
         let count = 150_000;
+        let acknowledged = if qos == 0 { 0 } else { count };
         let broker = broker(feed(qos, count));
         let bridge = Bridge::start(broker.addr(), "sensors/+", "out", qos).unwrap();
         wait_for("all messages to come back", DEADLINE, || {
@@ -153,14 +157,41 @@ fn a_bridge_passes_everything_on_and_acknowledges_behind_it() {
         })
         .unwrap();
         wait_for("the acknowledgements", DEADLINE, || {
-            broker.counts().acknowledged == count * u64::from(qos)
+            broker.counts().acknowledged == acknowledged
         })
         .unwrap();
         assert_eq!(broker.counts().misordered, 0);
         // it counts what it has written, a moment after that has arrived
         wait_for("its own counts", DEADLINE, || {
-            bridge.forwarded() == count && bridge.acknowledged() == count * u64::from(qos)
+            bridge.forwarded() == count && bridge.acknowledged() == acknowledged
         })
         .unwrap();
     }
+}
+
+#[test]
+fn a_feed_can_be_counted_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::generate(folder.path()).unwrap();
+    let broker = broker(feed(0, 10_000));
+    let front = TlsFront::start(&certificates, broker.addr()).unwrap();
+    let received = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let counting = scope.spawn(|| {
+            count_over_tls(
+                front.addr(),
+                &certificates.ca,
+                "sensors/+",
+                || (),
+                &received,
+            )
+        });
+        wait_for("all messages", DEADLINE, || {
+            received.load(Ordering::Relaxed) == 10_000
+        })
+        .unwrap();
+        drop(broker);
+        // the end of the broker's connection comes through, as an end or as a fault
+        counting.join().unwrap().ok();
+    });
 }
