@@ -17,9 +17,8 @@
 //! Rates depend on what else the machine does; CPU time per message and the ratio to the bare client hold.
 
 /// The allocator of the command.
-#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod case;
 mod driver;

@@ -29,9 +29,8 @@ macro_rules! complain {
 
 /// Buffers and batches are allocated in one thread and freed in another, thousands a second. The system's allocator gives
 /// their pages back and takes them anew; this one keeps them for a while (`docs/performance.md`).
-#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod check;
 mod connectors;
