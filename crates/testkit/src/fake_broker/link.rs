@@ -290,12 +290,9 @@ impl Link {
         Ok(())
     }
 
-    /// Writes the answers, and makes the counts known.
+    /// Makes the counts known, and writes the answers.
     fn finish(&mut self, batch: &Batch, out: &mut Vec<u8>) -> io::Result<()> {
-        if !out.is_empty() {
-            self.writer.write(out)?;
-            out.clear();
-        }
+        // counted first: who has been answered may look at the counts
         if batch.received > 0 {
             let bytes = batch.received_bytes;
             self.tally
@@ -304,6 +301,10 @@ impl Link {
             self.tally
                 .received
                 .fetch_add(batch.received, Ordering::Relaxed);
+        }
+        if !out.is_empty() {
+            self.writer.write(out)?;
+            out.clear();
         }
         if !self.ages_ns.is_empty() {
             self.tally.keep_latencies(&self.ages_ns);
