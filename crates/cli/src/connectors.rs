@@ -60,10 +60,11 @@ fn line(metadata: &ConnectorMetadata) -> String {
 fn options(metadata: &ConnectorMetadata) -> anyhow::Result<String> {
     let mut text = format!("{}\n\n", line(metadata));
     for option in config::describe(metadata)? {
-        let default = match (&option.default, option.required) {
-            (Some(default), _) => format!(", default '{default}'"),
-            (None, true) => ", required".to_owned(),
-            (None, false) => String::new(),
+        let default = match (&option.default, option.required, &option.required_with) {
+            (Some(default), ..) => format!(", default '{default}'"),
+            (None, true, _) => ", required".to_owned(),
+            (None, false, Some(group)) => format!(", required with {group}.…"),
+            (None, false, None) => String::new(),
         };
         let only = option
             .only_with

@@ -4,6 +4,7 @@
 //! the URL is taken apart ([`endpoint`]), certificates are read. All errors name the option.
 
 pub mod endpoint;
+mod presence;
 mod table;
 
 use std::time::Duration;
@@ -98,6 +99,13 @@ pub fn connect_options(
     options.keep_alive = Duration::from_secs(u64::from(profile.keep_alive_seconds));
     options.connect_timeout = Duration::from_secs(profile.connect_timeout_seconds.get());
     options.max_packet_size = profile.max_packet_size;
+    options.operation_timeout = Duration::from_secs(profile.operation_timeout_seconds.into());
+    let client_id = &options.client_id;
+    options.will = profile.will.as_ref().map(|w| presence::will(w, client_id));
+    options.birth = profile
+        .birth
+        .as_ref()
+        .map(|b| presence::birth(b, client_id));
     options
         .check()
         .map_err(|e| ConfigError::new(None, e.to_string()))?;

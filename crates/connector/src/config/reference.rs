@@ -27,8 +27,10 @@ pub struct OptionDoc {
     pub part: Part,
     /// Its type, or the words that are allowed.
     pub kind: String,
-    /// Whether it must be given.
+    /// Whether it must be given in any case.
     pub required: bool,
+    /// The group that it must be given with, if any option of the group is (`will`).
+    pub required_with: Option<String>,
     /// What holds when it is not given.
     pub default: Option<String>,
     /// The choice it belongs to (`type = 'sink'`).
@@ -77,7 +79,9 @@ fn doc(part: Part, option: &OptionDef) -> OptionDoc {
             }
             Kind::Enum(words) | Kind::Choice(words) => quoted(words.iter()).replace(", ", " | "),
         },
-        required: option.required || (part == Part::Format && option.name == "format"),
+        required: (option.required && option.within.is_none())
+            || (part == Part::Format && option.name == "format"),
+        required_with: option.within.clone().filter(|_| option.required),
         default,
         only_with: option
             .variant
@@ -92,10 +96,11 @@ fn doc(part: Part, option: &OptionDef) -> OptionDoc {
 pub fn markdown(docs: &[OptionDoc]) -> String {
     let mut text = String::from("| option | type | default | description |\n|---|---|---|---|\n");
     for doc in docs {
-        let default = match (&doc.default, doc.required) {
-            (Some(default), _) => format!("`{default}`"),
-            (None, true) => "required".to_owned(),
-            (None, false) => String::new(),
+        let default = match (&doc.default, doc.required, &doc.required_with) {
+            (Some(default), ..) => format!("`{default}`"),
+            (None, true, _) => "required".to_owned(),
+            (None, false, Some(group)) => format!("required with `{group}.…`"),
+            (None, false, None) => String::new(),
         };
         let only = doc
             .only_with

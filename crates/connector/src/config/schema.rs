@@ -49,6 +49,8 @@ pub(super) struct OptionDef {
     pub(super) default: Option<Value>,
     /// Whether it must be given, if the object around it is there.
     pub(super) required: bool,
+    /// The nearest object around it that may be left out.
+    pub(super) within: Option<String>,
     /// Whether its value must never be shown.
     pub(super) sensitive: bool,
     /// The choice that must have been made for it to apply: the choice's option, and the variant.
@@ -153,6 +155,8 @@ impl Schema {
 struct Place {
     dotted: String,
     path: Vec<String>,
+    /// The nearest object around it that may be left out.
+    within: Option<String>,
     variant: Option<(String, String)>,
 }
 
@@ -186,6 +190,10 @@ impl<'a> Walk<'a> {
             if let Some(branches) = property["oneOf"].as_array() {
                 self.choice(property, branches, place, &child, required.contains(key))?;
             } else if property["type"] == "object" {
+                let mut child = child;
+                if !required.contains(key) {
+                    child.within = Some(child.dotted.clone());
+                }
                 self.object(property, &child)?;
             } else {
                 let kind = kind(property).map_err(|e| format!("'{}': {e}", child.dotted))?;
@@ -223,6 +231,7 @@ impl<'a> Walk<'a> {
             let inner_place = Place {
                 dotted: join(&parent.dotted, variant),
                 path,
+                within: place.within.clone(),
                 variant: Some((place.dotted.clone(), variant.clone())),
             };
             self.object(inner, &inner_place)?;
@@ -241,6 +250,7 @@ impl<'a> Walk<'a> {
                 .unwrap_or_default(),
             default: schema.get("default").cloned(),
             required,
+            within: place.within.clone(),
             sensitive: self.sensitive.contains(&place.dotted),
             variant: place.variant.clone(),
         });

@@ -290,7 +290,7 @@ fn options_are_documented_from_the_schema() {
     | `max_packet_size` | integer | `500` |  |
     | `protocol_version` | '3.1.1' \| '5' | `5` |  |
     | `backoff` | number |  |  |
-    | `tls.ca` | text | required | The authority. |
+    | `tls.ca` | text | required with `tls.…` | The authority. |
     | `tls.key` | text |  |  |
     | `tls.insecure_skip_verify` | boolean | `false` |  |
     | `topic` | text | required | The topic. |

@@ -136,6 +136,16 @@ fn the_options_at_a_glance() {
     max_packet_size: integer = 268435460
     keep_alive_seconds: integer = 30
     connect_timeout_seconds: integer = 10
+    operation_timeout_seconds: integer = 60
+    will.topic: text
+    will.payload: text = offline
+    will.qos: 'AtMostOnce' | 'AtLeastOnce' | 'ExactlyOnce' = AtMostOnce
+    will.retain: boolean = false
+    will.delay_seconds: integer = 0
+    birth.topic: text
+    birth.payload: text = online
+    birth.qos: 'AtMostOnce' | 'AtLeastOnce' = AtMostOnce
+    birth.retain: boolean = false
     topic: text
     qos: 'AtMostOnce' | 'AtLeastOnce' | 'ExactlyOnce' = AtMostOnce
     client_id: text
@@ -165,4 +175,32 @@ fn secrets_are_masked_and_never_debugged() {
     assert!(!shown.contains("geheim"), "{shown}");
     let debugged = format!("{:?}", profile(value));
     assert!(!debugged.contains("geheim"), "{debugged}");
+}
+
+#[test]
+fn will_and_birth_tell_whose_they_are() {
+    let profile = profile(json!({
+        "url": "mqtt://h",
+        "operation_timeout_seconds": 5,
+        "will": {"topic": "status/{client_id}", "qos": "AtLeastOnce", "retain": true, "delay_seconds": 7},
+        "birth": {"topic": "status/{client_id}", "payload": "{client_id} is here"},
+    }));
+    let options = connect_options(&profile, "plant_1".to_owned()).unwrap();
+    assert_eq!(options.operation_timeout, Duration::from_secs(5));
+    let will = options.will.unwrap();
+    assert_eq!(
+        (&will.message.topic[..], &will.message.payload[..]),
+        (&b"status/plant_1"[..], &b"offline"[..])
+    );
+    assert!(will.message.retain && will.message.qos == QoS::AtLeastOnce);
+    assert_eq!(will.delay, Duration::from_secs(7));
+    let birth = options.birth.unwrap();
+    assert_eq!(&birth.payload[..], b"plant_1 is here");
+    assert!(!birth.retain && birth.qos == QoS::AtMostOnce);
+}
+
+#[test]
+fn a_will_needs_a_topic_without_wildcards() {
+    let error = error(json!({"url": "mqtt://h", "will": {"topic": "status/#"}}));
+    assert!(error.contains("will") && error.contains('#'), "{error}");
 }
