@@ -20,11 +20,14 @@ pub(super) fn count(task: &Task) -> Result<Usage> {
         .connect(task.addr)?;
     say(OPEN)?;
     measure(task, || {
-        let received = client.counts().received;
+        let counts = client.counts();
         Ok(Progress {
-            begun: received,
-            done: received,
-            unacknowledged: 0,
+            begun: counts.received,
+            done: counts.received,
+            unacknowledged: match task.qos {
+                2 => counts.received - counts.released.min(counts.received),
+                _ => 0,
+            },
         })
     })
 }

@@ -64,7 +64,7 @@ impl Role for Receiving {
                 () = self.driver.close.cancelled() => return self.finish(socket).await,
                 upto = self.driver.acks.next() => {
                     self.session.ack(upto);
-                    self.count_unacknowledged();
+                    self.count_in_flight();
                 }
                 listening = hand_over(&self.driver.inbox, &mut self.pending), if !reading => {
                     if !listening {
@@ -92,7 +92,7 @@ impl Role for Receiving {
 
     fn end(&mut self) {
         self.session.end();
-        self.count_unacknowledged();
+        self.count_in_flight();
     }
 
     fn link(&mut self) -> &mut Link {
@@ -130,11 +130,11 @@ impl Receiving {
                 first
             });
         }
+        self.count_in_flight();
         if let Some(inbound) = inbound {
             self.driver
                 .metrics
                 .add_messages(inbound.len() as u64, inbound.payload_bytes());
-            self.count_unacknowledged();
             self.deliver(inbound);
         }
         self.session.link_mut().goodbye()
@@ -153,7 +153,7 @@ impl Receiving {
     async fn finish(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
         self.session.ack(self.driver.acks.upto());
         self.session.finish();
-        self.count_unacknowledged();
+        self.count_in_flight();
         let link = self.session.link();
         socket
             .farewell(link.output())
@@ -168,8 +168,8 @@ impl Receiving {
             })
     }
 
-    fn count_unacknowledged(&self) {
-        let unacknowledged = self.session.unacknowledged() as u64;
-        self.driver.metrics.set_in_flight(unacknowledged);
+    fn count_in_flight(&self) {
+        let in_flight = self.session.in_flight() as u64;
+        self.driver.metrics.set_in_flight(in_flight);
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Receipts {
     repeated: Option<HashMap<u16, u64>>,
     /// The ids of QoS 2 that are known.
     known: HashMap<u16, Known>,
+    /// How many of these are not in the queue: their PUBREC is on its way, or their PUBREL.
+    unreleased: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,11 @@ impl Receipts {
     /// How many messages the broker waits for an acknowledgement of.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How many messages the broker counts as under way: those, and at QoS 2 those of which it has not said PUBREL.
+    pub(super) fn in_flight(&self) -> usize {
+        self.queue.len() + self.unreleased
     }
 
     /// Takes note of messages of which the first will have this number, and drops those that were handed over before
@@ -134,6 +141,7 @@ impl Receipts {
         };
         if !known.queued {
             known.queued = true;
+            self.unreleased -= 1;
             let seq = known.seq;
             self.push(seq, packet_id, QoS::ExactlyOnce);
         }
@@ -184,13 +192,16 @@ impl Receipts {
             && known.queued
         {
             known.queued = false;
+            self.unreleased += 1;
             packet::acknowledge(AckKind::PubRec, receipt.packet_id, out);
         }
     }
 
     /// PUBREL has come: forgets the id. Whether it was known.
     pub(super) fn release(&mut self, packet_id: u16) -> bool {
-        self.known.remove(&packet_id).is_some()
+        let known = self.known.remove(&packet_id);
+        self.unreleased -= usize::from(known.is_some_and(|known| !known.queued));
+        known.is_some()
     }
 
     /// The connection is gone. What it brought and was not acknowledged comes again.
@@ -200,6 +211,7 @@ impl Receipts {
         for known in self.known.values_mut() {
             known.queued = false;
         }
+        self.unreleased = self.known.len();
     }
 
     /// Whether the broker, if it has the session of before, must send something again: a PUBLISH or a PUBREL for every
@@ -211,6 +223,7 @@ impl Receipts {
     /// The broker has forgotten the session, and what it sends from now on is new.
     pub(super) fn forget(&mut self) {
         self.known.clear();
+        self.unreleased = 0;
     }
 
     /// Nothing more will be acknowledged.

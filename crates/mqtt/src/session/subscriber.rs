@@ -77,9 +77,9 @@ impl SubscriberSession {
         self.unwanted
     }
 
-    /// How many messages the broker waits for an acknowledgement of.
-    pub fn unacknowledged(&self) -> usize {
-        self.receipts.len()
+    /// How many messages the broker counts as under way: at QoS 2 a message is until PUBREL.
+    pub fn in_flight(&self) -> usize {
+        self.receipts.in_flight()
     }
 
     /// A transport is up.

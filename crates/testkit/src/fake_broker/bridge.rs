@@ -21,6 +21,7 @@ use super::link::{Packets, broken, put_len};
 #[derive(Debug)]
 pub struct Bridge {
     streams: [TcpStream; 2],
+    qos: u8,
     progress: Arc<Progress>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -29,6 +30,8 @@ pub struct Bridge {
 struct Progress {
     forwarded: AtomicU64,
     acknowledged: AtomicU64,
+    /// At QoS 2, how many PUBRELs of the input were answered.
+    released: AtomicU64,
 }
 
 impl Bridge {
@@ -65,6 +68,7 @@ impl Bridge {
         };
         Ok(Self {
             streams: [input, output],
+            qos,
             progress,
             threads: vec![spawn(forwarding), spawn(acknowledging)],
         })
@@ -75,9 +79,13 @@ impl Bridge {
         self.progress.forwarded.load(Ordering::Relaxed)
     }
 
-    /// How many of them, at QoS 1 and 2, were acknowledged there and then to the input.
+    /// How many of them, at QoS 1 and 2, were acknowledged there and then to the input; at QoS 2 to the last packet.
     pub fn acknowledged(&self) -> u64 {
-        self.progress.acknowledged.load(Ordering::Relaxed)
+        let acknowledged = self.progress.acknowledged.load(Ordering::Relaxed);
+        match self.qos {
+            2 => acknowledged.min(self.progress.released.load(Ordering::Relaxed)),
+            _ => acknowledged,
+        }
     }
 }
 
@@ -156,7 +164,7 @@ fn forward(
         put(to, &mut out)?;
         put(back, &mut answers)?;
         progress.forwarded.fetch_add(messages, Ordering::Relaxed);
-        progress.acknowledged.fetch_add(released, Ordering::Relaxed);
+        progress.released.fetch_add(released, Ordering::Relaxed);
     }
 }
 
@@ -173,13 +181,15 @@ fn acknowledge(
         let mut messages = 0;
         let open = packets.read(&mut from, |packet| {
             let kind = packet.kind();
+            let id = packet.reader().bytes(2)?;
             if kind == 4 || kind == 5 {
-                let id = packet.reader().bytes(2)?;
                 out.extend_from_slice(&[kind << 4, 2, id[0], id[1]]);
-                match kind {
-                    4 => messages += 1,
-                    _ => answers.extend_from_slice(&[0x62, 2, id[0], id[1]]),
-                }
+            }
+            if kind == 5 {
+                answers.extend_from_slice(&[0x62, 2, id[0], id[1]]);
+            }
+            if kind == 4 || kind == 7 {
+                messages += 1;
             }
             Ok(())
         })?;

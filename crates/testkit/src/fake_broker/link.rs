@@ -28,6 +28,8 @@ pub struct Counts {
     pub received: u64,
     /// Their bytes, headers included.
     pub received_bytes: u64,
+    /// PUBRELs received for those at QoS 2: they are done then.
+    pub released: u64,
 }
 
 /// The counts of all connections of one broker or client.
@@ -38,6 +40,7 @@ pub(super) struct Tally {
     misordered: AtomicU64,
     received: AtomicU64,
     received_bytes: AtomicU64,
+    released: AtomicU64,
     stamp_marker: Option<Vec<u8>>,
     latencies_ns: Mutex<Vec<u64>>,
 }
@@ -57,6 +60,7 @@ impl Tally {
             misordered: self.misordered.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
             received_bytes: self.received_bytes.load(Ordering::Relaxed),
+            released: self.released.load(Ordering::Relaxed),
         }
     }
 
@@ -179,6 +183,7 @@ struct Batch {
     received: u64,
     received_bytes: u64,
     acknowledged: u64,
+    released: u64,
 }
 
 impl Link {
@@ -273,7 +278,10 @@ impl Link {
     ) -> io::Result<()> {
         let id = packet.reader().bytes(2)?;
         match packet.kind() {
-            6 => out.extend_from_slice(&[0x70, 2, id[0], id[1]]),
+            6 => {
+                out.extend_from_slice(&[0x70, 2, id[0], id[1]]);
+                batch.released += 1;
+            }
             7 => batch.acknowledged += 1,
             kind => {
                 if id != self.next_ack.to_be_bytes() {
@@ -302,9 +310,10 @@ impl Link {
                 .received
                 .fetch_add(batch.received, Ordering::Relaxed);
         }
-        if !out.is_empty() {
-            self.writer.write(out)?;
-            out.clear();
+        if batch.released > 0 {
+            self.tally
+                .released
+                .fetch_add(batch.released, Ordering::Relaxed);
         }
         if !self.ages_ns.is_empty() {
             self.tally.keep_latencies(&self.ages_ns);
@@ -317,6 +326,10 @@ impl Link {
                 *acknowledged += count;
             }
             self.writer.window.changed.notify_one();
+        }
+        if !out.is_empty() {
+            self.writer.write(out)?;
+            out.clear();
         }
         Ok(())
     }
