@@ -73,7 +73,7 @@ async fn what_is_printed_checks_runs_and_reads_every_sample() {
   position    STRUCT<lat DOUBLE, \"Long\" BIGINT>,
   tags        TEXT[],
   \"order\"     BIGINT,
-  extra       JSON
+  extra       TEXT
 ) WITH (
   connector             = 'mqtt',
   topic                 = 'sensors/{{sensor}}/temperature',
@@ -142,7 +142,7 @@ async fn formats_are_told_apart() {
             "docs/+",
             [("docs/1", "[1, 2]"), ("docs/2", "{\"a\": 1}")],
             [
-                "document JSON",
+                "value JSON",
                 "json.unstructured = 'true'",
                 "doc      TEXT METADATA FROM 'topic.doc'",
             ],
@@ -167,6 +167,26 @@ async fn formats_are_told_apart() {
         let checked = run(&["check", path.to_str().unwrap()]);
         assert!(checked.status.success(), "{}", checked.stderr);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_strangers_do_not_spoil_the_table() {
+    let broker = Mosquitto::start().unwrap();
+    let topics: Vec<_> = (0..10).map(|n| format!("in/{n}")).collect();
+    let messages: Vec<_> = topics
+        .iter()
+        .map(|topic| match topic.as_str() {
+            "in/7" => (topic.as_str(), "offline"),
+            topic => (topic, r#"{"v":1}"#),
+        })
+        .collect();
+    let inferred = infer(&broker, "in/+", &messages).await;
+    let table = squeezed(&inferred.stdout);
+    assert!(table.contains("v BIGINT"), "{table}");
+    assert!(table.contains("bad_data = 'drop'"), "{table}");
+    let note =
+        "note: 1 of 10 messages do not fit, and are dropped by bad_data = 'drop'; the first: ";
+    assert!(inferred.stderr.contains(note), "{}", inferred.stderr);
 }
 
 /// Without the spaces that align columns.

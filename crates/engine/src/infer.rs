@@ -7,7 +7,6 @@
 //!
 //! What comes out is planned before it is given out, and every sample is decoded by it: what does not fit is told.
 
-mod json;
 mod payload;
 mod profile;
 
@@ -78,10 +77,9 @@ impl Engine {
             return Err(ConfigError::new(None, message).into());
         };
         let sampled = sampling.await?;
-        if sampled.payloads.is_empty() {
+        let Some(payloads) = payload::infer(&sampled.payloads) else {
             return Err(InferError::Silence { place });
-        }
-        let payloads = payload::infer(&sampled.payloads);
+        };
         let schema = columns(&payloads, &sampled);
         let mut options = vec![SqlOption::new("connector", profile.connector.as_str())];
         options.extend(sampled.options.iter().cloned());

@@ -54,4 +54,4 @@ mod render;
 pub use error::PlanError;
 pub use plan::{Node, NodeId, Plan, PlanOperator, Step};
 pub use planner::{Planner, Script};
-pub use render::{create_table, json_field};
+pub use render::create_table;

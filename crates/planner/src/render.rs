@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::keywords::{
 use headwater_connector::{Column, ColumnOrigin, SqlOption, TableSchema};
 
 use crate::names::quoted;
-use crate::types::{is_json, json_metadata};
+use crate::types::is_json;
 
 /// `CREATE TABLE name (…) WITH (…);`, which reads back as the same columns and options. A column of a type that SQL has
 /// no name for is left out.
@@ -21,12 +21,6 @@ pub fn create_table(name: &str, schema: &TableSchema, options: &[SqlOption]) -> 
         aligned(&columns, " "),
         aligned(&options, " = ")
     )
-}
-
-/// A column of JSON documents.
-#[must_use]
-pub fn json_field(name: &str) -> arrow::datatypes::Field {
-    arrow::datatypes::Field::new(name, DataType::Utf8, true).with_metadata(json_metadata())
 }
 
 /// Pairs below each other, separated by commas.
@@ -125,6 +119,7 @@ mod tests {
     use arrow::datatypes::{Field, Schema};
 
     use super::*;
+    use crate::types::json_metadata;
 
     #[test]
     fn a_table_as_text() {
@@ -134,7 +129,7 @@ mod tests {
             Field::new("select", DataType::Int64, false),
             Field::new("ts", DataType::Timestamp(TimeUnit::Nanosecond, None), true),
             Field::new("nested", DataType::Struct(vec![inner].into()), true),
-            json_field("rest"),
+            Field::new("rest", DataType::Utf8, true).with_metadata(json_metadata()),
         ]));
         schema.columns.push(Column {
             field: Arc::new(Field::new("sensor", DataType::Utf8, true)),
