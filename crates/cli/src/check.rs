@@ -25,7 +25,13 @@ impl Check {
             say!("table {}: {}", table.name, table.description);
         }
         let operators = script.plan.map_or(0, |plan| plan.nodes.len());
-        say!("ok: {} tables, {operators} operators", script.tables.len());
+        let tables = count(script.tables.len(), "table");
+        say!("ok: {tables}, {}", count(operators, "operator"));
         Ok(Exit::Done)
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }

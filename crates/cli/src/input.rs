@@ -1,7 +1,7 @@
 //! The SQL that a command is given, and the engine that will read it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -33,8 +33,9 @@ impl Input {
                 .with_context(|| Mistake("standard input cannot be read".to_owned()))?;
             return Ok(without_mark(sql));
         }
-        let sql = std::fs::read_to_string(&self.file)
-            .with_context(|| Mistake(format!("'{}' cannot be read", self.file.display())))?;
+        let sql = std::fs::read_to_string(&self.file).map_err(not_text);
+        let sql =
+            sql.with_context(|| Mistake(format!("'{}' cannot be read", self.file.display())))?;
         Ok(without_mark(sql))
     }
 
@@ -43,6 +44,7 @@ impl Input {
         let engine = Engine::default();
         for file in &self.profiles {
             let text = std::fs::read_to_string(file)
+                .map_err(not_text)
                 .with_context(|| Mistake(format!("profile '{}' cannot be read", file.display())))?;
             let profile: ConnectionProfile = serde_json::from_str(&text)
                 .with_context(|| Mistake(format!("profile '{}' is no profile", file.display())))?;
@@ -106,6 +108,17 @@ impl Input {
             .unwrap_or_default()
             .hash(&mut hasher);
         format!("{name}-{:08x}", hasher.finish() & 0xffff_ffff)
+    }
+}
+
+/// The error of reading a file; what is no UTF-8 is said so that people know what to do.
+fn not_text(error: std::io::Error) -> std::io::Error {
+    match error.kind() {
+        ErrorKind::InvalidData => std::io::Error::new(
+            ErrorKind::InvalidData,
+            "it is no text in UTF-8; save it in that encoding",
+        ),
+        _ => error,
     }
 }
 

@@ -1,6 +1,7 @@
 //! DataFusion's errors as ours: the place from its diagnostics, the nearest name, no backtrace.
 
 use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::tokenizer::Token;
 use headwater_connector::Location;
 use headwater_connector::config::nearest;
 
@@ -9,6 +10,10 @@ use crate::error::PlanError;
 use crate::names::quoted;
 use crate::parse::{Parsed, lower_first};
 use crate::session::Session;
+use crate::type_error::{in_sql, type_error};
+
+/// The message about columns of one name, of which DataFusion does not tell the places.
+pub(crate) const DUPLICATE: &str = "two columns of the query have the same name";
 
 /// Says in our words, and with the best place that is known, why DataFusion could not plan a statement.
 pub(crate) fn plan_error(
@@ -41,7 +46,28 @@ pub(crate) fn plan_error(
         Some(location) => plan_error.at(location),
         None => plan_error,
     };
-    plan_error.or_at(Some(parsed.location))
+    double_quoted(plan_error, parsed).or_at(Some(parsed.location))
+}
+
+/// Says how text is written if what was not found stands in double quotes.
+fn double_quoted(error: PlanError, parsed: &Parsed) -> PlanError {
+    let token = error
+        .location
+        .and_then(|location| parsed.token_at(location));
+    match token {
+        Some(Token::Word(word))
+            if error.message.ends_with("not found")
+                && word.quote_style == Some('"')
+                && !error
+                    .hint
+                    .as_ref()
+                    .is_some_and(|hint| hint.starts_with("did you mean")) =>
+        {
+            let hint = format!("text stands in single quotes: '{}'", word.value);
+            error.hint(hint)
+        }
+        _ => error,
+    }
 }
 
 fn schema_error(error: &SchemaError, parsed: &Parsed) -> PlanError {
@@ -95,19 +121,22 @@ fn other_error(message: &str, parsed: &Parsed, session: &Session) -> PlanError {
             None => error,
         };
     }
+    if let Some(error) = type_error(message, parsed) {
+        return error;
+    }
     if let Some(data_type) = between(message, ": type ", " is not Struct") {
-        let message = format!("a value of the type {data_type} has no fields");
+        let message = format!("a value of the type {} has no fields", in_sql(data_type));
         return PlanError::new(message).hint("only structs, maps and JSON have");
     }
     if message.starts_with("Projections require unique expression names") {
-        let error = PlanError::new("two columns of the query have the same name");
+        let error = PlanError::new(DUPLICATE);
         return error.hint("give one of them another with AS");
     }
     // The lines after the first are for those who write DataFusion.
     let first = message.lines().next().unwrap_or_default();
     let first = first.split(" No function matches the given name").next();
-    PlanError::new(lower_first(first.unwrap_or_default().trim_end_matches('.')))
-        .at(first_quoted_use(message, parsed))
+    let first = first.unwrap_or_default().trim_end_matches('.');
+    PlanError::new(lower_first(&in_sql(first))).at(first_quoted_use(message, parsed))
 }
 
 /// The place of the first name in quotes that also stands in the statement.

@@ -1,13 +1,15 @@
 //! Names that users leave out and PostgreSQL knows: written into the syntax tree before it is bound.
 //!
 //! `n::INT` is called `n`; the elements of `unnest(items) AS item` in FROM are the column `item` of the relation
-//! `item`, with or without the word `LATERAL`.
+//! `item`, with or without the word `LATERAL`. `[a, b]` is `make_array(a, b)`: DataFusion forgets the row beside which
+//! `unnest([a, b])` stands when it binds the former.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectNamePart, Query, Select, SelectItem,
-    TableAlias, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, TableAlias, TableAliasColumnDef,
+    TableFactor, VisitMut, VisitorMut,
 };
 
 /// The query with these names.
@@ -45,6 +47,13 @@ impl VisitorMut for Names {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        if let Expr::Array(array) = expr {
+            *expr = make_array(std::mem::take(&mut array.elem));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         if let Some(unnest) = lateral_unnest(factor) {
             *factor = unnest;
@@ -70,6 +79,24 @@ impl VisitorMut for Names {
         }
         ControlFlow::Continue(())
     }
+}
+
+fn make_array(elements: Vec<Expr>) -> Expr {
+    let args = elements.into_iter().map(FunctionArgExpr::Expr);
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("make_array")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.map(FunctionArg::Unnamed).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 /// `LATERAL unnest(…)`, which sqlparser reads as any function, without the word `LATERAL`, which changes nothing.

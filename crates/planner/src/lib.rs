@@ -13,7 +13,8 @@
 //! (`lateral`), brought into the form of the sink's columns (`query`) and translated operator by operator into [`plan`]
 //! (`translate`), with integers that do not overflow silently (`overflow`) and a way for bad data (`dead_letter`); that
 //! can be read as text (`explain`). Whatever goes wrong becomes a [`PlanError`] with a place
-//! and a hint (`error`, `bind_error`, `fields`).
+//! and a hint (`error`, `syntax_hint`, `bind_error`, `type_error`, `fields`), the smallest expression that fails alone if nothing better
+//! is known (`planner::pinpoint`).
 //!
 //! **Invariants.** No connector is known by name. Nothing is opened, read or run. Nothing that changes with time is
 //! computed while planning: a query may run for years. DataFusion's executors are never started; of its physical
@@ -21,6 +22,7 @@
 
 mod dialect;
 mod parse;
+mod syntax_hint;
 
 mod ddl;
 mod types;
@@ -47,6 +49,7 @@ mod bind_error;
 mod error;
 mod fields;
 mod names;
+mod type_error;
 
 mod planner;
 mod render;

@@ -15,6 +15,7 @@ use headwater_connector::Location;
 
 use crate::dialect::{HeadwaterDialect, is_word};
 use crate::error::PlanError;
+use crate::syntax_hint::syntax_hint;
 use crate::unsupported;
 
 /// How deep expressions, types and queries may be nested in parentheses and the like.
@@ -80,7 +81,15 @@ fn parse_statement(tokens: Vec<TokenWithSpan>) -> Result<Parsed, PlanError> {
             _ => parser.expected("end of statement or ';'", next),
         }
     });
-    let statement = statement.map_err(|error| syntax_error(error).or_at(end))?;
+    let statement = statement.map_err(|error| {
+        let error = syntax_error(error);
+        let hint = syntax_hint(&tokens, error.location);
+        let error = error.or_at(end);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    })?;
     Ok(Parsed {
         statement,
         location: location.unwrap_or(Location { line: 1, column: 1 }),
@@ -233,6 +242,18 @@ impl Parsed {
         let at = |token: &TokenWithSpan| token.span.start == name.span.start;
         let index = self.tokens.iter().position(at)?;
         place(self.tokens.get(index + 1)?.span.start)
+    }
+
+    /// The token that stands at a place.
+    pub(crate) fn token_at(&self, location: Location) -> Option<&Token> {
+        let at = |token: &&TokenWithSpan| place(token.span.start) == Some(location);
+        self.tokens.iter().find(at).map(|token| &token.token)
+    }
+
+    /// The place where a text stands first.
+    pub(crate) fn first_text(&self, text: &str) -> Option<Location> {
+        let same = |token: &&TokenWithSpan| matches!(&token.token, Token::SingleQuotedString(own) if own == text);
+        place(self.tokens.iter().find(same)?.span.start)
     }
 
     /// The place where a name is used first, for errors of which only the name is known.

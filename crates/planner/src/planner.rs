@@ -23,6 +23,7 @@ use crate::unsupported;
 
 mod dead_letter;
 mod insert;
+mod pinpoint;
 mod tables;
 
 /// The stack on which a text is planned. Parsing, binding and optimising recurse over expressions, whose depth is
@@ -100,7 +101,9 @@ impl Planner {
     async fn script(&mut self, sql: &str) -> Result<Script, PlanError> {
         let mut draft = Draft::default();
         for parsed in parse(sql)? {
-            self.statement(&parsed, &mut draft).await?;
+            if let Err(error) = self.statement(&parsed, &mut draft).await {
+                return Err(self.pinpointed(error, &parsed).await);
+            }
         }
         self.check_dead_letters(&draft)?;
         let plan = draft
@@ -224,7 +227,9 @@ impl Planner {
         self.bind(query, parsed).or_else(|error| {
             let bound = self.bind(&query::numbered(query), parsed)?;
             let names = query::shown_names(query, &bound);
-            Err(query::duplicate(&names, query).unwrap_or(error))
+            let duplicate = query::duplicate(&names, query)
+                .or_else(|| query::duplicate(&query::written_alike(&names, &bound), query));
+            Err(duplicate.unwrap_or(error))
         })
     }
 

@@ -143,6 +143,16 @@ pub(crate) fn shown_names(syntax: &Query, numbered: &LogicalPlan) -> Vec<String>
     names.collect()
 }
 
+/// The names, where what is computed in the same way has the same one: `(n + 1)` that of `n + 1`.
+pub(crate) fn written_alike(names: &[String], numbered: &LogicalPlan) -> Vec<String> {
+    let computed: Vec<_> = outputs(numbered).into_iter().map(Expr::unalias).collect();
+    let first = |expr| computed.iter().position(|other| other == expr);
+    let alike = computed
+        .iter()
+        .map(|expr| first(expr).and_then(|index| names.get(index)));
+    alike.flatten().cloned().collect()
+}
+
 /// The names, with a number behind those that were there before: `n`, `n:1`, `n:2`.
 pub(crate) fn distinct(names: Vec<String>) -> Vec<String> {
     let mut distinct: Vec<String> = Vec::with_capacity(names.len());

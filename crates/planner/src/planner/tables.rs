@@ -186,7 +186,9 @@ impl Planner {
                 let known = self.profiles.iter().map(|profile| profile.name.as_str());
                 match nearest(name, known) {
                     Some(near) => error.hint(format!("did you mean '{near}'?")),
-                    None => error,
+                    None => error.hint(
+                        "profiles are JSON files, given to the command by --profile FILE.json",
+                    ),
                 }
             }
         };

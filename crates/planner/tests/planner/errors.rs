@@ -31,6 +31,7 @@ SELEC device FROM readings"#,
       |
     3 | SELEC device FROM readings
       | ^
+      = hint: did you mean SELECT by 'SELEC'?
     "#);
 }
 
@@ -147,11 +148,12 @@ fn unknown_column_in_a_function() {
 fn wrong_types() {
     let error = error(r#"SELECT temperature + device FROM readings"#);
     insta::assert_snapshot!(error, @r#"
-    error: cannot coerce arithmetic expression Float64 + Utf8 to valid types
+    error: '+' cannot be applied to DOUBLE and TEXT
      --> test.sql:1:8
       |
     1 | SELECT temperature + device FROM readings
       |        ^
+      = hint: a || b puts texts together; for a number in a text write CAST(… AS DOUBLE) or CAST(… AS BIGINT)
     "#);
 }
 
@@ -159,7 +161,7 @@ fn wrong_types() {
 fn wrong_arguments() {
     let error = error(r#"SELECT sqrt('a', 'b', 'c') FROM readings"#);
     insta::assert_snapshot!(error, @r#"
-    error: failed to coerce arguments to satisfy a call to 'sqrt' function: coercion from Utf8, Utf8, Utf8 to the signature Uniform(1, [Float64, Float32]) failed
+    error: failed to coerce arguments to satisfy a call to 'sqrt' function: coercion from TEXT, TEXT, TEXT to the signature Uniform(1, [Float64, Float32]) failed
      --> test.sql:1:8
       |
     1 | SELECT sqrt('a', 'b', 'c') FROM readings
@@ -171,11 +173,11 @@ fn wrong_arguments() {
 fn where_is_no_condition() {
     let error = error(r#"SELECT device FROM readings WHERE device"#);
     insta::assert_snapshot!(error, @r#"
-    error: cannot create filter with non-boolean predicate 'readings.device' returning Utf8
-     --> test.sql:1:8
+    error: a condition is BOOLEAN, not TEXT
+     --> test.sql:1:35
       |
     1 | SELECT device FROM readings WHERE device
-      |        ^
+      |                                   ^
     "#);
 }
 
@@ -541,7 +543,7 @@ fn generated_column_of_a_wrong_type() {
         r#"CREATE TABLE t (x TEXT[], y DOUBLE GENERATED ALWAYS AS (x) STORED) WITH (connector = 'fake', type = 'source', topic = 'x')"#,
     );
     insta::assert_snapshot!(error, @r#"
-    error: unsupported CAST from List(Utf8) to Float64
+    error: TEXT[] cannot be cast to DOUBLE
      --> test.sql:1:1
       |
     1 | CREATE TABLE t (x TEXT[], y DOUBLE GENERATED ALWAYS AS (x) STORED) WITH (connector = 'fake', type = 'source', topic = 'x')
@@ -943,12 +945,12 @@ fn same_names_in_a_view() {
     let error =
         error(r#"CREATE VIEW v AS SELECT temperature + 1, (temperature + 1) FROM readings"#);
     insta::assert_snapshot!(error, @r#"
-    error: two columns of the query have the same name
-     --> test.sql:1:1
+    error: columns 1 and 2 of the query have the same name 'temperature + 1'
+     --> test.sql:1:43
       |
     1 | CREATE VIEW v AS SELECT temperature + 1, (temperature + 1) FROM readings
-      | ^
-      = hint: give one of them another with AS
+      |                                           ^
+      = hint: give one of them another with AS; the first stands at line 1, column 25
     "#);
 }
 
@@ -984,11 +986,11 @@ fn field_of_a_struct() {
 fn field_of_a_number() {
     let error = error("SELECT temperature.celsius FROM readings");
     insta::assert_snapshot!(error, @r#"
-    error: a value of the type Float64 has no fields
-     --> test.sql:1:1
+    error: a value of the type DOUBLE has no fields
+     --> test.sql:1:8
       |
     1 | SELECT temperature.celsius FROM readings
-      | ^
+      |        ^
       = hint: only structs, maps and JSON have
     "#);
 }
