@@ -213,6 +213,16 @@ pub trait Connector: Send + Sync + 'static {
         Err(ConfigError::new(Some("dead_letter.topic"), message))
     }
 
+    /// What a source reads of that which a sink of this connector writes (a topic that its filter covers), so that rows
+    /// would go round in a loop if those of the sink came of the source. `None` if nothing, or if it cannot be known.
+    fn feeds(
+        &self,
+        _sink: (&Self::ProfileT, &Self::TableT),
+        _source: (&Self::ProfileT, &Self::TableT),
+    ) -> Option<String> {
+        None
+    }
+
     /// Listens to where a table could be, without disturbing anybody there, so that its columns can be inferred. `None` if
     /// there is nothing to listen to.
     ///
@@ -290,6 +300,8 @@ pub trait ErasedConnector: Send + Sync + 'static {
     fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError>;
     /// See [`Connector::dead_letter`].
     fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError>;
+    /// See [`Connector::feeds`]; both tables are of this connector.
+    fn feeds(&self, sink: &Connection, source: &Connection) -> Result<Option<String>, ConfigError>;
     /// See [`Connector::sample`]; the profile is checked against its schema first.
     fn sample(
         &self,
@@ -391,6 +403,18 @@ impl<C: Connector> ErasedConnector for C {
 
     fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError> {
         Connector::dead_letter(self, table, topic)
+    }
+
+    fn feeds(&self, sink: &Connection, source: &Connection) -> Result<Option<String>, ConfigError> {
+        let sink = (
+            &config::typed(&sink.profile, "profile")?,
+            &config::typed(&sink.table, "table")?,
+        );
+        let source = (
+            &config::typed(&source.profile, "profile")?,
+            &config::typed(&source.table, "table")?,
+        );
+        Ok(Connector::feeds(self, sink, source))
     }
 
     fn sample(

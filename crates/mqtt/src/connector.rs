@@ -112,6 +112,14 @@ impl Connector for MqttConnector {
         dead_letter::connection(self, table, topic)
     }
 
+    fn feeds(
+        &self,
+        sink: (&MqttProfile, &MqttTable),
+        source: (&MqttProfile, &MqttTable),
+    ) -> Option<String> {
+        dead_letter::fed(sink, source)
+    }
+
     /// As many as there are workers for messages that a broker shares among the members of a group; else one, since
     /// every subscription brings all messages.
     fn max_parallelism(&self, _profile: &MqttProfile, table: &MqttTable) -> usize {

@@ -1,4 +1,4 @@
-//! `dead_letter.topic`: the sink that publishes a table's dead letters.
+//! `dead_letter.topic`: the sink that publishes a table's dead letters; and which tables would read their own.
 
 use headwater_connector::config::{self, ConfigError};
 use headwater_connector::{
@@ -7,7 +7,8 @@ use headwater_connector::{
 use headwater_format::{Format, FormatConfig};
 use serde_json::json;
 
-use crate::config::{MqttTable, TableType, patterns};
+use crate::config::endpoint::Endpoint;
+use crate::config::{MqttProfile, MqttTable, TableType, patterns};
 use crate::connector::MqttConnector;
 use crate::topic::matches;
 
@@ -56,6 +57,54 @@ pub(crate) fn connection(
                 .replace("option 'topic'", "option 'dead_letter.topic'"),
         )
     })
+}
+
+/// The pattern of a source that covers what a sink publishes to the same broker. Of a topic made of the row, each part in
+/// braces is taken for some level that only a wildcard covers; of topics that are columns nothing is known.
+pub(crate) fn fed(
+    sink: (&MqttProfile, &MqttTable),
+    source: (&MqttProfile, &MqttTable),
+) -> Option<String> {
+    let TableType::Source(options) = &source.1.type_ else {
+        return None;
+    };
+    let same_broker = match (broker(sink.0), broker(source.0)) {
+        (Some(one), Some(other)) => one == other,
+        // Only the environment of the run knows it.
+        _ => sink.0.url == source.0.url,
+    };
+    let topic = some_topic(sink.1.topic.as_deref()?);
+    let mut patterns = patterns(source.1, options).ok()?.into_iter();
+    let found = patterns.find(|(pattern, _)| matches(pattern.unshared(), &topic));
+    found
+        .filter(|_| same_broker)
+        .map(|(pattern, _)| pattern.to_string())
+}
+
+/// Host and port of a profile's broker, if they can be told without its environment.
+fn broker(profile: &MqttProfile) -> Option<(String, u16)> {
+    let endpoint = Endpoint::parse(&profile.url.resolve().ok()?).ok()?;
+    let host = match endpoint.host.to_ascii_lowercase().as_str() {
+        "127.0.0.1" | "::1" => "localhost".to_owned(),
+        host => host.to_owned(),
+    };
+    Some((host, endpoint.port))
+}
+
+/// A topic that a template could make.
+fn some_topic(template: &str) -> String {
+    let mut topic = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, braces)) = rest.split_once('{') {
+        let Some((_, after)) = braces.split_once('}') else {
+            break;
+        };
+        topic.push_str(before);
+        topic.push('\u{fffd}');
+        rest = after;
+    }
+    topic.push_str(rest);
+    topic
 }
 
 #[cfg(test)]
@@ -121,5 +170,29 @@ mod tests {
             error.starts_with("option 'dead_letter.topic'") && error.contains("wildcard"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_a_sink_feeds_is_known() {
+        let fed_by = |url: &str, topic: &str, filter: &str| {
+            let (mut sink, source) = (table("sink", topic), table("source", filter));
+            sink.profile["url"] = url.into();
+            let made = ErasedConnector::feeds(&MqttConnector, &sink, &source);
+            made.unwrap_or_else(|e| unreachable!("{e}"))
+        };
+        let check = |url, topic, filter, expected: Option<&str>| {
+            assert_eq!(fed_by(url, topic, filter).as_deref(), expected, "{topic}");
+        };
+        check("mqtt://localhost", "in/dead", "in/#", Some("in/#"));
+        check("tcp://127.0.0.1:1883", "in/dead", "in/+", Some("in/+"));
+        check("mqtt://localhost:1884", "in/dead", "in/#", None);
+        check("mqtt://localhost", "dead/in", "in/#", None);
+        check(
+            "mqtt://localhost",
+            "in/{v}/x",
+            "in/{device}/x",
+            Some("in/{device}/x"),
+        );
+        check("mqtt://localhost", "in/{v}", "in/a", None);
     }
 }

@@ -43,8 +43,8 @@ pub(crate) fn plan_error(
     };
     // A diagnostic knows better than a search for the name.
     let plan_error = match location {
-        Some(location) => plan_error.at(location),
-        None => plan_error,
+        Some(location) if location != parsed.location => plan_error.at(location),
+        _ => plan_error.or_at(location),
     };
     double_quoted(plan_error, parsed).or_at(Some(parsed.location))
 }
@@ -135,6 +135,7 @@ fn other_error(message: &str, parsed: &Parsed, session: &Session) -> PlanError {
     // The lines after the first are for those who write DataFusion.
     let first = message.lines().next().unwrap_or_default();
     let first = first.split(" No function matches the given name").next();
+    let first = first.and_then(|first| first.split(" (DataType: ").next());
     let first = first.unwrap_or_default().trim_end_matches('.');
     PlanError::new(lower_first(&in_sql(first))).at(first_quoted_use(message, parsed))
 }

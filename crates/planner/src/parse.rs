@@ -82,7 +82,7 @@ fn parse_statement(tokens: Vec<TokenWithSpan>) -> Result<Parsed, PlanError> {
         }
     });
     let statement = statement.map_err(|error| {
-        let error = syntax_error(error);
+        let error = settled(syntax_error(error), &tokens);
         let hint = syntax_hint(&tokens, error.location);
         let error = error.or_at(end);
         match hint {
@@ -206,6 +206,20 @@ fn syntax_error(error: ParserError) -> PlanError {
         .replacen(", found: ", ", found ", 1)
         .replace("found EOF", "found the end of the statement");
     PlanError::new(lower_first(&message)).at(location)
+}
+
+/// The error with the place of the token that it says was found; sqlparser sometimes names the place of the next one.
+fn settled(error: PlanError, tokens: &[TokenWithSpan]) -> PlanError {
+    let at = |token: &TokenWithSpan| place(token.span.start) == error.location;
+    let Some(next) = tokens.iter().position(at).filter(|index| *index > 0) else {
+        return error;
+    };
+    let found = |token: &TokenWithSpan| error.message.ends_with(&format!("found {}", token.token));
+    if found(&tokens[next - 1]) && !found(&tokens[next]) {
+        let location = place(tokens[next - 1].span.start);
+        return error.at(location);
+    }
+    error
 }
 
 /// The place in `3, Column: 5`.

@@ -89,7 +89,14 @@ fn argument(message: &str) -> Option<PlanError> {
         let message = format!("the arguments of '{name}' have no common type");
         return Some(PlanError::new(message).hint("convert them with CAST(… AS …)"));
     }
+    if let Some(call) = after(message, "to satisfy a call to ") {
+        let (name, rest) = call.split_once(" function: coercion from ")?;
+        let (given, _) = rest.split_once(" to the signature")?;
+        let message = format!("{name} cannot be applied to {}", in_sql(given));
+        return Some(PlanError::new(message));
+    }
     if let Some(given) = after(message, "array_element does not support type ") {
+        let given = given.split(". No function").next().unwrap_or(given);
         let message = format!(
             "{} has no elements that could be picked by […]",
             in_sql(given)

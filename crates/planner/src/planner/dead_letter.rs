@@ -94,6 +94,18 @@ impl Planner {
             let error = wrong(format!("'{name}' has dead letters of its own"));
             return Err(error.hint("give it bad_data = 'fail' or 'drop'"));
         }
+        if table.connector == connection.connector
+            && let Some(pattern) = self
+                .registry
+                .get(&table.connector)?
+                .feeds(&connection, table)?
+        {
+            let error = wrong(format!(
+                "'{name}' writes what '{}' reads ('{pattern}'), so that dead letters would go round in a loop",
+                table.name
+            ));
+            return Err(error.hint("write them to somewhere outside of it"));
+        }
         check_columns(name, &connection.config.schema.arrow_schema())?;
         Ok(connection)
     }

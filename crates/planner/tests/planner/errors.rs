@@ -161,7 +161,7 @@ fn wrong_types() {
 fn wrong_arguments() {
     let error = error(r#"SELECT sqrt('a', 'b', 'c') FROM readings"#);
     insta::assert_snapshot!(error, @r#"
-    error: failed to coerce arguments to satisfy a call to 'sqrt' function: coercion from TEXT, TEXT, TEXT to the signature Uniform(1, [Float64, Float32]) failed
+    error: 'sqrt' cannot be applied to TEXT, TEXT, TEXT
      --> test.sql:1:8
       |
     1 | SELECT sqrt('a', 'b', 'c') FROM readings
