@@ -59,7 +59,7 @@ pub(crate) fn connection(
     })
 }
 
-/// The pattern of a source that covers what a sink publishes to the same broker. Of a topic made of the row, each part in
+/// The filter of a source that covers what a sink publishes to the same broker. Of a topic made of the row, each part in
 /// braces is taken for some level that only a wildcard covers; of topics that are columns nothing is known.
 pub(crate) fn fed(
     sink: (&MqttProfile, &MqttTable),
@@ -191,7 +191,7 @@ mod tests {
             "mqtt://localhost",
             "in/{v}/x",
             "in/{device}/x",
-            Some("in/{device}/x"),
+            Some("in/+/x"),
         );
         check("mqtt://localhost", "in/{v}", "in/a", None);
     }
