@@ -17,8 +17,9 @@
 //! Rates depend on what else the machine does; CPU time per message and the ratio to the bare client hold.
 
 /// The allocator of the command.
+#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 mod case;
 mod driver;

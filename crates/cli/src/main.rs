@@ -29,8 +29,9 @@ macro_rules! complain {
 
 /// Buffers and batches are allocated in one thread and freed in another, thousands a second. The system's allocator gives
 /// their pages back and takes them anew; this one keeps them for a while (`docs/performance.md`).
+#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 mod check;
 mod connectors;
