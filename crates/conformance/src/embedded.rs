@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use headwater_testkit::brokers::{Broker, PASSWORD, Product, USER};
+use headwater_testkit::brokers::{Broker, PASSWORD_HASH, Product, USER};
 use mqtt5::broker::MqttBroker;
 use mqtt5::broker::auth::PasswordAuthProvider;
 use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
@@ -49,7 +49,7 @@ async fn serve() -> Result<u16> {
         .with_client_channel_capacity(100_000)
         .with_max_outbound_inflight(1000);
     let users = PasswordAuthProvider::new();
-    users.add_user(USER, PASSWORD)?;
+    users.add_user_with_hash(USER, PASSWORD_HASH);
     let broker = MqttBroker::with_config(config).await?;
     let mut broker = broker.with_auth_provider(Arc::new(users));
     let port = broker.local_addr().context("it does not listen")?.port();

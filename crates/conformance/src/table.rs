@@ -100,7 +100,7 @@ fn cell(notes: &mut Notes, contender: &Contender, outcome: Option<Outcome>) -> S
         Some(Outcome::Failed(what, remark)) => {
             let what = what.replace(&format!("127.0.0.1:{}", port(contender)), "the broker");
             let remark = remark.map_or_else(String::new, |remark| format!(" {remark}"));
-            let number = notes.number(format!("{title}: {what}.{remark}"));
+            let number = notes.number(format!("{title}: `{}`.{remark}", what.replace('`', "'")));
             format!("✗ [{number}]")
         }
     }

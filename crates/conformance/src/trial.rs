@@ -40,10 +40,6 @@ pub(crate) const PRODUCTS: &[Product] = &[
 /// Runs the suite with the command line of `cargo test`.
 pub fn run() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    if std::env::var_os(BROKERS_VARIABLE).is_some() && arguments.test_threads.is_none() {
-        // What a slow broker does for one client holds up the others, and then the wrong check fails.
-        arguments.test_threads = Some(1);
-    }
     let contenders = match contenders() {
         Ok(contenders) => contenders,
         Err(error) => {
@@ -51,7 +47,11 @@ pub fn run() -> ExitCode {
             return libtest_mimic::run(&arguments, vec![trial]).exit_code();
         }
     };
-    let trials = contenders.iter().flat_map(trials).collect();
+    let alone = std::env::var_os(BROKERS_VARIABLE).is_some();
+    if alone {
+        arguments.test_threads.get_or_insert(contenders.len());
+    }
+    let trials = trials(&contenders, alone);
     let conclusion = libtest_mimic::run(&arguments, trials);
     let file = std::env::var_os(TABLE_VARIABLE).map(PathBuf::from);
     if let (Some(file), false) = (file, arguments.list)
@@ -71,6 +71,8 @@ pub(crate) struct Contender {
     /// Whether it answers a login of MQTT 5, once it was asked.
     speaks_v5: OnceLock<bool>,
     results: Mutex<Vec<(String, Outcome)>>,
+    /// Held by the check that runs, if checks run alone.
+    turn: Mutex<()>,
 }
 
 /// What came of a check.
@@ -103,6 +105,7 @@ fn contenders() -> Result<Vec<Arc<Contender>>> {
             broker: Mutex::default(),
             speaks_v5: OnceLock::new(),
             results: Mutex::default(),
+            turn: Mutex::default(),
         })
     };
     Ok(PRODUCTS.iter().filter(wanted).map(contender).collect())
@@ -118,13 +121,29 @@ pub(crate) fn variants() -> impl Iterator<Item = (usize, Variant)> {
     })
 }
 
-fn trials(contender: &Arc<Contender>) -> Vec<Trial> {
-    let trial = |(index, variant): (usize, Variant)| {
+/// All tests; those of a broker are `alone` if none of its others may run at the same time. What a slow broker does for
+/// one client holds up the others, and then the wrong check fails. So that the brokers run beside each other, their
+/// checks take turns.
+fn trials(contenders: &[Arc<Contender>], alone: bool) -> Vec<Trial> {
+    let trial = |contender: &Arc<Contender>, index: usize, variant: Variant| {
         let contender = Arc::clone(contender);
         let name = format!("{}/{}", contender.product.name, key(&variant));
-        Trial::test(name, move || contender.attempt(index, &variant))
+        Trial::test(name, move || {
+            let turn = || {
+                contender
+                    .turn
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+            };
+            let _turn = alone.then(turn);
+            contender.attempt(index, &variant)
+        })
     };
-    variants().map(trial).collect()
+    let mut trials = Vec::new();
+    for (index, variant) in variants() {
+        trials.extend(contenders.iter().map(|each| trial(each, index, variant)));
+    }
+    trials
 }
 
 /// `5/retained-qos-1`.

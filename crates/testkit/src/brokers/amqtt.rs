@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::process::{Process, folder, installed, write};
-use super::{Broker, Feature, Product, USER, own_dir};
+use super::{Broker, Feature, PASSWORD_HASH, Product, USER, own_dir};
 use crate::wait::free_port;
 
 /// aMQTT: 3.1.1.
@@ -22,13 +22,27 @@ pub const AMQTT: Product = Product {
             "lets no client publish to topics that begin with `$`",
         ),
     ],
-    remarks: &[],
+    remarks: &[
+        (
+            "retained",
+            "At a login it sends retained messages that match the subscriptions of anybody, also to who has not asked \
+             for their topics.",
+        ),
+        (
+            "again",
+            "After a connection that left a message unacknowledged it begins a new session, and the message is lost.",
+        ),
+        (
+            "dup",
+            "After a connection that left a message unacknowledged it begins a new session, and the message is lost.",
+        ),
+        (
+            "takeover",
+            "It lets several connections have one client id.",
+        ),
+    ],
     launch,
 };
-
-/// [`PASSWORD`](super::PASSWORD), as its password file wants it.
-const PASSWORD_HASH: &str =
-    "$argon2id$v=19$m=8,t=1,p=1$m/x1KbVwyS2wf2ZK4vUOJg$GVUIXp+/lWnrVSo5CmFcY9SxWbW2AK2rq2KE18VJBeE";
 
 fn launch() -> Result<Broker> {
     let program = installed(&[&own_dir().join("amqtt/bin/amqtt")])?;

@@ -29,7 +29,7 @@ pub const EJABBERD: Product = Product {
     ],
     remarks: &[(
         "expired",
-        "Expiry is looked at when the message comes in, not when it goes out.",
+        "It counts the first message of an absent session as sent already, and what was sent does not expire.",
     )],
     launch,
 };

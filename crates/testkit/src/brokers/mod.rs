@@ -30,6 +30,9 @@ pub use rabbitmq::RABBITMQ;
 pub const USER: &str = "tester";
 /// Its password.
 pub const PASSWORD: &str = "secret";
+/// The password as Argon2 makes it at the least cost: a check logs in often, and brokers take their time to verify.
+pub const PASSWORD_HASH: &str =
+    "$argon2id$v=19$m=8,t=1,p=1$m/x1KbVwyS2wf2ZK4vUOJg$GVUIXp+/lWnrVSo5CmFcY9SxWbW2AK2rq2KE18VJBeE";
 
 /// What a broker may leave out without breaking the protocol, or leaves out as everybody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,11 +40,17 @@ pub(super) fn write(dir: &TempDir, name: &str, text: &str) -> Result<PathBuf> {
 
 impl Process {
     /// Executes `command` in its folder, with both of its outputs in a log there.
-    pub(super) fn spawn(mut command: Command, dir: TempDir) -> Result<Self> {
+    pub(super) fn spawn(command: Command, dir: TempDir) -> Result<Self> {
         let log = File::create(dir.path().join(LOG))?;
-        let child = command
+        let mut guarded = Command::new("/bin/sh");
+        guarded.args(["-c", GUARD]).arg(command.get_program());
+        guarded.args(command.get_args());
+        for (name, value) in command.get_envs() {
+            guarded.env(name, value.unwrap_or_default());
+        }
+        let child = guarded
             .current_dir(dir.path())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0)
@@ -103,6 +109,18 @@ impl Process {
 }
 
 const LOG: &str = "broker.log";
+
+/// Runs a program, and kills the whole process group when the standard input ends: that is when the test has died, by an
+/// interrupt for one, which does not reach a group of its own.
+const GUARD: &str = r#"
+exec 3<&0
+(read -r never <&3; kill -KILL 0) &
+guard=$!
+"$0" "$@" </dev/null 3<&-
+status=$?
+kill "$guard"
+exit "$status"
+"#;
 
 impl Drop for Process {
     fn drop(&mut self) {
