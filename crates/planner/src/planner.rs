@@ -224,23 +224,52 @@ impl Planner {
 
     /// Binds a query whose columns become columns of something, each by its name.
     fn bind_named(&self, query: &Query, parsed: &Parsed) -> Result<LogicalPlan, PlanError> {
-        self.bind(query, parsed).or_else(|error| {
-            let bound = self.bind(&query::numbered(query), parsed)?;
-            let names = query::shown_names(query, &bound);
-            let duplicate = query::duplicate(&names, query)
-                .or_else(|| query::duplicate(&query::written_alike(&names, &bound), query));
-            Err(duplicate.unwrap_or(error))
-        })
+        match self.bind(query, parsed) {
+            Ok(bound) if !query::has_unnamed(query) => Ok(bound),
+            outcome => {
+                let numbered = self.bind(&query::numbered(query), parsed);
+                let Ok(numbered) = numbered else {
+                    return outcome;
+                };
+                let names = query::shown_names(query, &numbered);
+                let duplicate = query::duplicate(&names, query)
+                    .or_else(|| query::duplicate(&query::written_alike(&names, &numbered), query));
+                match duplicate {
+                    Some(duplicate) => Err(duplicate),
+                    None => self.with_names(outcome?, numbered, &names, parsed),
+                }
+            }
+        }
     }
 
     /// Binds a query whose rows are shown: columns of the same name are told apart by a number.
     fn bind_shown(&self, query: &Query, parsed: &Parsed) -> Result<LogicalPlan, PlanError> {
-        self.bind(query, parsed).or_else(|_| {
-            let bound = self.bind(&query::numbered(query), parsed)?;
-            let names = query::distinct(query::shown_names(query, &bound));
-            let renamed = query::renamed(bound, &names);
-            renamed.map_err(|error| self.bind_error(&error, parsed))
-        })
+        match self.bind(query, parsed) {
+            Ok(bound) if !query::has_unnamed(query) => Ok(bound),
+            outcome => {
+                let numbered = self.bind(&query::numbered(query), parsed)?;
+                let names = query::distinct(query::shown_names(query, &numbered));
+                let bound = outcome.unwrap_or_else(|_same_names| numbered.clone());
+                self.with_names(bound, numbered, &names, parsed)
+            }
+        }
+    }
+
+    /// Gives the columns of a [numbered](query::numbered) query the names that stand in the text, instead of those that
+    /// DataFusion makes up. What unfolds to several columns (`unnest` of a struct) is left as it was bound.
+    fn with_names(
+        &self,
+        bound: LogicalPlan,
+        numbered: LogicalPlan,
+        names: &[String],
+        parsed: &Parsed,
+    ) -> Result<LogicalPlan, PlanError> {
+        let columns = numbered.schema().fields().len();
+        if columns != names.len() || columns != bound.schema().fields().len() {
+            return Ok(bound);
+        }
+        let renamed = query::renamed(numbered, names);
+        renamed.map_err(|error| self.bind_error(&error, parsed))
     }
 
     fn refuse(&self, syntax: &impl Visit, parsed: &Parsed) -> Result<(), PlanError> {

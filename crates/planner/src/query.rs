@@ -125,6 +125,13 @@ fn number(body: &mut SetExpr) {
     }
 }
 
+/// Whether a column is computed and not given a name, so that DataFusion would make one up.
+pub(crate) fn has_unnamed(syntax: &Query) -> bool {
+    let items = first_select(&syntax.body).map_or(&[][..], |select| &select.projection);
+    let unnamed = |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(expr) if column_name(expr).is_none());
+    items.iter().any(unnamed)
+}
+
 /// What the columns of a query are called, though the query that was bound is [`numbered`].
 pub(crate) fn shown_names(syntax: &Query, numbered: &LogicalPlan) -> Vec<String> {
     let items = first_select(&syntax.body).map_or(&[][..], |select| &select.projection);
