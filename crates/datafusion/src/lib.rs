@@ -119,13 +119,31 @@ fn plan_error(table: &str, error: impl std::fmt::Display) -> DataFusionError {
     DataFusionError::Plan(format!("table '{table}': {error}"))
 }
 
-/// Dead letters need a second sink whose acceptance the source waits for, which is the engine's work.
-fn refuse_dead_letters(connection: &Connection) -> Result<()> {
-    if connection.config.format.bad_data != BadData::DeadLetter {
-        return Ok(());
+/// Refuses a connection of another connector or of the other kind, and one that asks for dead letters: these need a
+/// second sink whose acceptance the source waits for, which is the engine's work.
+fn check(
+    connector: &dyn ErasedConnector,
+    connection: &Connection,
+    kind: ConnectionType,
+) -> Result<()> {
+    let name = &connection.name;
+    if connector.name() != connection.connector {
+        return plan_err!(
+            "table '{name}' is for the connector '{}', not for '{}'",
+            connection.connector,
+            connector.name()
+        );
     }
-    plan_err!(
-        "table '{}': option 'bad_data': 'dead_letter' needs the engine; here there are 'fail' and 'drop'",
-        connection.name
-    )
+    if connection.connection_type != kind {
+        return match kind {
+            ConnectionType::Source => plan_err!("table '{name}' is a sink, not a source"),
+            ConnectionType::Sink => plan_err!("table '{name}' is a source, not a sink"),
+        };
+    }
+    if connection.config.format.bad_data == BadData::DeadLetter {
+        return plan_err!(
+            "table '{name}': option 'bad_data': 'dead_letter' needs the engine; here there are 'fail' and 'drop'"
+        );
+    }
+    Ok(())
 }

@@ -45,20 +45,10 @@ impl SinkTable {
         job: Job,
     ) -> Result<Self> {
         let name = &connection.name;
-        if connector.name() != connection.connector {
-            return plan_err!(
-                "table '{name}' is for the connector '{}', not for '{}'",
-                connection.connector,
-                connector.name()
-            );
-        }
-        if connection.connection_type != ConnectionType::Sink {
-            return plan_err!("table '{name}' is a source, not a sink");
-        }
+        crate::check(connector.as_ref(), &connection, ConnectionType::Sink)?;
         if connection.config.schema.columns.is_empty() {
             return plan_err!("table '{name}' has no columns");
         }
-        crate::refuse_dead_letters(&connection)?;
         let sink = Sink {
             connector,
             seats: Seats::new(job, name),

@@ -39,17 +39,7 @@ impl SourceTable {
         job: Job,
     ) -> Result<Self> {
         let name = &connection.name;
-        if connector.name() != connection.connector {
-            return plan_err!(
-                "table '{name}' is for the connector '{}', not for '{}'",
-                connection.connector,
-                connector.name()
-            );
-        }
-        if connection.connection_type != ConnectionType::Source {
-            return plan_err!("table '{name}' is a sink, not a source");
-        }
-        crate::refuse_dead_letters(&connection)?;
+        crate::check(connector.as_ref(), &connection, ConnectionType::Source)?;
         let schema = connection.config.schema.arrow_schema();
         let reading = Reading {
             connector,

@@ -14,12 +14,11 @@ mod seen;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::compression::Decompressor;
 use crate::config::{Compression, Format, FormatConfig, Framing, TimestampFormat};
 use crate::decoder::Decoder;
-use crate::json::is_json;
 
 /// How many lines of one payload are enough to tell that it has several.
 const LINES_MIN: usize = 2;
@@ -43,18 +42,6 @@ pub struct InferredColumn {
 }
 
 impl InferredColumn {
-    /// Its name, quoted for SQL if it must be.
-    #[must_use]
-    pub fn sql_name(&self) -> String {
-        quoted(self.field.name())
-    }
-
-    /// Its type in SQL.
-    #[must_use]
-    pub fn sql_type(&self) -> String {
-        sql_type(&self.field)
-    }
-
     /// Its name as it is in the messages.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -201,83 +188,4 @@ fn options(config: &FormatConfig) -> Vec<(&'static str, String)> {
         add(true, name, value);
     }
     options
-}
-
-fn sql_type(field: &Field) -> String {
-    match field.data_type() {
-        _ if is_json(field) => "JSON".to_owned(),
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
-        DataType::Timestamp(..) => "TIMESTAMP".to_owned(),
-        DataType::Date32 => "DATE".to_owned(),
-        DataType::Time64(_) => "TIME".to_owned(),
-        DataType::Binary => "BYTEA".to_owned(),
-        DataType::List(item) => format!("{}[]", sql_type(item)),
-        DataType::Struct(fields) => {
-            let member =
-                |field: &Arc<Field>| format!("{} {}", quoted(field.name()), sql_type(field));
-            let members: Vec<_> = fields.iter().map(member).collect();
-            format!("STRUCT<{}>", members.join(", "))
-        }
-        _ => "TEXT".to_owned(),
-    }
-}
-
-/// Words that mean something else at the beginning of a column's definition or in an expression.
-const RESERVED: [&str; 40] = [
-    "all",
-    "and",
-    "any",
-    "array",
-    "as",
-    "between",
-    "by",
-    "case",
-    "cast",
-    "check",
-    "column",
-    "constraint",
-    "create",
-    "cross",
-    "distinct",
-    "else",
-    "end",
-    "exists",
-    "false",
-    "for",
-    "foreign",
-    "from",
-    "group",
-    "having",
-    "in",
-    "interval",
-    "is",
-    "join",
-    "like",
-    "limit",
-    "not",
-    "null",
-    "on",
-    "or",
-    "order",
-    "primary",
-    "select",
-    "unique",
-    "watermark",
-    "where",
-];
-
-/// A name that SQL reads as it is written.
-fn quoted(name: &str) -> String {
-    let mut letters = name.bytes();
-    let starts = letters
-        .next()
-        .is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
-    let goes_on = letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    match starts && goes_on && !RESERVED.contains(&name) {
-        true => name.to_owned(),
-        false => format!("\"{}\"", name.replace('"', "\"\"")),
-    }
 }

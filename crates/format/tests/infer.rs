@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
 use headwater_format::infer::{Inference, infer};
 use headwater_format::{Decoder, Format};
 use proptest::collection::vec;
@@ -17,13 +20,41 @@ fn shown(inference: &Inference) -> String {
         .options
         .iter()
         .map(|(name, value)| format!("{name}={value}"));
-    let columns = inference.columns.iter().map(|column| {
-        let mark = if column.nullable { "" } else { "!" };
-        format!("{} {}{mark}", column.sql_name(), column.sql_type())
-    });
+    let schema = inference.schema();
+    let columns = inference
+        .columns
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| {
+            let mark = if column.nullable { "" } else { "!" };
+            format!("{} {}{mark}", column.name(), sql_type(field))
+        });
     let options: Vec<_> = options.collect();
     let columns: Vec<_> = columns.collect();
     format!("{} | {}", options.join(" "), columns.join(", "))
+}
+
+/// The types that can be inferred, as SQL calls them.
+fn sql_type(field: &Field) -> String {
+    match field.data_type() {
+        DataType::Utf8 if field.metadata().contains_key("headwater.type") => "JSON".to_owned(),
+        DataType::Utf8 => "TEXT".to_owned(),
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        DataType::Timestamp(..) => "TIMESTAMP".to_owned(),
+        DataType::Date32 => "DATE".to_owned(),
+        DataType::Time64(_) => "TIME".to_owned(),
+        DataType::Binary => "BYTEA".to_owned(),
+        DataType::List(item) => format!("{}[]", sql_type(item)),
+        DataType::Struct(fields) => {
+            let member = |field: &Arc<Field>| format!("{} {}", field.name(), sql_type(field));
+            let members: Vec<_> = fields.iter().map(member).collect();
+            format!("STRUCT<{}>", members.join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
 #[track_caller]
@@ -76,7 +107,7 @@ fn times_are_told_by_name_and_range() {
     );
     check(
         &[r#"{"created_at":1795242288123,"x":{"sendTime":1795242288124}}"#],
-        r#"format=json json.timestamp_format=unix_millis | created_at TIMESTAMP!, x STRUCT<"sendTime" TIMESTAMP>!"#,
+        r#"format=json json.timestamp_format=unix_millis | created_at TIMESTAMP!, x STRUCT<sendTime TIMESTAMP>!"#,
     );
     check(
         &[r#"{"ts":1795242288.25}"#],

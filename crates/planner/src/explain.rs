@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::Schema;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use headwater_connector::Connection;
 
 use crate::plan::{Node, Plan, PlanOperator, Step};
-use crate::types::is_json;
+use crate::type_name::sql_type;
 
 /// One paragraph a node: its id, what it does, from which nodes; under it its steps and its columns.
 impl fmt::Display for Plan {
@@ -128,42 +128,5 @@ impl fmt::Display for Columns<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// An Arrow type as it is written in `CREATE TABLE`, or Arrow's name for what cannot be declared.
-pub(crate) fn sql_type(field: &Field) -> String {
-    match field.data_type() {
-        DataType::Utf8 if is_json(field) => "JSON".to_owned(),
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Int8 => "TINYINT".to_owned(),
-        DataType::Int16 => "SMALLINT".to_owned(),
-        DataType::Int32 => "INT".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::UInt8 => "TINYINT UNSIGNED".to_owned(),
-        DataType::UInt16 => "SMALLINT UNSIGNED".to_owned(),
-        DataType::UInt32 => "INT UNSIGNED".to_owned(),
-        DataType::UInt64 => "BIGINT UNSIGNED".to_owned(),
-        DataType::Float32 => "FLOAT".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
-        DataType::Utf8 => "TEXT".to_owned(),
-        DataType::Binary => "BYTEA".to_owned(),
-        DataType::Date32 => "DATE".to_owned(),
-        DataType::Time64(_) => "TIME".to_owned(),
-        DataType::Timestamp(TimeUnit::Nanosecond, None) => "TIMESTAMP".to_owned(),
-        DataType::Timestamp(TimeUnit::Microsecond, None) => "TIMESTAMP(6)".to_owned(),
-        DataType::Timestamp(TimeUnit::Millisecond, None) => "TIMESTAMP(3)".to_owned(),
-        DataType::Timestamp(TimeUnit::Second, None) => "TIMESTAMP(0)".to_owned(),
-        DataType::Timestamp(_, Some(_)) => "TIMESTAMPTZ".to_owned(),
-        DataType::Interval(_) => "INTERVAL".to_owned(),
-        DataType::List(item) => format!("{}[]", sql_type(item)),
-        DataType::Struct(fields) => {
-            let fields = fields
-                .iter()
-                .map(|field| format!("{} {}", field.name(), sql_type(field)));
-            format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
-        }
-        other => other.to_string(),
     }
 }

@@ -25,6 +25,7 @@ mod parse;
 mod syntax_hint;
 
 mod ddl;
+mod type_name;
 mod types;
 
 mod catalog;

@@ -14,11 +14,11 @@ use headwater_connector::Location;
 use headwater_connector::config::nearest;
 
 use crate::error::PlanError;
-use crate::explain::sql_type;
 use crate::functions::not_null;
 use crate::implied::column_name;
 use crate::names::{normalised, quoted};
 use crate::parse::place;
+use crate::type_name::sql_type;
 use crate::types::{is_json_union, json_metadata, plain};
 
 /// The target of an `INSERT`.

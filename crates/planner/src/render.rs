@@ -1,13 +1,12 @@
 //! A declaration as text: `CREATE TABLE` for a table that nobody has written yet.
 
-use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use datafusion::sql::sqlparser::keywords::{
     ALL_KEYWORDS, ALL_KEYWORDS_INDEX, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS,
 };
 use headwater_connector::{Column, ColumnOrigin, SqlOption, TableSchema};
 
 use crate::names::quoted;
-use crate::types::is_json;
+use crate::type_name::declared;
 
 /// `CREATE TABLE name (…) WITH (…);`, which reads back as the same columns and options. A column of a type that SQL has
 /// no name for is left out.
@@ -36,7 +35,7 @@ fn aligned(pairs: &[(String, String)], between: &str) -> String {
 }
 
 fn column(column: &Column) -> Option<(String, String)> {
-    let mut text = sql_type(&column.field)?;
+    let mut text = declared(&column.field, &identifier)?;
     if !column.field.is_nullable() {
         text.push_str(" NOT NULL");
     }
@@ -72,51 +71,11 @@ fn is_reserved(name: &str) -> bool {
     RESERVED_FOR_COLUMN_ALIAS.contains(&keyword) || RESERVED_FOR_TABLE_ALIAS.contains(&keyword)
 }
 
-fn sql_type(field: &FieldRef) -> Option<String> {
-    if is_json(field) {
-        return Some("JSON".to_owned());
-    }
-    Some(match field.data_type() {
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Int8 => "TINYINT".to_owned(),
-        DataType::Int16 => "SMALLINT".to_owned(),
-        DataType::Int32 => "INT".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::UInt8 => "TINYINT UNSIGNED".to_owned(),
-        DataType::UInt16 => "SMALLINT UNSIGNED".to_owned(),
-        DataType::UInt32 => "INT UNSIGNED".to_owned(),
-        DataType::UInt64 => "BIGINT UNSIGNED".to_owned(),
-        DataType::Float32 => "FLOAT".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
-        DataType::Utf8 => "TEXT".to_owned(),
-        DataType::Binary => "BYTEA".to_owned(),
-        DataType::Date32 => "DATE".to_owned(),
-        DataType::Time64(TimeUnit::Nanosecond) => "TIME".to_owned(),
-        DataType::Timestamp(unit, None) => match unit {
-            TimeUnit::Second => "TIMESTAMP(0)".to_owned(),
-            TimeUnit::Millisecond => "TIMESTAMP(3)".to_owned(),
-            TimeUnit::Microsecond => "TIMESTAMP(6)".to_owned(),
-            TimeUnit::Nanosecond => "TIMESTAMP".to_owned(),
-        },
-        DataType::List(item) => format!("{}[]", sql_type(item)?),
-        DataType::Struct(fields) => {
-            let fields: Option<Vec<_>> = fields.iter().map(struct_field).collect();
-            format!("STRUCT<{}>", fields?.join(", "))
-        }
-        _ => return None,
-    })
-}
-
-fn struct_field(field: &FieldRef) -> Option<String> {
-    Some(format!("{} {}", identifier(field.name()), sql_type(field)?))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::datatypes::{Field, Schema};
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
     use super::*;
     use crate::types::json_metadata;

@@ -3,8 +3,8 @@
 use arrow::datatypes::{DataType, Field};
 
 use crate::error::PlanError;
-use crate::explain::sql_type;
 use crate::parse::Parsed;
+use crate::type_name::sql_type;
 use crate::types::plain;
 
 /// The error for a message of DataFusion about types, `None` if it is about something else.
