@@ -33,6 +33,14 @@ impl Plan {
             },
             PlanOperator::Chain(_) => {}
             PlanOperator::Union => write!(f, ": union")?,
+            PlanOperator::Watermark(watermark) => {
+                write!(f, ": watermark of '{}'", watermark.table)?
+            }
+            PlanOperator::Exchange(_) => write!(f, ": exchange")?,
+            PlanOperator::WindowAggregate(_) => write!(f, ": window aggregate")?,
+            PlanOperator::Instant(_) => write!(f, ": query over each window")?,
+            PlanOperator::TtlJoin(_) => write!(f, ": join")?,
+            PlanOperator::UpdatingAggregate(_) => write!(f, ": updating aggregate")?,
             PlanOperator::Sink(connection) => write!(f, ": write {}", Place(connection))?,
             PlanOperator::DeadLetters { .. } => write!(f, ": bad data")?,
             PlanOperator::Preview => write!(f, ": show")?,

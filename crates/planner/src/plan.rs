@@ -2,6 +2,13 @@
 //!
 //! It is data: it opens no connection and runs nothing. The runtime builds one timely computation of it.
 
+mod event_time;
+
+pub use self::event_time::{
+    Aggregate, EventTime, Instant, RETRACT, TIME, TIME_TYPE, TtlJoin, UpdatingAggregate, WINDOW,
+    Watermark, Window, WindowAggregate, time_field, with_time,
+};
+
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -46,6 +53,18 @@ pub enum PlanOperator {
     Chain(Vec<Step>),
     /// The rows of all inputs, those of one input in their order.
     Union,
+    /// Gives rows their event time, and watermarks.
+    Watermark(Arc<Watermark>),
+    /// Brings rows with equal keys to the same worker; without keys, all rows to one.
+    Exchange(Vec<Arc<dyn PhysicalExpr>>),
+    /// Aggregates by key and window.
+    WindowAggregate(Arc<WindowAggregate>),
+    /// A query over the rows of one window at a time.
+    Instant(Arc<Instant>),
+    /// Joins two streams without windows: the left input and the right one.
+    TtlJoin(Arc<TtlJoin>),
+    /// Aggregates by key that change.
+    UpdatingAggregate(Arc<UpdatingAggregate>),
     /// Writes a table.
     Sink(Arc<Connection>),
     /// The bad data of a source, a chain or a sink, which has `bad_data = 'dead_letter'`, as rows of the sink that

@@ -98,6 +98,7 @@ impl Job {
                 }
                 PlanOperator::Chain(_) | PlanOperator::Union | PlanOperator::DeadLetters { .. } => {
                 }
+                _ => return Err(not_yet(&node.id)),
             }
         }
         Ok(assembly.start(plan))
@@ -419,6 +420,13 @@ fn check_dead_letters(plan: &Plan, id: NodeId) -> Result<(), JobError> {
         operator: node.id.clone(),
         source: anyhow::anyhow!("the plan has no place for its dead letters; this is a bug"),
     })
+}
+
+fn not_yet(name: &str) -> JobError {
+    JobError::Start {
+        operator: name.to_owned(),
+        source: anyhow::anyhow!("this version cannot run such an operator yet"),
+    }
 }
 
 fn wrong_kind(name: &str, expected: &str) -> JobError {

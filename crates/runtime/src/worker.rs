@@ -143,6 +143,8 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                     self.sink(id, node.inputs[0], &origins)
                 }
                 PlanOperator::DeadLetters { table } => self.dead_letters(node, table),
+                // refused when the job was made
+                _ => None,
             };
             self.streams.push(stream);
             self.origins.push(origins);

@@ -5,6 +5,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod growing;
 pub(crate) mod sink;
 pub(crate) mod source;
+pub(crate) mod stateful;
 
 use timely::container::CapacityContainerBuilder;
 

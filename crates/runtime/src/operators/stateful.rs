@@ -1,0 +1,38 @@
+//! What an operator with state does, apart from timely: rows go in, watermarks and ticks go in, rows come out.
+//!
+//! The operators of event time (windows, joins, aggregates that change) are such machines, free of epochs, lanes and
+//! threads, so that each can be read and tested alone. `operators/stage.rs` runs one of them on every worker.
+
+use arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+
+/// The watermark after the last row: no more rows will come.
+pub(crate) const END: i64 = i64::MAX;
+
+/// An operator with state.
+///
+/// Called on one worker, in this order, again and again: rows as they come, each answered at once; an advance when the
+/// watermark of all inputs together has risen; then `emit`, until it has nothing more, with rows possibly in between.
+///
+/// Errors are those of expressions on rows (`bad data`), or of a limit. They fail the job.
+pub(crate) trait Stateful {
+    /// Takes the rows of one input (0 for the only one or the left one), and answers with what can be put out at once.
+    fn rows(&mut self, input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>>;
+
+    /// Notes that no row will come whose event time is before `watermark`, nanoseconds since 1970; [`END`] after the last
+    /// row. It only rises. What has become due is taken by [`emit`](Stateful::emit).
+    fn advance(&mut self, watermark: i64) -> Result<()>;
+
+    /// The next piece of what has become due, in time of a few milliseconds; `None` when there is nothing more. Rows of a
+    /// later watermark never come before all of an earlier one.
+    fn emit(&mut self) -> Result<Option<RecordBatch>>;
+
+    /// Notes the time of day, in microseconds since 1970, about once a second while rows come or not: for what is done by
+    /// the clock. What has become due is taken by [`emit`](Stateful::emit).
+    fn tick(&mut self, _now_us: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// How much memory the state takes, in bytes, roughly.
+    fn size(&self) -> usize;
+}
