@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use headwater_engine::connector::MetricsSnapshot;
-use headwater_engine::{Job, OperatorKind, OperatorStatus};
+use headwater_engine::{Job, OperatorStatus};
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
 /// How often the line is drawn.
@@ -20,11 +20,11 @@ pub(crate) struct Totals {
 
 impl Totals {
     pub(crate) fn of(job: &Job) -> Self {
-        let sum = |kind| {
+        let sum = |source: bool| {
             let operators = job
                 .operators()
                 .iter()
-                .filter(|operator| operator.kind == kind);
+                .filter(|operator| operator.is_source == source);
             operators.map(|operator| operator.metrics.snapshot()).fold(
                 MetricsSnapshot::default(),
                 |sum, one| MetricsSnapshot {
@@ -35,15 +35,13 @@ impl Totals {
                     dead_letters: sum.dead_letters + one.dead_letters,
                     reconnects: sum.reconnects + one.reconnects,
                     in_flight: sum.in_flight + one.in_flight,
-                    // of operators with state, which are not summed here
-                    ..sum
                 },
             )
         };
         let lag = |operator: &OperatorStatus| operator.acks.iter().map(|ack| ack.lag_us()).max();
         Self {
-            input: sum(OperatorKind::Source),
-            output: sum(OperatorKind::Sink),
+            input: sum(true),
+            output: sum(false),
             lag_us: job.operators().iter().filter_map(lag).max().unwrap_or(0),
         }
     }

@@ -29,7 +29,10 @@ pub(crate) fn plan_error(
     });
     let plan_error = match error.find_root() {
         DataFusionError::External(source) => match source.downcast_ref::<PlanError>() {
-            Some(ours) => ours.clone(),
+            Some(ours) => {
+                let place = ours.about.as_ref().and_then(|name| parsed.first_use(name));
+                ours.clone().or_at(place)
+            }
             None => PlanError::new(lower_first(&source.to_string())),
         },
         DataFusionError::SchemaError(schema, _) => schema_error(schema, parsed),

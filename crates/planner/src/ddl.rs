@@ -15,6 +15,7 @@ use crate::error::PlanError;
 use crate::names::{quoted, single};
 use crate::parse::{Parsed, place};
 use crate::session::Session;
+use crate::watermark_clause::WatermarkClause;
 
 /// A table as it was declared.
 #[derive(Debug)]
@@ -25,6 +26,42 @@ pub(crate) struct Declaration {
     pub columns: Vec<DeclaredColumn>,
     /// The options.
     pub configuration: Configuration,
+    /// What it says of event time.
+    pub event_time: EventTimeOptions,
+}
+
+/// What the declaration of a table says of event time.
+#[derive(Debug, Default)]
+pub(crate) struct EventTimeOptions {
+    /// `WATERMARK FOR …`.
+    pub clause: Option<WatermarkClause>,
+    /// `event_time_field = '…'`.
+    pub time_field: Option<SqlOption>,
+    /// `watermark_field = '…'`.
+    pub watermark_field: Option<SqlOption>,
+    /// `idle_micros = …`.
+    pub idle_micros: Option<SqlOption>,
+}
+
+impl EventTimeOptions {
+    fn take(parsed: &Parsed, options: &mut Options) -> Self {
+        Self {
+            clause: parsed.watermark.clone(),
+            time_field: take(options, "event_time_field"),
+            watermark_field: take(options, "watermark_field"),
+            idle_micros: take(options, "idle_micros"),
+        }
+    }
+
+    /// The place of the first thing it says, if it says anything.
+    pub(crate) fn location(&self) -> Option<Location> {
+        let options = [&self.time_field, &self.watermark_field, &self.idle_micros];
+        let clause = self.clause.iter().filter_map(|clause| clause.location);
+        let options = options.into_iter().flatten();
+        clause
+            .chain(options.filter_map(|option| option.location))
+            .next()
+    }
 }
 
 /// The options of a table as they were declared.
@@ -107,6 +144,7 @@ pub(crate) fn declaration(
         CreateTableOptions::With(options) => read_options(options)?,
         _ => Options::default(),
     };
+    let event_time = EventTimeOptions::take(parsed, &mut options);
     let Some(connector) = take(&mut options, "connector") else {
         return Err(PlanError::new(format!("table '{name}' has no connector"))
             .at(location)
@@ -121,6 +159,7 @@ pub(crate) fn declaration(
             options,
             location,
         },
+        event_time,
     })
 }
 

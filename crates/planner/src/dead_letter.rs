@@ -1,9 +1,8 @@
 //! Which operators have dead letters, and which sink takes them.
 //!
-//! A source and a sink do what their own table says. A chain, a watermark, an exchange has no table: its rows come from
-//! the sources above it. If one of those says `bad_data = 'fail'`, so does the chain; else, if one says
-//! `'dead_letter'`, the rows on which an expression fails go where that one says (the first one, if there are several);
-//! else they are dropped.
+//! A source and a sink do what their own table says. A chain has no table: its rows come from the sources above it. If
+//! one of those says `bad_data = 'fail'`, so does the chain; else, if one says `'dead_letter'`, the rows on which an
+//! expression fails go where that one says (the first one, if there are several); else they are dropped.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,12 +64,13 @@ impl<F: FnMut(&Connection) -> Result<Sink, PlanError>> Route<F> {
             PlanOperator::Source(table) | PlanOperator::Sink(table) => {
                 has_letters(table).then(|| (Arc::clone(table), table.name.clone()))
             }
-            PlanOperator::Chain(_) | PlanOperator::Watermark(_) | PlanOperator::Exchange(_) => {
-                self.chain(plan, id)
-            }
+            // rows without a time, and late ones, go the way of those on which an expression fails
+            PlanOperator::Chain(_)
+            | PlanOperator::Watermark(_)
+            | PlanOperator::WindowAggregate(_) => self.chain(plan, id),
             PlanOperator::Values(_)
             | PlanOperator::Union
-            | PlanOperator::WindowAggregate(_)
+            | PlanOperator::Exchange(_)
             | PlanOperator::Instant(_)
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)

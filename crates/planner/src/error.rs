@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use datafusion::common::DataFusionError;
 use headwater_connector::{ConfigError, Location};
 
 /// How much of a line is shown.
@@ -17,6 +18,8 @@ pub struct PlanError {
     pub location: Option<Location>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// A name whose first use in the text is the place, for errors that know no place.
+    pub(crate) about: Option<String>,
     /// Further problems of the same statement, so that all of a `WITH` clause can be mended at once.
     pub more: Vec<PlanError>,
 }
@@ -28,8 +31,16 @@ impl PlanError {
             message: message.into(),
             location: None,
             hint: None,
+            about: None,
             more: Vec::new(),
         }
+    }
+
+    /// The same error about a name, whose first use in the text is the place.
+    #[must_use]
+    pub(crate) fn about(mut self, name: impl Into<String>) -> Self {
+        self.about = Some(name.into());
+        self
     }
 
     /// The same error with a place.
@@ -146,6 +157,13 @@ fn render_place(text: &mut String, file: &str, sql: &str, location: Location) {
         "{gutter} |\n{number} | {source}\n{gutter} | {indent}^"
     )
     .ok();
+}
+
+impl From<PlanError> for DataFusionError {
+    /// On its way through DataFusion; `bind_error` takes it out again.
+    fn from(error: PlanError) -> Self {
+        Self::External(Box::new(error))
+    }
 }
 
 impl From<ConfigError> for PlanError {

@@ -1,8 +1,10 @@
 //! A dataflow as text, for `EXPLAIN`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use headwater_connector::Connection;
 
@@ -36,8 +38,14 @@ impl Plan {
             PlanOperator::Watermark(watermark) => {
                 write!(f, ": watermark of '{}'", watermark.table)?
             }
-            PlanOperator::Exchange(_) => write!(f, ": exchange")?,
-            PlanOperator::WindowAggregate(_) => write!(f, ": window aggregate")?,
+            PlanOperator::Exchange(keys) if keys.is_empty() => write!(f, ": all to one worker")?,
+            PlanOperator::Exchange(keys) => write!(f, ": exchange by {}", List(keys))?,
+            PlanOperator::WindowAggregate(by) if by.keys.is_empty() => {
+                write!(f, ": {}", by.window)?
+            }
+            PlanOperator::WindowAggregate(by) => {
+                write!(f, ": {} by {}", by.window, List(&by.keys))?
+            }
             PlanOperator::Instant(_) => write!(f, ": query over each window")?,
             PlanOperator::TtlJoin(_) => write!(f, ": join")?,
             PlanOperator::UpdatingAggregate(_) => write!(f, ": updating aggregate")?,
@@ -61,6 +69,19 @@ impl Plan {
             }
         }
         write!(f, "\n  -> {}", Columns(&node.schema))
+    }
+}
+
+/// Expressions with commas between them.
+struct List<'a>(&'a [Arc<dyn PhysicalExpr>]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, expr) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", fmt_sql(expr.as_ref()))?;
+        }
+        Ok(())
     }
 }
 

@@ -23,6 +23,7 @@
 mod dialect;
 mod parse;
 mod syntax_hint;
+mod watermark_clause;
 
 mod ddl;
 mod type_name;
@@ -37,6 +38,7 @@ mod lateral;
 mod session;
 
 mod query;
+mod stream;
 mod unsupported;
 
 mod dead_letter;

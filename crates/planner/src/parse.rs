@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use datafusion::sql::sqlparser::ast::{Ident, Statement};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Statement};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{
@@ -16,7 +16,7 @@ use headwater_connector::Location;
 use crate::dialect::{HeadwaterDialect, is_word};
 use crate::error::PlanError;
 use crate::syntax_hint::syntax_hint;
-use crate::unsupported;
+use crate::watermark_clause::{self, WatermarkClause};
 
 /// How deep expressions, types and queries may be nested in parentheses and the like.
 const NESTING_MAX: usize = 100;
@@ -34,6 +34,8 @@ pub(crate) struct Parsed {
     pub location: Location,
     /// Its tokens, without white space, for finding the places that the syntax tree does not keep.
     pub tokens: Vec<TokenWithSpan>,
+    /// The `WATERMARK FOR …` of a table.
+    pub watermark: Option<WatermarkClause>,
 }
 
 /// Splits a text into its statements.
@@ -43,7 +45,6 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(sql: &str) -> Result<Vec<Parsed>, PlanError> {
     let mut parsed = Vec::new();
     for tokens in split(tokenize(sql)?) {
-        unsupported::check_tokens(&tokens)?;
         check_size(&tokens)?;
         parsed.push(parse_statement(tokens)?);
     }
@@ -70,31 +71,55 @@ fn split(tokens: Vec<TokenWithSpan>) -> Vec<Vec<TokenWithSpan>> {
 
 fn parse_statement(tokens: Vec<TokenWithSpan>) -> Result<Parsed, PlanError> {
     let location = tokens.first().and_then(|token| place(token.span.start));
-    let end = tokens.last().and_then(|token| place(token.span.end));
-    let mut parser = Parser::new(&HeadwaterDialect)
-        .with_recursion_limit(NESTING_MAX)
-        .with_tokens_with_locations(join_dotted_options(tokens.clone()));
-    let statement = parser.parse_statement().and_then(|statement| {
-        let next = parser.peek_token();
-        match next.token {
-            Token::EOF => Ok(statement),
-            _ => parser.expected("end of statement or ';'", next),
-        }
-    });
-    let statement = statement.map_err(|error| {
-        let error = settled(syntax_error(error), &tokens);
-        let hint = syntax_hint(&tokens, error.location);
-        let error = error.or_at(end);
-        match hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
-    })?;
+    let mut rest = tokens.clone();
+    let watermark = watermark_clause::take(&mut rest)?;
+    let mut parser = parser(join_dotted_options(rest));
+    let statement = parser.parse_statement();
+    let statement =
+        statement.and_then(|parsed| nothing_behind(parsed, &parser, "statement or ';'"));
     Ok(Parsed {
-        statement,
+        statement: statement.map_err(|error| explained(error, &tokens))?,
         location: location.unwrap_or(Location { line: 1, column: 1 }),
         tokens,
+        watermark,
     })
+}
+
+/// Reads an expression that stands alone.
+///
+/// # Errors
+/// What is no expression, with its place.
+pub(crate) fn parse_expression(tokens: Vec<TokenWithSpan>) -> Result<Expr, PlanError> {
+    let mut parser = parser(tokens.clone());
+    let expr = parser.parse_expr();
+    let expr = expr.and_then(|parsed| nothing_behind(parsed, &parser, "expression"));
+    expr.map_err(|error| explained(error, &tokens))
+}
+
+fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&HeadwaterDialect)
+        .with_recursion_limit(NESTING_MAX)
+        .with_tokens_with_locations(tokens)
+}
+
+fn nothing_behind<T>(parsed: T, parser: &Parser, what: &str) -> Result<T, ParserError> {
+    let next = parser.peek_token();
+    match next.token {
+        Token::EOF => Ok(parsed),
+        _ => parser.expected(&format!("end of {what}"), next),
+    }
+}
+
+/// A syntax error with its place and what was perhaps meant.
+fn explained(error: ParserError, tokens: &[TokenWithSpan]) -> PlanError {
+    let error = settled(syntax_error(error), tokens);
+    let hint = syntax_hint(tokens, error.location);
+    let end = tokens.last().and_then(|token| place(token.span.end));
+    let error = error.or_at(end);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 /// Refuses statements over which later steps could not recurse.

@@ -22,6 +22,7 @@ use crate::translate::Dataflow;
 use crate::unsupported;
 
 mod dead_letter;
+mod event_time;
 mod insert;
 mod pinpoint;
 mod tables;

@@ -10,6 +10,8 @@ use datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ContextProvider, PlannerContext, SqlToRel};
@@ -21,6 +23,7 @@ use crate::catalog::Catalog;
 use crate::functions;
 use crate::implied;
 use crate::lateral;
+use crate::stream::{self, StreamPlanner};
 use crate::types::{Types, map_of};
 
 /// The part of DataFusion that plans. Holds functions and settings, no tables.
@@ -47,6 +50,8 @@ impl Session {
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
+            .with_query_planner(Arc::new(StreamPlanner))
+            .with_physical_optimizer_rules(optimizer_rules())
             .build();
         functions::register_all(&mut state)?;
         Ok(Self { state })
@@ -71,11 +76,14 @@ impl Session {
     /// Binds an expression over the columns of one table.
     ///
     /// # Errors
-    /// Unknown names, types that do not fit.
+    /// Unknown names, types that do not fit; what looks at more than one row.
     pub(crate) fn expression(&self, expression: SqlExpr, columns: &DFSchema) -> Result<Expr> {
         let catalog = Catalog::default();
         let binder = self.binder(&catalog);
-        SqlToRel::new(&binder).sql_to_expr(expression, columns, &mut PlannerContext::new())
+        let mut context = PlannerContext::new();
+        let bound = SqlToRel::new(&binder).sql_to_expr(expression, columns, &mut context)?;
+        stream::refuse_many_rows(&bound)?;
+        Ok(bound)
     }
 
     /// A declared column as an Arrow field.
@@ -111,17 +119,14 @@ impl Session {
     /// # Errors
     /// Types that do not fit, and what cannot be computed.
     pub(crate) async fn compile(&self, query: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-        self.state.create_physical_plan(query).await
+        self.state
+            .create_physical_plan(&stream::lower(query.clone())?)
+            .await
     }
 
     /// The names of all functions that can be called on one row.
     pub(crate) fn scalar_functions(&self) -> impl Iterator<Item = &str> {
         self.state.scalar_functions().keys().map(String::as_str)
-    }
-
-    /// Whether a function is computed over many rows.
-    pub(crate) fn is_aggregate(&self, name: &str) -> bool {
-        self.state.aggregate_functions().contains_key(name)
     }
 
     /// Whether a function needs `OVER`.
@@ -135,6 +140,13 @@ impl Session {
     }
 }
 
+/// DataFusion's rules but the check that a plan could be executed, which it is not.
+fn optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| rule.name() != "SanityCheckPlan");
+    rules
+}
+
 /// What DataFusion's SQL planner asks: functions of the session, tables of the catalog.
 struct Binder<'a> {
     state: &'a SessionState,
@@ -144,10 +156,9 @@ struct Binder<'a> {
 impl ContextProvider for Binder<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         match name {
-            TableReference::Bare { table } => self
-                .catalog
-                .readable(&table)
-                .map_err(|error| DataFusionError::External(Box::new(error))),
+            TableReference::Bare { table } => {
+                self.catalog.readable(&table).map_err(DataFusionError::from)
+            }
             other => not_impl_err!("table '{other}': names of tables have one part"),
         }
     }

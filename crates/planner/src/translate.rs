@@ -31,6 +31,7 @@ use crate::error::PlanError;
 use crate::overflow;
 use crate::plan::{Node, NodeId, Plan, PlanOperator, Step};
 use crate::source::SourceExec;
+use crate::stream::StreamExec;
 use crate::unsupported::{DEPTH_HINT, DEPTH_MAX};
 
 /// A dataflow that grows by one query at a time.
@@ -222,6 +223,9 @@ impl Dataflow {
         if let Some(values) = values(query)? {
             return Ok(self.values(values, target));
         }
+        if let Some(stream) = query.downcast_ref::<StreamExec>() {
+            return self.stream(stream, target);
+        }
         if query.is::<UnionExec>() || query.is::<InterleaveExec>() {
             return self.merged(query, target);
         }
@@ -257,6 +261,29 @@ impl Dataflow {
             steps: scan.projection.iter().cloned().map(Step::Columns).collect(),
             schema: scan.schema(),
         }
+    }
+
+    /// A node of its own, behind exchanges if it wants its rows brought together.
+    fn stream(&mut self, stream: &StreamExec, target: &str) -> Result<Rows, PlanError> {
+        let mut inputs = Vec::with_capacity(stream.inputs.len());
+        for (index, input) in stream.inputs.iter().enumerate() {
+            let rows = self.rows(input, target)?;
+            let schema = Arc::clone(&rows.schema);
+            let mut input = self.node(rows, target);
+            if let Some(keys) = stream.exchange.as_ref().and_then(|by| by.get(index)) {
+                let id = self.name("exchange", target);
+                let exchange = PlanOperator::Exchange(keys.clone());
+                input = self.push(id, exchange, vec![input], schema);
+            }
+            inputs.push(input);
+        }
+        let id = self.name(stream_kind(&stream.operator), target);
+        let schema = stream.schema();
+        Ok(Rows {
+            node: self.push(id, stream.operator.clone(), inputs, Arc::clone(&schema)),
+            steps: Vec::new(),
+            schema,
+        })
     }
 
     fn values(&mut self, values: RecordBatch, target: &str) -> Rows {
@@ -342,6 +369,18 @@ impl Dataflow {
             });
             Arc::new(Schema::new(fields.collect::<Vec<_>>()))
         })
+    }
+}
+
+/// What the node of an operator is called.
+fn stream_kind(operator: &PlanOperator) -> &'static str {
+    match operator {
+        PlanOperator::Watermark(_) => "watermark",
+        PlanOperator::WindowAggregate(_) => "window",
+        PlanOperator::Instant(_) => "instant",
+        PlanOperator::TtlJoin(_) => "join",
+        PlanOperator::UpdatingAggregate(_) => "aggregate",
+        _ => "operator",
     }
 }
 

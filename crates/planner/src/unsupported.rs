@@ -31,27 +31,6 @@ pub(crate) const DEPTH_MAX: usize = 500;
 pub(crate) const DEPTH_HINT: &str =
     "write long lists of alternatives as x IN (…), or take several steps";
 
-/// The functions that cut time into windows.
-const WINDOW_FUNCTIONS: [&str; 3] = ["tumble", "hop", "session"];
-
-/// Refuses what sqlparser cannot even read.
-///
-/// # Errors
-/// `WATERMARK FOR`.
-pub(crate) fn check_tokens(tokens: &[TokenWithSpan]) -> Result<(), PlanError> {
-    let watermark = tokens
-        .windows(2)
-        .find(|pair| is_word(&pair[0].token, "WATERMARK") && is_word(&pair[1].token, "FOR"));
-    let Some(watermark) = watermark else {
-        return Ok(());
-    };
-    Err(
-        PlanError::new("WATERMARK FOR serves windows, which this version cannot run yet")
-            .at(place(watermark[0].span.start))
-            .hint("leave the clause out: filters and projections do not need a watermark"),
-    )
-}
-
 /// Refuses the parts of a query, or of an expression in a table, that cannot be run.
 ///
 /// # Errors
@@ -159,9 +138,6 @@ impl Refusal<'_> {
 
     fn clauses_of_select(&self, select: &Select) -> Verdict {
         let token = select.select_token.0.span;
-        if let Some(having) = &select.having {
-            return self.refuse(aggregate("HAVING"), having.span(), "HAVING");
-        }
         if let Some(qualify) = &select.qualify {
             let message = format!("QUALIFY needs a window function, {NOT_YET}");
             return self.refuse(message, qualify.span(), "QUALIFY");
@@ -195,13 +171,6 @@ impl Refusal<'_> {
             let message = format!("'{name}' is a function over a window of rows, {NOT_YET}");
             return self.refuse(message, span, &name);
         }
-        if WINDOW_FUNCTIONS.contains(&name.as_str()) {
-            let message = format!("'{name}' makes windows of time, {NOT_YET}");
-            return self.refuse(message, span, &name);
-        }
-        if self.session.is_aggregate(&name) {
-            return self.refuse(aggregate(&format!("'{name}'")), span, &name);
-        }
         ControlFlow::Continue(())
     }
 }
@@ -234,11 +203,6 @@ fn is_unnest_join(join: &Join) -> bool {
             | JoinOperator::Inner(JoinConstraint::On(_))
     );
     inner && reads_nothing(&join.relation)
-}
-
-/// Why aggregates are refused.
-fn aggregate(what: &str) -> String {
-    format!("{what} needs a window, {NOT_YET}")
 }
 
 impl Visitor for Refusal<'_> {
@@ -300,9 +264,12 @@ impl Visitor for Refusal<'_> {
             return self.refuse(message, second.span(), "");
         }
         match &select.group_by {
-            GroupByExpr::Expressions(keys, modifiers)
-                if keys.is_empty() && modifiers.is_empty() => {}
-            keys => return self.refuse(aggregate("GROUP BY"), keys.span(), "GROUP"),
+            GroupByExpr::Expressions(_, modifiers) if modifiers.is_empty() => {}
+            keys => {
+                let message =
+                    "GROUP BY takes columns and expressions, without ALL, ROLLUP, CUBE and TOTALS";
+                return self.refuse(message, keys.span(), "GROUP");
+            }
         }
         self.clauses_of_select(select)
     }
@@ -343,6 +310,10 @@ impl Visitor for Refusal<'_> {
         }
         match expr {
             Expr::Function(call) => self.function(call),
+            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
+                let message = "GROUP BY takes columns and expressions, without ROLLUP, CUBE and GROUPING SETS";
+                self.refuse(message, expr.span(), "")
+            }
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
                 let message = format!("a subquery in an expression is a join, {NOT_YET}");
                 self.refuse(message, expr.span(), "")

@@ -10,6 +10,7 @@ mod get_first_json_object;
 mod json_path;
 mod not_null;
 mod now;
+mod window;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) use self::not_null::not_null;
+pub(crate) use self::window::{WindowFunction, length, window_type};
 
 /// Functions of DataFusion that speak of files, of which a stream has none.
 const WITHOUT_MEANING: [&str; 2] = ["input_file_name", "file_row_index"];
@@ -37,6 +39,9 @@ pub(crate) fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
         ScalarUDF::from(now::Now::default()),
     ] {
         registry.register_udf(Arc::new(function))?;
+    }
+    for function in WindowFunction::all() {
+        registry.register_udf(Arc::new(ScalarUDF::from(function)))?;
     }
     for name in WITHOUT_MEANING {
         registry.deregister_udf(name)?;

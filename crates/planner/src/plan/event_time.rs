@@ -4,6 +4,7 @@
 //! not see: [`TIME`], nanoseconds since 1970 in UTC, never null. A row of a window that has closed has the window's last
 //! nanosecond, so that results can be put into windows, and joined, once more.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ pub enum EventTime {
 }
 
 /// How time is cut. All lengths are positive, in nanoseconds; windows are half-open and aligned to 1970 plus the offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Window {
     /// Windows of `width_ns` that begin every `slide_ns` (which divides nothing in particular, and is not greater than
     /// the width). A tumbling window has a slide equal to its width.
@@ -86,6 +87,34 @@ pub enum Window {
     },
     /// Rows of the same event time: the input has windows already, and each is looked at by itself.
     Instant,
+}
+
+impl fmt::Display for Window {
+    /// `hop 1s, 10s`, as in EXPLAIN.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = |ns: &i64| Duration::from_nanos(ns.unsigned_abs());
+        match self {
+            Self::Hop {
+                slide_ns,
+                width_ns,
+                offset_ns,
+            } => {
+                match slide_ns == width_ns {
+                    true => write!(f, "tumble {:?}", length(width_ns))?,
+                    false => write!(f, "hop {:?}, {:?}", length(slide_ns), length(width_ns))?,
+                }
+                match offset_ns {
+                    0 => Ok(()),
+                    offset => write!(f, " from {:?}", length(offset)),
+                }
+            }
+            Self::Cumulate { step_ns, width_ns } => {
+                write!(f, "cumulate {:?}, {:?}", length(step_ns), length(width_ns))
+            }
+            Self::Session { gap_ns } => write!(f, "session {:?}", length(gap_ns)),
+            Self::Instant => write!(f, "each window"),
+        }
+    }
 }
 
 /// One aggregate of a window or of an updating stream.

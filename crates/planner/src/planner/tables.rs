@@ -36,11 +36,17 @@ impl Planner {
             .check_free(&name, location.unwrap_or(parsed.location))?;
         let declaration = ddl::declaration(create.clone(), parsed, self.session()?)?;
         let dead_letters = dead_letter::place(&declaration.configuration);
+        let event_time = declaration.event_time.location();
         let relation = if declaration.columns.is_empty() {
             self.untyped(declaration, parsed).await?
         } else {
             self.typed(declaration, parsed).await?
         };
+        if let (Some(location), Relation::Sink(_) | Relation::Untyped(_)) = (event_time, &relation)
+        {
+            let message = format!("table '{name}' is a sink, and only sources have an event time");
+            return Err(PlanError::new(message).at(location));
+        }
         self.catalog.insert(&name, relation);
         draft.tables.push((name, dead_letters));
         Ok(())
@@ -88,8 +94,18 @@ impl Planner {
         }
     }
 
-    /// The columns of a source as a query over its physical columns.
+    /// The columns of a source as a query over its physical columns, with its event time.
     async fn source_query(
+        &self,
+        connection: &Arc<Connection>,
+        declaration: &Declaration,
+        parsed: &Parsed,
+    ) -> Result<LogicalPlan, PlanError> {
+        let columns = self.source_columns(connection, declaration, parsed).await?;
+        self.with_event_time(columns, declaration, parsed)
+    }
+
+    async fn source_columns(
         &self,
         connection: &Arc<Connection>,
         declaration: &Declaration,

@@ -564,24 +564,6 @@ fn source_without_columns() {
 }
 
 #[test]
-fn watermark() {
-    let error = error(
-        r#"CREATE TABLE t (
-  ts TIMESTAMP,
-  WATERMARK FOR ts AS (ts - INTERVAL '5 seconds')
-) WITH (connector = 'fake', type = 'source', topic = 'x')"#,
-    );
-    insta::assert_snapshot!(error, @r#"
-    error: WATERMARK FOR serves windows, which this version cannot run yet
-     --> test.sql:3:3
-      |
-    3 |   WATERMARK FOR ts AS (ts - INTERVAL '5 seconds')
-      |   ^
-      = hint: leave the clause out: filters and projections do not need a watermark
-    "#);
-}
-
-#[test]
 fn group_by() {
     let error = error(
         r#"SELECT device, avg(temperature)
@@ -589,11 +571,11 @@ FROM readings
 GROUP BY device"#,
     );
     insta::assert_snapshot!(error, @r#"
-    error: GROUP BY needs a window, which this version cannot run yet
-     --> test.sql:3:1
+    error: an aggregate needs a window, like GROUP BY tumble(INTERVAL '1 minute'), or never ends
+     --> test.sql:1:8
       |
-    3 | GROUP BY device
-      | ^
+    1 | SELECT device, avg(temperature)
+      |        ^
     "#);
 }
 
@@ -601,22 +583,10 @@ GROUP BY device"#,
 fn aggregate() {
     let error = error(r#"SELECT count(*) FROM readings"#);
     insta::assert_snapshot!(error, @r#"
-    error: 'count' needs a window, which this version cannot run yet
+    error: an aggregate needs a window, like GROUP BY tumble(INTERVAL '1 minute'), or never ends
      --> test.sql:1:8
       |
     1 | SELECT count(*) FROM readings
-      |        ^
-    "#);
-}
-
-#[test]
-fn tumble() {
-    let error = error(r#"SELECT tumble(INTERVAL '1 minute') AS w FROM readings"#);
-    insta::assert_snapshot!(error, @r#"
-    error: 'tumble' makes windows of time, which this version cannot run yet
-     --> test.sql:1:8
-      |
-    1 | SELECT tumble(INTERVAL '1 minute') AS w FROM readings
       |        ^
     "#);
 }

@@ -10,3 +10,4 @@ mod fake;
 mod plans;
 mod robustness;
 mod values;
+mod windows;

@@ -1,18 +1,11 @@
 //! The timely operators, one a file, in the order of the data's way.
 
-pub(crate) mod apply;
-pub(crate) mod bad_rows;
 pub(crate) mod chain;
 pub(crate) mod dead_letters;
-pub(crate) mod exchange;
 pub(crate) mod growing;
-pub(crate) mod machines;
-pub(crate) mod rename;
 pub(crate) mod sink;
 pub(crate) mod source;
-pub(crate) mod stage;
 pub(crate) mod stateful;
-pub(crate) mod watermark;
 
 use timely::container::CapacityContainerBuilder;
 

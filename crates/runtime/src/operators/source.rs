@@ -1,12 +1,10 @@
 //! Puts a source's batches into the dataflow.
 //!
-//! Input: the bounded queue of the source's task. Output: the same batches in the same order, each in an epoch; if someone
-//! below wants to be told about time, also the time of day every now and then, and at last the end.
+//! Input: the bounded queue of the source's task. Output: the same batches in the same order, each in an epoch.
 //! Memory: nothing of its own; the [`Acks`] count what is downstream and stop the reading when the credit is spent.
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::source;
@@ -16,8 +14,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::acks::Acks;
 use crate::bridge::SourceInlet;
-use crate::control::Control;
-use crate::epoch::{EpochClock, now_us};
+use crate::epoch::EpochClock;
 use crate::operators::RowsBuilder;
 use crate::rows::Rows;
 
@@ -30,51 +27,14 @@ pub(crate) struct SourceHandle {
     pub(crate) activator: Activator,
 }
 
-/// Tells the time of day now and then.
-struct Ticker {
-    every: Duration,
-    due: Instant,
-}
-
-impl Ticker {
-    fn new(every: Duration) -> Self {
-        let due = Instant::now();
-        Self { every, due }
-    }
-
-    /// The time, if it must be told again. The operator is activated for the next time, once.
-    fn tick(&mut self, activator: &Activator) -> Option<Rows> {
-        let now = Instant::now();
-        if now < self.due {
-            return None;
-        }
-        self.due = now + self.every;
-        activator.activate_after(self.every);
-        Some(Rows::Control(Control::Tick { now_us: now_us() }))
-    }
-}
-
-/// What a source operator is built of.
-pub(crate) struct SourceParts {
-    pub(crate) inlet: SourceInlet,
-    pub(crate) acks: Acks,
-    pub(crate) clock: EpochClock,
-    /// How often it tells the time, if anyone wants to be told about time.
-    pub(crate) tick_every: Option<Duration>,
-}
-
 /// Builds the operator of one source subtask.
 pub(crate) fn source_rows<'scope>(
     scope: Scope<'scope, u64>,
     name: &str,
-    parts: SourceParts,
+    inlet: SourceInlet,
+    acks: Acks,
+    clock: EpochClock,
 ) -> (Stream<'scope, u64, Rows>, SourceHandle) {
-    let SourceParts {
-        inlet,
-        acks,
-        clock,
-        tick_every,
-    } = parts;
     let acks = Rc::new(RefCell::new(acks));
     let handle: Rc<RefCell<Option<Activator>>> = Rc::default();
     let (acks_inside, handle_inside) = (Rc::clone(&acks), Rc::clone(&handle));
@@ -86,7 +46,6 @@ pub(crate) fn source_rows<'scope>(
         clock.join(inlet.waker.clone());
         *handle_inside.borrow_mut() = Some(activator.clone());
         let mut batches = inlet.batches;
-        let mut ticker = tick_every.map(Ticker::new);
         let mut capability = Some(capability);
         move |output| {
             let Some(held) = capability.as_mut() else {
@@ -115,17 +74,10 @@ pub(crate) fn source_rows<'scope>(
                     }
                     Err(TryRecvError::Empty) => more = false,
                     Err(TryRecvError::Disconnected) => {
-                        if ticker.is_some() {
-                            let mut end = Rows::Control(Control::End);
-                            output.session(&*held).give_container(&mut end);
-                        }
                         capability = None;
                         return;
                     }
                 }
-            }
-            if let Some(mut tick) = ticker.as_mut().and_then(|ticker| ticker.tick(&activator)) {
-                output.session(&*held).give_container(&mut tick);
             }
             if took {
                 held.downgrade(&clock.close(epoch));
@@ -147,22 +99,11 @@ pub(crate) fn source_rows<'scope>(
     (stream, SourceHandle { acks, activator })
 }
 
-/// Builds a source operator for a worker that has no share of the source: it ends at once, and says so if `speaks`.
-pub(crate) fn no_rows<'scope>(
-    scope: Scope<'scope, u64>,
-    name: &str,
-    speaks: bool,
-) -> Stream<'scope, u64, Rows> {
-    source::<_, RowsBuilder, _, _>(scope, name, move |capability, _info| {
+/// Builds a source operator for a worker that has no share of the source: it ends at once.
+pub(crate) fn no_rows<'scope>(scope: Scope<'scope, u64>, name: &str) -> Stream<'scope, u64, Rows> {
+    source::<_, RowsBuilder, _, _>(scope, name, |capability, _info| {
         let mut capability = Some(capability);
-        move |output| {
-            if let Some(held) = capability.take()
-                && speaks
-            {
-                let mut end = Rows::Control(Control::End);
-                output.session(&held).give_container(&mut end);
-            }
-        }
+        move |_output| drop(capability.take())
     })
 }
 

@@ -1,0 +1,172 @@
+//! Compiles the nodes of a stream: their expressions become physical ones.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::{DFSchema, Result, internal_err};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+
+use super::exec::StreamExec;
+use super::node::{EventTimeNode, Kind, StreamNode};
+use crate::overflow;
+use crate::plan::{Aggregate, EventTime, PlanOperator, Watermark, Window, WindowAggregate};
+
+/// DataFusion's planner, extended by our nodes.
+#[derive(Debug)]
+pub(crate) struct StreamPlanner;
+
+#[async_trait]
+impl QueryPlanner for StreamPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Nodes)]);
+        planner.create_physical_plan(plan, session).await
+    }
+}
+
+struct Nodes;
+
+#[async_trait]
+impl ExtensionPlanner for Nodes {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<StreamNode>() else {
+            return Ok(None);
+        };
+        let compiler = Compiler {
+            planner,
+            session,
+            context,
+        };
+        let schemas: Vec<_> = logical_inputs
+            .iter()
+            .map(|input| input.schema().as_ref())
+            .collect();
+        let (operator, exchange) = compiler.operator(node, &schemas)?;
+        let schema = Arc::clone(node.schema_ref().inner());
+        let exec = StreamExec::new(operator, exchange, physical_inputs.to_vec(), schema);
+        Ok(Some(Arc::new(exec)))
+    }
+}
+
+/// What the inputs of an operator are exchanged by.
+type Exchange = Option<Vec<Vec<Arc<dyn PhysicalExpr>>>>;
+
+struct Compiler<'a> {
+    planner: &'a dyn PhysicalPlanner,
+    session: &'a dyn Session,
+    context: &'a PhysicalPlanningContext,
+}
+
+impl Compiler<'_> {
+    fn operator(
+        &self,
+        node: &StreamNode,
+        inputs: &[&DFSchema],
+    ) -> Result<(PlanOperator, Exchange)> {
+        match &node.kind {
+            Kind::EventTime(event_time) => {
+                let watermark = self.watermark(event_time, &node.exprs, inputs[0])?;
+                Ok((PlanOperator::Watermark(Arc::new(watermark)), None))
+            }
+            Kind::WindowAggregate { window, keys, .. } => {
+                let aggregate = self.window_aggregate(*window, *keys, &node.exprs, inputs[0])?;
+                let exchange = Some(vec![aggregate.keys.clone()]);
+                let operator = PlanOperator::WindowAggregate(Arc::new(aggregate));
+                Ok((operator, exchange))
+            }
+        }
+    }
+
+    fn watermark(
+        &self,
+        node: &EventTimeNode,
+        exprs: &[Expr],
+        input: &DFSchema,
+    ) -> Result<Watermark> {
+        let time = match exprs {
+            [] => EventTime::Arrival { delay: node.delay },
+            [time, watermark] => EventTime::Value {
+                time: self.expression(time, input)?,
+                watermark: self.expression(watermark, input)?,
+            },
+            _ => return internal_err!("an event time has two expressions"),
+        };
+        Ok(Watermark {
+            time,
+            idle: node.idle,
+            table: node.table.clone(),
+        })
+    }
+
+    fn window_aggregate(
+        &self,
+        window: Window,
+        keys: usize,
+        exprs: &[Expr],
+        input: &DFSchema,
+    ) -> Result<WindowAggregate> {
+        let (keys, rest) = exprs.split_at(keys);
+        let Some((time, aggregates)) = rest.split_last() else {
+            return internal_err!("an aggregate by windows has a time");
+        };
+        let keys = keys.iter().map(|key| self.expression(key, input));
+        let aggregates = aggregates
+            .iter()
+            .map(|aggregate| self.aggregate(aggregate, input));
+        Ok(WindowAggregate {
+            window,
+            time: self.column(time, input)?,
+            keys: keys.collect::<Result<_>>()?,
+            aggregates: aggregates.collect::<Result<_>>()?,
+        })
+    }
+
+    fn aggregate(&self, expr: &Expr, input: &DFSchema) -> Result<Aggregate> {
+        let schema = input.as_arrow();
+        let properties = self.session.execution_props();
+        let lowered =
+            LoweredAggregateBuilder::new(expr, input, schema, properties, self.context).build()?;
+        let function = lowered.aggregate;
+        let arguments = function.expressions().into_iter();
+        let arguments = arguments.map(|argument| overflow::checked(argument, schema));
+        let order = function.order_bys().iter();
+        let order = order.map(|sort| Arc::clone(&sort.expr)).collect();
+        let checked = function.with_new_expressions(arguments.collect::<Result<_>>()?, order);
+        Ok(Aggregate {
+            function: checked.map_or(function, Arc::new),
+            filter: lowered.filter,
+        })
+    }
+
+    fn expression(&self, expr: &Expr, input: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        let planner = self.planner;
+        let physical = planner.create_physical_expr(expr, input, self.session, self.context)?;
+        overflow::checked(physical, input.as_arrow())
+    }
+
+    fn column(&self, expr: &Expr, input: &DFSchema) -> Result<usize> {
+        match self.expression(expr, input)?.downcast_ref::<Column>() {
+            Some(column) => Ok(column.index()),
+            None => internal_err!("{expr} is not a column"),
+        }
+    }
+}

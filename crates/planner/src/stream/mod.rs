@@ -1,0 +1,25 @@
+//! What depends on event time: a bound query → one in which every stream carries its time.
+//!
+//! ```text
+//! bound query ─ lower ─► the same with `_timestamp` threaded through, and nodes of our own ─ DataFusion's optimiser
+//!     ─ extension ─► a physical plan in which a `StreamExec` stands for each of them ─ translate ─► Plan
+//! ```
+//!
+//! A source's query ends in a node that gives rows their event time ([`node::Kind::EventTime`]), below a projection that
+//! hides it. A query that needs no time has those nodes taken out, and costs what it did before. In any other `lower`
+//! makes every projection carry the column on, and turns aggregates into nodes that the runtime has an operator for.
+//!
+//! **Invariants.** In a lowered plan [`TIME`](crate::plan::TIME) is the last column of every stream. DataFusion's optimiser
+//! knows which columns a node needs, and prunes the rest; it never moves a filter across a node, because what a watermark has
+//! seen must not depend on what a query asks.
+
+mod exec;
+mod extension;
+mod lower;
+mod node;
+mod window;
+
+pub(crate) use self::exec::StreamExec;
+pub(crate) use self::extension::StreamPlanner;
+pub(crate) use self::lower::{lower, refuse_many_rows};
+pub(crate) use self::node::{EventTimeNode, Kind, StreamNode};

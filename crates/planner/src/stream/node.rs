@@ -1,0 +1,175 @@
+//! The logical nodes that DataFusion does not have.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{Field, FieldRef};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, TableReference, plan_err};
+use datafusion::logical_expr::utils::exprlist_to_fields;
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+
+use crate::functions::window_type;
+use crate::plan::{TIME, Window, time_field};
+
+/// A node of a stream: what it does, with which expressions, on which inputs. Its columns follow from the three.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct StreamNode {
+    pub(crate) kind: Kind,
+    pub(crate) exprs: Vec<Expr>,
+    pub(crate) inputs: Vec<LogicalPlan>,
+    schema: DFSchemaRef,
+}
+
+/// What a node does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// Adds the event time. Expressions: none for the time of arrival, else the time and the watermark.
+    EventTime(EventTimeNode),
+    /// Aggregates by key and window. Expressions: the keys, the aggregates, the input's time.
+    WindowAggregate {
+        window: Window,
+        /// The name of the window's column, unless the input has windows already, of which one key is the column.
+        name: Option<String>,
+        /// How many of the expressions are keys.
+        keys: usize,
+    },
+}
+
+/// What is to be known of a table's event time beside its expressions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct EventTimeNode {
+    /// The name of the table.
+    pub(crate) table: String,
+    /// How far the watermark of the time of arrival stays behind.
+    pub(crate) delay: Duration,
+    /// How long the table may be silent before others stop to wait for it.
+    pub(crate) idle: Option<Duration>,
+}
+
+type Fields = Vec<(Option<TableReference>, FieldRef)>;
+
+impl StreamNode {
+    pub(crate) fn try_new(kind: Kind, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let fields = fields(&kind, &exprs, &inputs)?;
+        let schema = DFSchema::new_with_metadata(fields, Default::default())?;
+        Ok(Self {
+            kind,
+            exprs,
+            inputs,
+            schema: Arc::new(schema),
+        })
+    }
+
+    /// The node as a part of DataFusion's plans.
+    pub(crate) fn into_plan(self) -> LogicalPlan {
+        LogicalPlan::Extension(Extension {
+            node: Arc::new(self),
+        })
+    }
+
+    /// Its columns.
+    pub(crate) fn schema_ref(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    /// The node that a plan begins with, if it is one of ours.
+    pub(crate) fn of(plan: &LogicalPlan) -> Option<&Self> {
+        match plan {
+            LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+fn fields(kind: &Kind, exprs: &[Expr], inputs: &[LogicalPlan]) -> Result<Fields> {
+    let time = || (None, Arc::new(time_field()));
+    match kind {
+        Kind::EventTime(_) => {
+            let input = inputs[0].schema().iter();
+            let input = input.map(|(table, field)| (table.cloned(), Arc::clone(field)));
+            Ok(input.chain([time()]).collect())
+        }
+        Kind::WindowAggregate { name, .. } => {
+            let window = name.as_deref().map(window_field);
+            // The last expression is the input's time.
+            let columns = exprlist_to_fields(&exprs[..exprs.len() - 1], &inputs[0])?;
+            Ok(window.into_iter().chain(columns).chain([time()]).collect())
+        }
+    }
+}
+
+fn window_field(name: &str) -> (Option<TableReference>, FieldRef) {
+    (None, Arc::new(Field::new(name, window_type(), false)))
+}
+
+/// The event time of a stream, which is always its last column.
+pub(crate) fn time_of(stream: &LogicalPlan) -> Result<Column> {
+    match stream.schema().iter().last() {
+        Some((table, field)) if field.name() == TIME => {
+            Ok(Column::new(table.cloned(), field.name()))
+        }
+        _ => plan_err!("a stream has lost its event time; this is a bug"),
+    }
+}
+
+impl UserDefinedLogicalNodeCore for StreamNode {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::EventTime(_) => "EventTime",
+            Kind::WindowAggregate { .. } => "WindowAggregate",
+        }
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        self.inputs.iter().collect()
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.exprs.clone()
+    }
+
+    /// All: see the invariants of the module.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        let fields = self.schema.fields().iter();
+        fields.map(|field| field.name().clone()).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}: {:?}", self.name(), self.kind)
+    }
+
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        Self::try_new(self.kind.clone(), exprs, inputs)
+    }
+
+    fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {
+        match &self.kind {
+            Kind::EventTime(_) => {
+                let input = self.inputs[0].schema().fields().len();
+                Some(vec![
+                    output
+                        .iter()
+                        .copied()
+                        .filter(|column| *column < input)
+                        .collect(),
+                ])
+            }
+            // Those of its expressions, which DataFusion adds.
+            Kind::WindowAggregate { .. } => Some(vec![Vec::new()]),
+        }
+    }
+}
+
+impl PartialOrd for StreamNode {
+    /// Plans have no order, save that equal ones are equal.
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self == other).then_some(Ordering::Equal)
+    }
+}
