@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater_engine::{Job, OperatorStatus};
+use headwater_engine::{Job, OperatorKind, OperatorStatus};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 /// A drain that takes longer than this is worth a word.
@@ -50,7 +50,7 @@ impl Reminder {
 /// What one source or sink has not finished.
 fn waits(operator: &OperatorStatus) -> Option<String> {
     let name = |prefix| operator.id.strip_prefix(prefix).unwrap_or(&operator.id);
-    if operator.is_source {
+    if operator.kind == OperatorKind::Source {
         let rows: u64 = operator.acks.iter().map(|ack| ack.rows()).sum();
         return counted(rows, "row", "that came from", name("source_"));
     }

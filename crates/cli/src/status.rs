@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use headwater_engine::connector::MetricsSnapshot;
-use headwater_engine::{Job, OperatorStatus};
+use headwater_engine::{Job, OperatorKind, OperatorStatus};
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
 /// How often the line is drawn.
@@ -20,11 +20,11 @@ pub(crate) struct Totals {
 
 impl Totals {
     pub(crate) fn of(job: &Job) -> Self {
-        let sum = |source: bool| {
+        let sum = |kind| {
             let operators = job
                 .operators()
                 .iter()
-                .filter(|operator| operator.is_source == source);
+                .filter(|operator| operator.kind == kind);
             operators.map(|operator| operator.metrics.snapshot()).fold(
                 MetricsSnapshot::default(),
                 |sum, one| MetricsSnapshot {
@@ -35,13 +35,15 @@ impl Totals {
                     dead_letters: sum.dead_letters + one.dead_letters,
                     reconnects: sum.reconnects + one.reconnects,
                     in_flight: sum.in_flight + one.in_flight,
+                    // of operators with state, which are not summed here
+                    ..sum
                 },
             )
         };
         let lag = |operator: &OperatorStatus| operator.acks.iter().map(|ack| ack.lag_us()).max();
         Self {
-            input: sum(true),
-            output: sum(false),
+            input: sum(OperatorKind::Source),
+            output: sum(OperatorKind::Sink),
             lag_us: job.operators().iter().filter_map(lag).max().unwrap_or(0),
         }
     }

@@ -1,10 +1,10 @@
 //! What an operator counts. Read by the status line and, later, by the server.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use crate::bad_data::DropLog;
 
-/// The counters of one operator; all only grow, save `in_flight`.
+/// The counters of one operator; all only grow, save `in_flight` and `state_bytes`.
 #[derive(Debug, Default)]
 pub struct Metrics {
     messages: AtomicU64,
@@ -14,7 +14,21 @@ pub struct Metrics {
     dead_letters: AtomicU64,
     reconnects: AtomicU64,
     in_flight: AtomicU64,
+    rows_out: AtomicU64,
+    late_rows: AtomicU64,
+    state_bytes: AtomicU64,
+    watermark_ns: Rising,
     drops: DropLog,
+}
+
+/// A moment that only gets later; long ago at first.
+#[derive(Debug)]
+struct Rising(AtomicI64);
+
+impl Default for Rising {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
 }
 
 /// The counters at one moment.
@@ -24,7 +38,7 @@ pub struct MetricsSnapshot {
     pub messages: u64,
     /// Their payloads' bytes.
     pub bytes: u64,
-    /// Rows decoded or encoded.
+    /// Rows decoded (source), encoded (sink), or taken in (operator with state).
     pub rows: u64,
     /// Messages or rows that were bad data: dropped, or made dead letters.
     pub bad_data: u64,
@@ -34,6 +48,14 @@ pub struct MetricsSnapshot {
     pub reconnects: u64,
     /// Messages not yet acknowledged: to the broker (source), by the broker (sink).
     pub in_flight: u64,
+    /// Rows put out by an operator with state.
+    pub rows_out: u64,
+    /// Rows that came after the watermark had passed what they belong to, and were left out.
+    pub late_rows: u64,
+    /// The memory that an operator's state takes.
+    pub state_bytes: u64,
+    /// How far event time has come at an operator, in nanoseconds since 1970, if it has begun.
+    pub watermark_ns: Option<i64>,
 }
 
 impl Metrics {
@@ -81,6 +103,27 @@ impl Metrics {
         self.in_flight.store(count, Relaxed);
     }
 
+    /// Counts rows put out.
+    pub fn add_rows_out(&self, rows: u64) {
+        self.rows_out.fetch_add(rows, Relaxed);
+    }
+
+    /// Counts rows left out because they came late.
+    pub fn add_late_rows(&self, rows: u64) {
+        self.late_rows.fetch_add(rows, Relaxed);
+    }
+
+    /// States that one share of the operator's state has another size than before.
+    pub fn resize_state(&self, before_bytes: u64, after_bytes: u64) {
+        self.state_bytes.fetch_add(after_bytes, Relaxed);
+        self.state_bytes.fetch_sub(before_bytes, Relaxed);
+    }
+
+    /// States how far event time has come, in nanoseconds since 1970.
+    pub fn set_watermark(&self, watermark_ns: i64) {
+        self.watermark_ns.0.fetch_max(watermark_ns, Relaxed);
+    }
+
     /// The counters now. Each is exact; together they need not be of one instant.
     pub fn snapshot(&self) -> MetricsSnapshot {
         MetricsSnapshot {
@@ -91,6 +134,10 @@ impl Metrics {
             dead_letters: self.dead_letters.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
+            rows_out: self.rows_out.load(Relaxed),
+            late_rows: self.late_rows.load(Relaxed),
+            state_bytes: self.state_bytes.load(Relaxed),
+            watermark_ns: Some(self.watermark_ns.0.load(Relaxed)).filter(|at| *at != i64::MIN),
         }
     }
 }

@@ -17,7 +17,9 @@ pub use headwater_connector as connector;
 pub use headwater_planner::{Plan, PlanError, PlanOperator, Planner, Script};
 pub use infer::{InferError, Inferred, Profile};
 
-pub use headwater_runtime::{Job, JobError, JobOptions, OperatorStatus, Outcome, PreviewFactory};
+pub use headwater_runtime::{
+    Job, JobError, JobOptions, OperatorKind, OperatorStatus, Outcome, PreviewFactory,
+};
 
 /// All connectors of this build. To add a connector, add a line.
 pub fn connectors() -> Registry {

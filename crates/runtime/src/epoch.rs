@@ -47,7 +47,8 @@ impl EpochClock {
     }
 }
 
-fn now_us() -> u64 {
+/// The time of day, in microseconds since 1970.
+pub(crate) fn now_us() -> u64 {
     // a clock before 1970 only makes epochs small numbers; they still grow
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

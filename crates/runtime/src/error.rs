@@ -25,6 +25,14 @@ pub enum JobError {
         /// Why, as [`row_fault`] tells it.
         reason: String,
     },
+    /// An operator with state could not go on.
+    #[error("'{operator}' failed: {reason}")]
+    Compute {
+        /// The operator's id in the plan.
+        operator: String,
+        /// Why, as [`row_fault`] tells it.
+        reason: String,
+    },
     /// An operator could not be made.
     #[error("'{operator}' cannot start")]
     Start {

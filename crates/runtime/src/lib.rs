@@ -17,13 +17,18 @@
 //! anywhere in a job ends that job, with the first cause reported, and no other.
 
 mod acks;
+mod assembly;
 mod backlog;
 mod bridge;
+mod control;
 mod documents;
 mod epoch;
 mod error;
 pub mod job;
+mod lanes;
+mod minimum;
 mod operators;
+mod parcel;
 mod rows;
 mod state;
 mod tasks;
@@ -34,4 +39,4 @@ mod worker;
 pub use acks::AckGauge;
 pub use backlog::{BACKLOG_BYTES, BACKLOG_ROWS, Backlog};
 pub use error::JobError;
-pub use job::{Job, JobOptions, OperatorStatus, Outcome, PreviewFactory};
+pub use job::{Job, JobOptions, OperatorKind, OperatorStatus, Outcome, PreviewFactory};

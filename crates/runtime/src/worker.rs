@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::error::DataFusionError;
+use datafusion::physical_expr::PhysicalExpr;
 use headwater_connector::{Metrics, OperatorError};
 use headwater_format::BadData;
-use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step};
+use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step, Watermark};
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{Scope, Stream};
@@ -19,11 +21,19 @@ use crate::backlog::Backlog;
 use crate::bridge::{SinkOutlet, SourceInlet};
 use crate::epoch::EpochClock;
 use crate::error::{JobError, row_fault};
-use crate::operators::chain::{BadRows, Chain, chain_rows};
+use crate::lanes::{Lanes, tick_every};
+use crate::minimum::Minimum;
+use crate::operators::bad_rows::BadRows;
+use crate::operators::chain::{Chain, chain_rows};
 use crate::operators::dead_letters::dead_letters;
+use crate::operators::exchange::{Exchange, exchange_rows};
 use crate::operators::growing::{growing_rows, piece_rows};
+use crate::operators::rename::rename_lanes;
 use crate::operators::sink::sink_rows;
-use crate::operators::source::{no_rows, source_rows};
+use crate::operators::source::{SourceParts, no_rows, source_rows};
+use crate::operators::stage::{Stage, stage_rows};
+use crate::operators::stateful::Stateful;
+use crate::operators::watermark::{Watermarks, watermark_rows};
 use crate::rows::Rows;
 use crate::state::Fate;
 
@@ -32,11 +42,13 @@ use crate::state::Fate;
 pub(crate) struct Ends {
     pub(crate) sources: BTreeMap<NodeId, (SourceInlet, Acks)>,
     pub(crate) sinks: BTreeMap<NodeId, SinkOutlet>,
+    pub(crate) machines: BTreeMap<NodeId, Box<dyn Stateful>>,
 }
 
 /// What every worker needs to know.
 pub(crate) struct Blueprint {
     pub(crate) plan: Plan,
+    pub(crate) lanes: Lanes,
     pub(crate) metrics: BTreeMap<NodeId, Arc<Metrics>>,
     pub(crate) clock: EpochClock,
     pub(crate) backlog: Arc<Backlog>,
@@ -125,31 +137,30 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                 .iter()
                 .flat_map(|input| self.origins[input.0].clone())
                 .collect();
-            let stream = match &node.operator {
-                PlanOperator::Source(_) | PlanOperator::Values(_) => {
-                    origins.insert(id);
-                    Some(self.source(id, &node.id))
-                }
-                PlanOperator::Chain(steps) => self.chain(id, node, steps, &origins),
-                PlanOperator::Union => {
-                    let inputs: Vec<_> = node
-                        .inputs
-                        .iter()
-                        .filter_map(|input| self.input(*input))
-                        .collect();
-                    Some(self.scope.concatenate(inputs))
-                }
-                PlanOperator::Sink(_) | PlanOperator::Preview => {
-                    self.sink(id, node.inputs[0], &origins)
-                }
-                PlanOperator::DeadLetters { table } => self.dead_letters(node, table),
-                // refused when the job was made
-                _ => None,
-            };
-            self.streams.push(stream);
+            if let PlanOperator::Source(_) | PlanOperator::Values(_) = &node.operator {
+                origins.insert(id);
+            }
             self.origins.push(origins);
+            let stream = self.node(id, node);
+            self.streams.push(stream);
         }
         self.sources
+    }
+
+    fn node(&mut self, id: NodeId, node: &Node) -> Option<Stream<'scope, u64, Rows>> {
+        match &node.operator {
+            PlanOperator::Source(_) | PlanOperator::Values(_) => Some(self.source(id, &node.id)),
+            PlanOperator::Chain(steps) => self.chain(id, node, steps),
+            PlanOperator::Union => Some(self.union(id, node)),
+            PlanOperator::Watermark(watermark) => self.watermark(id, node, watermark),
+            PlanOperator::Exchange(keys) => self.exchange(node, keys),
+            PlanOperator::WindowAggregate(_)
+            | PlanOperator::Instant(_)
+            | PlanOperator::TtlJoin(_)
+            | PlanOperator::UpdatingAggregate(_) => self.stage(id, node),
+            PlanOperator::Sink(_) | PlanOperator::Preview => self.sink(id, node.inputs[0]),
+            PlanOperator::DeadLetters { table } => self.dead_letters(node, table),
+        }
     }
 
     fn input(&self, input: NodeId) -> Option<Stream<'scope, u64, Rows>> {
@@ -160,11 +171,18 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         // all workers must build the same graph, so the probe is there with or without a share of the source
         let accepted = ProbeHandle::new();
         self.accepted.insert(id, accepted.clone());
+        let lane = self.blueprint.lanes.own(id, self.scope.index());
+        let speaks = lane.zip(tick_every(&self.blueprint.plan, id));
         let Some((inlet, acks)) = self.ends.sources.remove(&id) else {
-            return no_rows(self.scope, name);
+            return no_rows(self.scope, name, speaks.map(|(lane, _)| lane));
         };
-        let clock = self.blueprint.clock.clone();
-        let (stream, handle) = source_rows(self.scope, name, inlet, acks, clock);
+        let parts = SourceParts {
+            inlet,
+            acks,
+            clock: self.blueprint.clock.clone(),
+            speaks,
+        };
+        let (stream, handle) = source_rows(self.scope, name, parts);
         self.sources.push(Source {
             acks: handle.acks,
             activator: handle.activator,
@@ -173,21 +191,9 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         stream
     }
 
-    fn chain(
-        &self,
-        id: NodeId,
-        node: &Node,
-        steps: &[Step],
-        origins: &BTreeSet<NodeId>,
-    ) -> Option<Stream<'scope, u64, Rows>> {
-        let chain = Chain::new(steps, self.bad_rows(id, origins));
-        let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
-        let fail = move |error| {
-            fate.fail(JobError::Evaluate {
-                operator: operator.clone(),
-                reason: row_fault(&error),
-            });
-        };
+    fn chain(&self, id: NodeId, node: &Node, steps: &[Step]) -> Option<Stream<'scope, u64, Rows>> {
+        let chain = Chain::new(steps, self.bad_rows(id));
+        let fail = self.evaluate_fault(node);
         let rows = self.input(node.inputs[0])?;
         Some(match piece_rows(steps) {
             None => chain_rows(rows, &node.id, chain, fail),
@@ -196,6 +202,88 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                 growing_rows(rows, &node.id, chain, bound, fail)
             }
         })
+    }
+
+    fn union(&self, id: NodeId, node: &Node) -> Stream<'scope, u64, Rows> {
+        let inputs = node.inputs.iter().enumerate();
+        let inputs: Vec<_> = inputs
+            .filter_map(|(position, input)| {
+                let rows = self.input(*input)?;
+                let renames = self.blueprint.lanes.renames(id, position).cloned();
+                Some(match renames {
+                    Some(renames) => rename_lanes(rows, &node.id, renames),
+                    None => rows,
+                })
+            })
+            .collect();
+        self.scope.concatenate(inputs)
+    }
+
+    fn watermark(
+        &self,
+        id: NodeId,
+        node: &Node,
+        watermark: &Arc<Watermark>,
+    ) -> Option<Stream<'scope, u64, Rows>> {
+        let lane = self.blueprint.lanes.own(id, self.scope.index())?;
+        let lanes = (self.lanes_above(node), lane);
+        let watermarks = Watermarks::new(watermark, &node.schema, lanes, self.bad_rows(id));
+        let rows = self.input(node.inputs[0])?;
+        let fail = self.evaluate_fault(node);
+        Some(watermark_rows(rows, &node.id, watermarks, fail))
+    }
+
+    fn exchange(
+        &self,
+        node: &Node,
+        keys: &[Arc<dyn PhysicalExpr>],
+    ) -> Option<Stream<'scope, u64, Rows>> {
+        let rows = self.input(node.inputs[0])?;
+        let fail = self.evaluate_fault(node);
+        let exchange = Exchange::new(keys, self.scope.peers());
+        let exchange = exchange.map_err(fail.clone()).ok()?;
+        Some(exchange_rows(rows, &node.id, exchange, fail))
+    }
+
+    /// An operator with state.
+    fn stage(&mut self, id: NodeId, node: &Node) -> Option<Stream<'scope, u64, Rows>> {
+        let inputs: Option<Vec<_>> = node.inputs.iter().map(|input| self.input(*input)).collect();
+        let stage = Stage {
+            machine: self.ends.machines.remove(&id)?,
+            minimum: self.lanes_above(node),
+            lane: self.blueprint.lanes.own(id, self.scope.index())?,
+            metrics: Arc::clone(self.blueprint.metrics.get(&id)?),
+            backlog: Arc::clone(&self.blueprint.backlog),
+        };
+        let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
+        let fail = move |error| {
+            fate.fail(JobError::Compute {
+                operator: operator.clone(),
+                reason: row_fault(&error),
+            });
+        };
+        Some(stage_rows(self.scope, &node.id, inputs?, stage, fail))
+    }
+
+    /// How far event time has come on all lanes that lead to a node: not at all.
+    fn lanes_above(&self, node: &Node) -> Minimum {
+        let worker = self.scope.index();
+        let inputs = node.inputs.iter().enumerate();
+        Minimum::new(inputs.flat_map(|(position, input)| {
+            let carried = self.blueprint.lanes.carried(*input, worker).iter();
+            carried.map(move |lane| (position, *lane))
+        }))
+    }
+
+    /// What to do when an expression fails on a row.
+    fn evaluate_fault(&self, node: &Node) -> impl Fn(DataFusionError) + Clone + 'static {
+        let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
+        move |error| {
+            fate.fail(JobError::Evaluate {
+                operator: operator.clone(),
+                reason: row_fault(&error),
+            });
+        }
     }
 
     fn dead_letters(&self, node: &Node, table: &str) -> Option<Stream<'scope, u64, Rows>> {
@@ -217,15 +305,10 @@ impl<'a, 'scope> Builder<'a, 'scope> {
     }
 
     /// The stream of a sink carries its dead letters.
-    fn sink(
-        &mut self,
-        id: NodeId,
-        input: NodeId,
-        origins: &BTreeSet<NodeId>,
-    ) -> Option<Stream<'scope, u64, Rows>> {
+    fn sink(&mut self, id: NodeId, input: NodeId) -> Option<Stream<'scope, u64, Rows>> {
         let (rows, outlet) = (self.input(input)?, self.ends.sinks.remove(&id)?);
         let mut done = sink_rows(rows, &self.blueprint.plan.nodes[id.0].id, outlet);
-        for origin in origins {
+        for origin in &self.origins[id.0] {
             if let Some(accepted) = self.accepted.get(origin) {
                 done = done.probe_with(accepted);
             }
@@ -234,7 +317,8 @@ impl<'a, 'scope> Builder<'a, 'scope> {
     }
 
     /// Rows become dead letters if the plan has a way for them, and are dropped only if every source above says so.
-    fn bad_rows(&self, id: NodeId, origins: &BTreeSet<NodeId>) -> BadRows {
+    fn bad_rows(&self, id: NodeId) -> BadRows {
+        let origins = &self.origins[id.0];
         let letters = has_dead_letters(&self.blueprint.plan, id);
         let drops = |id: &NodeId| match &self.blueprint.plan.nodes[id.0].operator {
             PlanOperator::Source(table) => table.config.format.bad_data == BadData::Drop,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use headwater_engine::{Engine, Job, JobOptions, OperatorStatus};
+use headwater_engine::{Engine, Job, JobOptions, OperatorKind, OperatorStatus};
 
 use super::{OPEN, Progress, Task, Usage, measure, say};
 use crate::case::{INPUT_TOPIC, OUTPUT_TOPIC, Shape};
@@ -84,15 +84,15 @@ struct Ends<'a> {
 
 impl<'a> Ends<'a> {
     fn of(job: &'a Job) -> Result<Self> {
-        let find = |is_source| {
+        let find = |kind| {
             job.operators()
                 .iter()
-                .find(|operator| operator.is_source == is_source)
+                .find(|operator| operator.kind == kind)
                 .context("the job has no source or no sink")
         };
         Ok(Self {
-            source: find(true)?,
-            sink: find(false)?,
+            source: find(OperatorKind::Source)?,
+            sink: find(OperatorKind::Sink)?,
         })
     }
 }

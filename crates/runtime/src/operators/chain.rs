@@ -4,9 +4,8 @@
 //! coalesces rows until a batch is full, which on a slow stream takes for ever; so the physical expressions are
 //! evaluated here, batch by batch.
 //!
-//! Errors: an expression that fails (`CAST('abc' AS INT)`, a division by zero) is bad data of the row it fails on. With
-//! `bad_data = 'drop'` or `'dead_letter'` in the sources above, the batch is evaluated again row by row; the bad rows are
-//! counted and left out, or leave as dead letters in which the row is a JSON object. Otherwise the job fails.
+//! Errors: an expression that fails (`CAST('abc' AS INT)`, a division by zero) is bad data of the row it fails on; see
+//! [`bad_rows`](super::bad_rows).
 
 use std::sync::Arc;
 
@@ -15,34 +14,20 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, collect,
 };
-use headwater_connector::dead_letter::DeadLetters;
-use headwater_connector::{Metrics, Rejection};
 use headwater_planner::plan::Step;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::operator::Operator;
 
-use crate::documents::Documents;
-use crate::error::row_fault;
-use crate::operators::RowsBuilder;
+use crate::operators::apply::apply;
+use crate::operators::bad_rows::{BadRows, Evaluated};
 use crate::rows::Rows;
-
-/// What happens to a row on which an expression fails.
-#[derive(Clone)]
-pub(crate) enum BadRows {
-    /// The job fails.
-    Fail,
-    /// The row is counted here and left out.
-    Drop(Arc<Metrics>),
-    /// The row is counted here and becomes a dead letter.
-    DeadLetter(Arc<Metrics>),
-}
 
 /// A chain of steps, ready to run.
 #[derive(Clone)]
@@ -63,38 +48,11 @@ impl Chain {
 
     /// What becomes of a batch.
     pub(crate) fn evaluate(&self, batch: &RecordBatch) -> Result<Vec<Rows>> {
-        match (self.run(batch.clone()), &self.bad_rows) {
-            (Ok(batches), _) => Ok(batches.into_iter().map(Rows::new).collect()),
-            (Err(error), BadRows::Fail) => Err(error),
-            (Err(_), BadRows::Drop(metrics)) => {
-                let (kept, bad) = self.row_by_row(batch);
-                let reason = || {
-                    bad.last()
-                        .map_or_else(String::new, |(_, error)| error.clone())
-                };
-                metrics.drop_bad_data(bad.len() as u64, reason);
-                Ok(kept)
-            }
-            (Err(_), BadRows::DeadLetter(metrics)) => {
-                let (mut kept, bad) = self.row_by_row(batch);
-                metrics.add_dead_letters(bad.len() as u64);
-                kept.extend(letters(batch, &bad)?.map(Rows::rejected));
-                Ok(kept)
-            }
-        }
-    }
-
-    /// What becomes of the good rows, and which ones are bad and why.
-    fn row_by_row(&self, batch: &RecordBatch) -> (Vec<Rows>, Vec<(usize, String)>) {
-        let mut kept = Vec::new();
-        let mut bad = Vec::new();
-        for row in 0..batch.num_rows() {
-            match self.run(batch.slice(row, 1)) {
-                Ok(batches) => kept.extend(batches.into_iter().map(Rows::new)),
-                Err(error) => bad.push((row, row_fault(&error))),
-            }
-        }
-        (kept, bad)
+        let Evaluated { good, letters } = self
+            .bad_rows
+            .evaluate(batch, |rows| self.run(rows.clone()))?;
+        let good = good.into_iter().flatten().map(Rows::new);
+        Ok(good.chain(letters.map(Rows::rejected)).collect())
     }
 
     fn run(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
@@ -147,21 +105,6 @@ impl Chain {
     }
 }
 
-/// Rows of a batch as dead letters.
-fn letters(batch: &RecordBatch, bad: &[(usize, String)]) -> Result<Option<RecordBatch>> {
-    let mut letters = DeadLetters::default();
-    let mut documents = Documents::new(batch)?;
-    for (row, error) in bad {
-        letters.push(&Rejection {
-            payload: &documents.row(*row)?,
-            topic: None,
-            error,
-            position: None,
-        });
-    }
-    Ok(letters.finish()?)
-}
-
 fn filter(
     batch: &RecordBatch,
     predicate: &Arc<dyn PhysicalExpr>,
@@ -181,26 +124,12 @@ pub(crate) fn chain_rows<'scope>(
     rows: Stream<'scope, u64, Rows>,
     name: &str,
     chain: Chain,
-    fail: impl Fn(datafusion::error::DataFusionError) + 'static,
+    fail: impl Fn(DataFusionError) + 'static,
 ) -> Stream<'scope, u64, Rows> {
-    rows.unary::<RowsBuilder, _, _, _>(Pipeline, name, move |_capability, _info| {
-        // after a failure the epoch is kept open, so that nothing of it can be acknowledged
-        let mut failed = None;
-        move |input, output| {
-            input.for_each(|capability, data| {
-                let Some(batch) = data.take() else { return };
-                match chain.evaluate(&batch) {
-                    Ok(batches) => {
-                        for mut rows in batches {
-                            output.session(&capability).give_container(&mut rows);
-                        }
-                    }
-                    Err(error) => {
-                        failed.get_or_insert_with(|| capability.retain(0));
-                        fail(error);
-                    }
-                }
-            });
-        }
-    })
+    let evaluate = move |rows| match rows {
+        Rows::Batch(batch) => chain.evaluate(&batch),
+        control @ Rows::Control(_) => Ok(vec![control]),
+        Rows::Empty | Rows::Rejected(_) => Ok(Vec::new()),
+    };
+    apply(rows, Pipeline, name, evaluate, fail)
 }

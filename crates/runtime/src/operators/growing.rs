@@ -25,6 +25,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::backlog::{Backlog, Size};
 use crate::bridge::Waker;
+use crate::control::Control;
 use crate::operators::RowsBuilder;
 use crate::operators::chain::Chain;
 use crate::rows::Rows;
@@ -125,6 +126,29 @@ struct Waiting {
     row_bytes: u64,
 }
 
+/// What has come in and not gone out, in order.
+enum Next {
+    Batch(Waiting),
+    Control(Capability<u64>, Control),
+}
+
+impl Next {
+    fn new(rows: Rows, held: impl FnOnce() -> Capability<u64>) -> Option<Self> {
+        match rows {
+            Rows::Batch(batch) => {
+                let size = Size::of(&batch);
+                Some(Self::Batch(Waiting {
+                    held: held(),
+                    batch,
+                    row_bytes: (size.bytes / size.rows.max(1)).max(1),
+                }))
+            }
+            Rows::Control(control) => Some(Self::Control(held(), control)),
+            Rows::Empty | Rows::Rejected(_) => None,
+        }
+    }
+}
+
 /// Builds the operator for a chain whose pieces have at most `most` rows. An evaluation that fails goes to `fail`, and
 /// what is left of its batch is withheld.
 pub(crate) fn growing_rows<'scope>(
@@ -140,25 +164,24 @@ pub(crate) fn growing_rows<'scope>(
         let waker = Waker::default();
         waker.bind(scope.worker().sync_activator_for(info.address.to_vec()));
         backlog.join(waker);
-        let mut waiting: VecDeque<Waiting> = VecDeque::new();
+        let mut waiting: VecDeque<Next> = VecDeque::new();
         let mut pieces = Pieces::new(most);
         // after a failure the epoch is kept open, so that nothing of it can be acknowledged
         let mut failed = None;
         move |input, output| {
             input.for_each(|capability, data| {
-                if let Some(batch) = data.take() {
-                    let size = Size::of(&batch);
-                    waiting.push_back(Waiting {
-                        held: capability.retain(0),
-                        batch,
-                        row_bytes: (size.bytes / size.rows.max(1)).max(1),
-                    });
-                }
+                waiting.extend(Next::new(std::mem::take(data), || capability.retain(0)));
             });
             let mut made = Size::default();
             while made.rows < MADE_ROWS && made.bytes < MADE_BYTES && backlog.has_room() {
-                let Some(mut next) = waiting.pop_front() else {
-                    return;
+                let mut next = match waiting.pop_front() {
+                    Some(Next::Batch(next)) => next,
+                    Some(Next::Control(held, control)) => {
+                        let mut rows = Rows::Control(control);
+                        output.session(&held).give_container(&mut rows);
+                        continue;
+                    }
+                    None => return,
                 };
                 let len = pieces.next(&next);
                 let piece = match chain.evaluate(&next.batch.slice(0, len)) {
@@ -178,7 +201,7 @@ pub(crate) fn growing_rows<'scope>(
                 made.add(size);
                 if len < next.batch.num_rows() {
                     next.batch = next.batch.slice(len, next.batch.num_rows() - len);
-                    waiting.push_front(next);
+                    waiting.push_front(Next::Batch(next));
                 }
             }
             // without room, the backlog wakes it

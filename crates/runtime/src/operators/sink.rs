@@ -1,9 +1,9 @@
 //! Hands batches to a sink's task and holds their epoch until the task has had them accepted.
 //!
-//! Input: batches of any number of epochs. Output: the dead letters of the sink, in an epoch that is not later than those
-//! of their rows, and the frontier, which passes an epoch only when the other side has accepted every batch of it. Order: batches go to the task in the order of arrival. Memory: a counter for
-//! each open epoch; the batches wait in the task's
-//! queue, where the job's backlog counts them.
+//! Input: batches of any number of epochs; what is said about time ends here. Output: the dead letters of the sink, in an
+//! epoch that is not later than those of their rows, and the frontier, which passes an epoch only when the other side has
+//! accepted every batch of it. Order: batches go to the task in the order of arrival. Memory: a counter for each open
+//! epoch; the batches wait in the task's queue, where the job's backlog counts them.
 
 use std::collections::BTreeMap;
 

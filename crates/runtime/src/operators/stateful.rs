@@ -15,7 +15,7 @@ pub(crate) const END: i64 = i64::MAX;
 /// watermark of all inputs together has risen; then `emit`, until it has nothing more, with rows possibly in between.
 ///
 /// Errors are those of expressions on rows (`bad data`), or of a limit. They fail the job.
-pub(crate) trait Stateful {
+pub(crate) trait Stateful: Send {
     /// Takes the rows of one input (0 for the only one or the left one), and answers with what can be put out at once.
     fn rows(&mut self, input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>>;
 
@@ -33,6 +33,6 @@ pub(crate) trait Stateful {
         Ok(())
     }
 
-    /// How much memory the state takes, in bytes, roughly.
+    /// How much memory the state takes, in bytes, roughly. Asked for whenever the watermark has risen, so it must be cheap.
     fn size(&self) -> usize;
 }

@@ -13,7 +13,7 @@ use timely::worker::Worker;
 use super::*;
 use crate::backlog::BACKLOG_ROWS;
 use crate::bridge;
-use crate::operators::chain::BadRows;
+use crate::operators::bad_rows::BadRows;
 use crate::operators::sink::sink_rows;
 
 #[test]

@@ -1,0 +1,348 @@
+//! Makes the parts of a job: the operators, their tasks, and the channels between these and the workers.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use futures::FutureExt;
+use headwater_connector::{
+    Connection, Metrics, Operator, OperatorError, Registry, Rejects, SinkOperator, SourceOperator,
+    TaskContext,
+};
+use headwater_format::BadData;
+use headwater_planner::plan::{NodeId, Plan};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::acks::{AckGauge, Acks};
+use crate::backlog::Backlog;
+use crate::bridge;
+use crate::epoch::EpochClock;
+use crate::error::{JobError, panic_message};
+use crate::job::{Job, JobOptions, OperatorKind, OperatorStatus};
+use crate::lanes::Lanes;
+use crate::operators::machines::{MachineContext, machine};
+use crate::state::Fate;
+use crate::tasks::{run_sink, run_source};
+use crate::threads::start_workers;
+use crate::values::Values;
+use crate::worker::{Blueprint, Ends};
+
+/// A job in the making: the tasks and the ends of the channels that the workers will take.
+pub(crate) struct Assembly {
+    options: JobOptions,
+    workers: usize,
+    lanes: Lanes,
+    ends: Vec<Ends>,
+    metrics: BTreeMap<NodeId, Arc<Metrics>>,
+    operators: Vec<OperatorStatus>,
+    tasks: Vec<Task>,
+    sources: usize,
+    backlog: Arc<Backlog>,
+}
+
+/// Something to be spawned once everything has been made.
+type Task = Box<dyn FnOnce(&TaskTracker, &Arc<Fate>, &watch::Sender<usize>) + Send>;
+
+impl Assembly {
+    pub(crate) fn new(plan: &Plan, options: JobOptions) -> Self {
+        let workers = options.parallelism.max(1);
+        Self {
+            options,
+            workers,
+            lanes: Lanes::of(plan, workers),
+            ends: std::iter::repeat_with(Ends::default)
+                .take(workers)
+                .collect(),
+            metrics: BTreeMap::new(),
+            operators: Vec::new(),
+            tasks: Vec::new(),
+            sources: 0,
+            backlog: Arc::default(),
+        }
+    }
+
+    fn make(
+        &self,
+        name: &str,
+        table: &Connection,
+        registry: &Registry,
+        context: TaskContext,
+    ) -> Result<Operator, JobError> {
+        registry
+            .get(&table.connector)
+            .map_err(anyhow::Error::from)
+            .and_then(|connector| connector.make_operator(table, context))
+            .map_err(|source| JobError::Start {
+                operator: name.to_owned(),
+                source,
+            })
+    }
+
+    fn context(
+        &self,
+        name: &str,
+        subtask: usize,
+        parallelism: usize,
+        metrics: &Arc<Metrics>,
+    ) -> TaskContext {
+        TaskContext {
+            rejects: Rejects::new(BadData::Fail, Arc::clone(metrics)),
+            job_id: self.options.job_id.clone(),
+            operator_id: name.to_owned(),
+            subtask,
+            parallelism,
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// One operator on each of as many workers as the source can be divided among; several sources begin at different
+    /// workers.
+    pub(crate) fn source(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        table: &Connection,
+        registry: &Registry,
+    ) -> Result<(), JobError> {
+        let divisible = registry
+            .get(&table.connector)
+            .and_then(|connector| connector.max_parallelism(table))
+            .map_err(|error| JobError::Start {
+                operator: name.to_owned(),
+                source: error.into(),
+            })?;
+        let parallelism = divisible.clamp(1, self.workers);
+        let metrics = Arc::new(Metrics::of(&table.name));
+        let mut acks = Vec::with_capacity(parallelism);
+        for subtask in 0..parallelism {
+            let context = self.context(name, subtask, parallelism, &metrics);
+            let Operator::Source(source) = self.make(name, table, registry, context)? else {
+                return Err(wrong_kind(name, "a source"));
+            };
+            acks.push(self.add_share(id, name, self.sources + subtask, source));
+        }
+        self.add_source(id, name, metrics, acks);
+        Ok(())
+    }
+
+    /// Rows that come from the plan itself, once.
+    pub(crate) fn values(&mut self, id: NodeId, name: &str, rows: RecordBatch) {
+        let metrics = Arc::new(Metrics::of(name));
+        let source = Box::new(Values::new(rows, Arc::clone(&metrics)));
+        let acks = vec![self.add_share(id, name, self.sources, source)];
+        self.add_source(id, name, metrics, acks);
+    }
+
+    /// The task of one share of a source, and its end on one of the workers.
+    fn add_share(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        worker: usize,
+        source: Box<dyn SourceOperator>,
+    ) -> Arc<AckGauge> {
+        let gauge = Arc::<AckGauge>::default();
+        let (end, inlet, durable) = bridge::source();
+        self.backlog.join(inlet.waker.clone());
+        let acks = Acks::new(durable, Arc::clone(&gauge), Arc::clone(&self.backlog));
+        self.ends[worker % self.workers]
+            .sources
+            .insert(id, (inlet, acks));
+        let name = name.to_owned();
+        self.tasks.push(Box::new(move |tracker, fate, unopened| {
+            let opened = open_signal(unopened);
+            let drain = fate.drain.clone();
+            spawn(tracker, fate, name, run_source(source, end, drain, opened));
+        }));
+        gauge
+    }
+
+    fn add_source(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        metrics: Arc<Metrics>,
+        acks: Vec<Arc<AckGauge>>,
+    ) {
+        self.sources += 1;
+        self.metrics.insert(id, Arc::clone(&metrics));
+        self.operators.push(OperatorStatus {
+            id: name.to_owned(),
+            kind: OperatorKind::Source,
+            metrics,
+            acks,
+        });
+    }
+
+    pub(crate) fn sink(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        table: &Connection,
+        registry: &Registry,
+    ) -> Result<(), JobError> {
+        let metrics = Arc::new(Metrics::of(&table.name));
+        let mut context = self.context(name, 0, 1, &metrics);
+        let rejects = Rejects::new(table.config.format.bad_data, Arc::clone(&metrics));
+        context.rejects = rejects.clone();
+        let Operator::Sink(sink) = self.make(name, table, registry, context)? else {
+            return Err(wrong_kind(name, "a sink"));
+        };
+        self.add_sink(id, name, sink, metrics, rejects);
+        Ok(())
+    }
+
+    pub(crate) fn preview(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        schema: SchemaRef,
+    ) -> Result<(), JobError> {
+        let metrics = Arc::<Metrics>::default();
+        let context = self.context(name, 0, 1, &metrics);
+        let rejects = context.rejects.clone();
+        let sink = (self.options.preview)(schema, context).map_err(|source| JobError::Start {
+            operator: name.to_owned(),
+            source,
+        })?;
+        self.add_sink(id, name, sink, metrics, rejects);
+        Ok(())
+    }
+
+    /// One task for all workers: one connection a sink, and one order.
+    fn add_sink(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        sink: Box<dyn SinkOperator>,
+        metrics: Arc<Metrics>,
+        rejects: Rejects,
+    ) {
+        let (end, outlets) = bridge::sink(self.workers, rejects, &self.backlog);
+        for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
+            ends.sinks.insert(id, outlet);
+        }
+        let task_name = name.to_owned();
+        self.tasks.push(Box::new(move |tracker, fate, unopened| {
+            let opened = open_signal(unopened);
+            spawn(tracker, fate, task_name, run_sink(sink, end, opened));
+        }));
+        self.metrics.insert(id, Arc::clone(&metrics));
+        self.operators.push(OperatorStatus {
+            id: name.to_owned(),
+            kind: OperatorKind::Sink,
+            metrics,
+            acks: Vec::new(),
+        });
+    }
+
+    /// A machine on every worker.
+    pub(crate) fn stateful(&mut self, plan: &Plan, id: NodeId) -> Result<(), JobError> {
+        let node = &plan.nodes[id.0];
+        let refused = |source| JobError::Start {
+            operator: node.id.clone(),
+            source,
+        };
+        let metrics = Arc::new(Metrics::of(&node.id));
+        for (worker, ends) in self.ends.iter_mut().enumerate() {
+            let context = MachineContext::new(plan, id, (worker, self.workers), &metrics);
+            let machine =
+                machine(&node.operator, &context).map_err(|error| refused(error.into()))?;
+            let machine = machine.ok_or_else(|| {
+                refused(anyhow::anyhow!(
+                    "this version cannot run such an operator yet"
+                ))
+            })?;
+            ends.machines.insert(id, machine);
+        }
+        self.metrics.insert(id, Arc::clone(&metrics));
+        self.operators.push(OperatorStatus {
+            id: node.id.clone(),
+            kind: OperatorKind::Stateful,
+            metrics,
+            acks: Vec::new(),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn start(self, plan: Plan) -> Job {
+        let fate = Arc::<Fate>::default();
+        let (unopened_sender, unopened) = watch::channel(self.tasks.len());
+        let (outcome_sender, outcome) = watch::channel(None);
+        let tracker = TaskTracker::new();
+        for task in self.tasks {
+            task(&tracker, &fate, &unopened_sender);
+        }
+        tracker.close();
+        let blueprint = Blueprint {
+            plan,
+            lanes: self.lanes,
+            metrics: self.metrics,
+            clock: EpochClock::default(),
+            backlog: Arc::clone(&self.backlog),
+            ends: self.ends.into_iter().map(Mutex::new).collect(),
+            fate: Arc::clone(&fate),
+        };
+        let workers_done = start_workers(&self.options.job_id, blueprint);
+        let supervised = Arc::clone(&fate);
+        tokio::spawn(async move {
+            // the sender is dropped only with the thread that runs the workers
+            workers_done.await.ok();
+            tracker.wait().await;
+            let result = supervised
+                .take_error()
+                .map_or(Ok(()), |error| Err(Arc::new(error)));
+            outcome_sender.send_replace(Some(result));
+        });
+        Job {
+            id: self.options.job_id,
+            fate,
+            operators: self.operators,
+            backlog: self.backlog,
+            unopened,
+            outcome,
+        }
+    }
+}
+
+fn wrong_kind(name: &str, expected: &str) -> JobError {
+    let source = anyhow::anyhow!("the connector did not make {expected} of it");
+    JobError::Start {
+        operator: name.to_owned(),
+        source,
+    }
+}
+
+fn open_signal(unopened: &watch::Sender<usize>) -> impl FnOnce() + Send + 'static {
+    let unopened = unopened.clone();
+    move || unopened.send_modify(|count| *count -= 1)
+}
+
+/// Runs a task under the job's fate: an error or a panic of it fails the job, the job's end ends it.
+fn spawn(
+    tracker: &TaskTracker,
+    fate: &Arc<Fate>,
+    operator: String,
+    task: impl Future<Output = Result<(), OperatorError>> + Send + 'static,
+) {
+    let fate = Arc::clone(fate);
+    tracker.spawn(async move {
+        let guarded = AssertUnwindSafe(task).catch_unwind();
+        let result = tokio::select! {
+            biased;
+            () = fate.abort.cancelled() => return,
+            result = guarded => result,
+        };
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(source)) => fate.fail(JobError::Operator { operator, source }),
+            Err(panic) => fate.fail(JobError::Panicked {
+                place: format!("the task of '{operator}'"),
+                message: panic_message(panic.as_ref()),
+            }),
+        }
+    });
+}

@@ -1,0 +1,114 @@
+//! What becomes of rows on which an expression fails: they are bad data.
+//!
+//! With `bad_data = 'drop'` or `'dead_letter'` in the sources above, the batch is halved until its bad rows stand alone:
+//! they are counted and left out, or leave as dead letters in which the row is a JSON object. Otherwise the job fails.
+//! The good rows keep their order.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+use datafusion::error::DataFusionError;
+use headwater_connector::dead_letter::DeadLetters;
+use headwater_connector::{Metrics, Rejection};
+
+use crate::documents::Documents;
+use crate::error::row_fault;
+
+/// What happens to a row on which an expression fails.
+#[derive(Clone)]
+pub(crate) enum BadRows {
+    /// The job fails.
+    Fail,
+    /// The row is counted here and left out.
+    Drop(Arc<Metrics>),
+    /// The row is counted here and becomes a dead letter.
+    DeadLetter(Arc<Metrics>),
+}
+
+/// What became of a batch.
+pub(crate) struct Evaluated<T> {
+    /// The results: one for the whole batch, or some for the parts without bad rows, in order.
+    pub(crate) good: Vec<T>,
+    /// The bad rows, if they become dead letters.
+    pub(crate) letters: Option<RecordBatch>,
+}
+
+impl BadRows {
+    /// Runs an evaluation over a batch, or over as much of it as it succeeds on.
+    pub(crate) fn evaluate<T>(
+        &self,
+        batch: &RecordBatch,
+        mut run: impl FnMut(&RecordBatch) -> Result<T>,
+    ) -> Result<Evaluated<T>> {
+        let error = match run(batch) {
+            Ok(whole) => {
+                return Ok(Evaluated {
+                    good: vec![whole],
+                    letters: None,
+                });
+            }
+            Err(error) => error,
+        };
+        if let Self::Fail = self {
+            return Err(error);
+        }
+        let (good, bad) = part(batch, error, run);
+        let letters = match self {
+            Self::DeadLetter(metrics) => {
+                metrics.add_dead_letters(bad.len() as u64);
+                letters(batch, &bad)?
+            }
+            Self::Drop(metrics) => {
+                let reason = || bad.last().map(|(_, error)| error.clone());
+                metrics.drop_bad_data(bad.len() as u64, || reason().unwrap_or_default());
+                None
+            }
+            Self::Fail => None,
+        };
+        Ok(Evaluated { good, letters })
+    }
+}
+
+/// The results for the parts of a batch without bad rows, and which rows are bad and why. The whole fails with `error`.
+fn part<T>(
+    batch: &RecordBatch,
+    error: DataFusionError,
+    mut run: impl FnMut(&RecordBatch) -> Result<T>,
+) -> (Vec<T>, Vec<(usize, String)>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    // the next part last
+    let mut ahead = Vec::new();
+    let mut halve = |ahead: &mut Vec<_>, rows: Range<usize>, error: DataFusionError| {
+        if rows.len() <= 1 {
+            bad.push((rows.start, row_fault(&error)));
+        } else {
+            let middle = rows.start + rows.len() / 2;
+            ahead.extend([middle..rows.end, rows.start..middle]);
+        }
+    };
+    halve(&mut ahead, 0..batch.num_rows(), error);
+    while let Some(rows) = ahead.pop() {
+        match run(&batch.slice(rows.start, rows.len())) {
+            Ok(result) => good.push(result),
+            Err(error) => halve(&mut ahead, rows, error),
+        }
+    }
+    (good, bad)
+}
+
+/// Rows of a batch as dead letters.
+fn letters(batch: &RecordBatch, bad: &[(usize, String)]) -> Result<Option<RecordBatch>> {
+    let mut letters = DeadLetters::default();
+    let mut documents = Documents::new(batch)?;
+    for (row, error) in bad {
+        letters.push(&Rejection {
+            payload: &documents.row(*row)?,
+            topic: None,
+            error,
+            position: None,
+        });
+    }
+    Ok(letters.finish()?)
+}

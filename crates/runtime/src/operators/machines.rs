@@ -1,0 +1,60 @@
+//! Which machine does the work of which operator with state. One line each, so that a new one is added here and nowhere
+//! else.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use headwater_connector::Metrics;
+use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+
+use crate::operators::stateful::Stateful;
+
+/// What a machine is told beside what the plan says of its operator.
+#[allow(dead_code, reason = "read by the machines, which come one by one")]
+pub(crate) struct MachineContext {
+    /// The columns of each input.
+    pub(crate) inputs: Vec<SchemaRef>,
+    /// The columns of what it puts out.
+    pub(crate) output: SchemaRef,
+    /// Where it counts late rows. All workers count here.
+    pub(crate) metrics: Arc<Metrics>,
+    /// On which worker it will run, from 0.
+    pub(crate) worker: usize,
+    /// On how many workers there is one.
+    pub(crate) workers: usize,
+}
+
+impl MachineContext {
+    pub(crate) fn new(
+        plan: &Plan,
+        id: NodeId,
+        (worker, workers): (usize, usize),
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let node = &plan.nodes[id.0];
+        let schema = |input: &NodeId| Arc::clone(&plan.nodes[input.0].schema);
+        Self {
+            inputs: node.inputs.iter().map(schema).collect(),
+            output: Arc::clone(&node.schema),
+            metrics: Arc::clone(metrics),
+            worker,
+            workers,
+        }
+    }
+}
+
+/// Makes the machine of one worker; `None` if there is none for this operator yet.
+pub(crate) fn machine(
+    operator: &PlanOperator,
+    _context: &MachineContext,
+) -> Result<Option<Box<dyn Stateful>>> {
+    Ok(match operator {
+        // for example `TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?))`
+        PlanOperator::WindowAggregate(_) => None,
+        PlanOperator::Instant(_) => None,
+        PlanOperator::TtlJoin(_) => None,
+        PlanOperator::UpdatingAggregate(_) => None,
+        _ => None,
+    })
+}

@@ -1,0 +1,241 @@
+//! Runs an operator with state, a [`Stateful`] machine, on one worker.
+//!
+//! Input: one or more streams of rows, watermarks and ticks. Output: what the machine answers to rows, at once and in
+//! their epoch; and what becomes due when the watermark of all lanes above has risen, or by the clock, followed by a
+//! watermark on a lane of its own, or the tick. This is held in the epoch of the message that made it due: no other epoch
+//! waits for it, so rows are acknowledged once the machine has absorbed them.
+//!
+//! Order: a watermark goes out after everything that it made due. While that goes out, in pieces between which the worker
+//! does other things, rows that come in are taken as always; the watermarks behind them, too, and are told together at the
+//! end.
+//!
+//! Memory: the machine's, and what one activation puts out: [`SLICE`] of work or [`SLICE_ROWS`], and one piece more. While
+//! there is no room at the job's sinks it waits.
+//!
+//! Errors: those of the machine. After one it does nothing more, and keeps its epoch open, so that nothing of it can be
+//! acknowledged.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::common::Result;
+use datafusion::error::DataFusionError;
+use headwater_connector::Metrics;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::dataflow::{Scope, Stream};
+
+use crate::backlog::Backlog;
+use crate::bridge::Waker;
+use crate::control::{Control, Lane, Mark};
+use crate::minimum::Minimum;
+use crate::operators::stateful::END;
+use crate::operators::stateful::Stateful;
+use crate::operators::{Output, send};
+use crate::rows::Rows;
+
+/// For how long the operator puts out what is due before the worker does something else.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// How many rows it puts out before that, likewise.
+const SLICE_ROWS: usize = 65_536;
+
+/// Ticks of several sources that come within this time are one, in microseconds.
+const TICK_US: u64 = 900_000;
+
+/// A machine and what is around it.
+pub(crate) struct Stage {
+    pub(crate) machine: Box<dyn Stateful>,
+    /// Of all lanes that lead to it.
+    pub(crate) minimum: Minimum,
+    /// On which it speaks.
+    pub(crate) lane: Lane,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) backlog: Arc<Backlog>,
+}
+
+/// Builds the operator. An error of the machine goes to `fail`.
+pub(crate) fn stage_rows<'scope>(
+    scope: Scope<'scope, u64>,
+    name: &str,
+    inputs: Vec<Stream<'scope, u64, Rows>>,
+    stage: Stage,
+    fail: impl Fn(DataFusionError) + 'static,
+) -> Stream<'scope, u64, Rows> {
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
+    let inputs = inputs.into_iter();
+    let mut inputs: Vec<_> = inputs
+        .map(|rows| builder.new_input(rows, Pipeline))
+        .collect();
+    let (output, stream) = builder.new_output();
+    let mut output = OutputBuilder::from(output);
+    let address = builder.operator_info().address;
+    let activator = scope.activator_for(Rc::clone(&address));
+    let waker = Waker::default();
+    waker.bind(scope.worker().sync_activator_for(address.to_vec()));
+    stage.backlog.join(waker);
+    let mut running = Running::new(stage);
+    builder.build(move |_capabilities| {
+        move |_frontiers| {
+            let mut output = output.activate();
+            for (index, input) in inputs.iter_mut().enumerate() {
+                input.for_each(|capability, data| {
+                    let rows = std::mem::take(data);
+                    if running.failed.is_none()
+                        && let Err(error) = running.take(index, rows, &capability, &mut output)
+                    {
+                        running.failed = Some(capability.retain(0));
+                        fail(error);
+                    }
+                });
+            }
+            match running.emit(&mut output) {
+                Ok(true) => activator.activate(),
+                Ok(false) => {}
+                Err(error) => {
+                    running.failed = running.due.take().map(|due| due.held);
+                    fail(error);
+                }
+            }
+        }
+    });
+    stream
+}
+
+/// A stage at work.
+struct Running {
+    stage: Stage,
+    /// How far the machine has been told event time has come.
+    told: i64,
+    /// When it was told the time last.
+    ticked_us: u64,
+    /// The size of its state when it was last counted.
+    state_bytes: u64,
+    due: Option<Due>,
+    /// The epoch in which it failed.
+    failed: Option<Capability<u64>>,
+}
+
+/// What the machine has to put out, and what is to be said behind it.
+struct Due {
+    held: Capability<u64>,
+    watermark: Option<i64>,
+    idle: bool,
+    tick: Option<Control>,
+}
+
+impl Running {
+    fn new(stage: Stage) -> Self {
+        Self {
+            stage,
+            told: i64::MIN,
+            ticked_us: 0,
+            state_bytes: 0,
+            due: None,
+            failed: None,
+        }
+    }
+
+    fn take(
+        &mut self,
+        input: usize,
+        rows: Rows,
+        capability: &InputCapability<u64>,
+        output: &mut Output<'_>,
+    ) -> Result<()> {
+        match rows {
+            Rows::Batch(batch) => {
+                self.stage.metrics.add_rows(batch.num_rows() as u64);
+                for made in self.stage.machine.rows(input, batch)? {
+                    self.stage.metrics.add_rows_out(made.num_rows() as u64);
+                    send(Rows::new(made), capability, output);
+                }
+            }
+            Rows::Control(Control::Watermark { lane, mark }) => {
+                if let Some(mark) = self.stage.minimum.note(input, lane, mark) {
+                    let due = self.due(capability);
+                    due.idle = mark == Mark::Idle;
+                    if let Mark::At(watermark) = mark {
+                        due.watermark = Some(watermark);
+                        self.advance(watermark)?;
+                    }
+                }
+            }
+            Rows::Control(tick @ Control::Tick { now_us }) => {
+                if now_us >= self.ticked_us + TICK_US {
+                    self.ticked_us = now_us;
+                    self.stage.machine.tick(now_us)?;
+                    self.due(capability).tick = Some(tick);
+                }
+            }
+            Rows::Rejected(_) | Rows::Empty => {}
+        }
+        Ok(())
+    }
+
+    /// Tells the machine how far event time has come. After idleness that may be no further than before.
+    fn advance(&mut self, watermark: i64) -> Result<()> {
+        if watermark > self.told {
+            self.told = watermark;
+            self.stage.machine.advance(watermark)?;
+            if watermark < END {
+                self.stage.metrics.set_watermark(watermark);
+            }
+        }
+        Ok(())
+    }
+
+    fn due(&mut self, capability: &InputCapability<u64>) -> &mut Due {
+        self.due.get_or_insert_with(|| Due {
+            held: capability.retain(0),
+            watermark: None,
+            idle: false,
+            tick: None,
+        })
+    }
+
+    /// Puts out some of what is due; whether it should go on as soon as others have had their turn. Without room at the
+    /// sinks, the backlog wakes it.
+    fn emit(&mut self, output: &mut Output<'_>) -> Result<bool> {
+        let Some(due) = &self.due else {
+            return Ok(false);
+        };
+        let began = Instant::now();
+        let mut rows = 0;
+        while self.stage.backlog.has_room() {
+            let Some(piece) = self.stage.machine.emit()? else {
+                self.finish(output);
+                return Ok(false);
+            };
+            rows += piece.num_rows();
+            self.stage.metrics.add_rows_out(piece.num_rows() as u64);
+            send(Rows::new(piece), &due.held, output);
+            if rows >= SLICE_ROWS || began.elapsed() >= SLICE {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Says what is to be said behind what was due.
+    fn finish(&mut self, output: &mut Output<'_>) {
+        self.count_state();
+        let Some(due) = self.due.take() else { return };
+        let lane = self.stage.lane;
+        let risen = due.watermark.map(Mark::At);
+        let marks = risen.into_iter().chain(due.idle.then_some(Mark::Idle));
+        let watermarks = marks.map(|mark| Control::Watermark { lane, mark });
+        for control in watermarks.chain(due.tick) {
+            send(Rows::Control(control), &due.held, output);
+        }
+    }
+
+    fn count_state(&mut self) {
+        let bytes = self.stage.machine.size() as u64;
+        self.stage.metrics.resize_state(self.state_bytes, bytes);
+        self.state_bytes = bytes;
+    }
+}

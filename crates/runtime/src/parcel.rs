@@ -1,0 +1,206 @@
+//! What goes from worker to worker: rows with the worker they are for.
+//!
+//! Within a process a parcel goes over as it is. Between processes it is bytes: 8 for the number of its records, 8 for
+//! its kind, then the rest: a batch as an Arrow IPC stream, schema included, or the parts of a [`Control`]. Bytes are
+//! decoded by [`Parcel::open`] and not as soon as they arrive, because there a fault could only be a panic; likewise a
+//! batch that cannot be encoded goes over as the reason why.
+//!
+//! All numbers are little-endian. The processes of a job run the same version, so there is no number of a format.
+
+use std::cell::OnceCell;
+use std::io::Write;
+
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use arrow::record_batch::RecordBatch;
+use timely::Accountable;
+use timely::bytes::arc::Bytes;
+use timely::communication::Push;
+use timely::dataflow::channels::pushers::exchange::Distributor;
+use timely::dataflow::channels::{ContainerBytes, Message};
+
+use crate::control::{Control, Lane, Mark};
+use crate::rows::Rows;
+
+/// A message for one worker.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parcel {
+    /// The worker's index. Of no meaning once it is there.
+    to: usize,
+    content: Content,
+    // timely asks for the length before it asks for the bytes
+    encoded: OnceCell<Vec<u8>>,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Rows(Rows),
+    Bytes(Vec<u8>),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Rows(Rows::Empty)
+    }
+}
+
+impl Parcel {
+    /// Addresses rows to a worker.
+    pub(crate) fn new(to: usize, rows: Rows) -> Self {
+        Self {
+            to,
+            content: Content::Rows(rows),
+            encoded: OnceCell::new(),
+        }
+    }
+
+    /// What is in it.
+    pub(crate) fn open(self) -> Result<Rows, ArrowError> {
+        match self.content {
+            Content::Rows(rows) => Ok(rows),
+            Content::Bytes(bytes) => decode(&bytes),
+        }
+    }
+
+    fn encoded(&self) -> &[u8] {
+        match &self.content {
+            Content::Rows(rows) => self.encoded.get_or_init(|| encode(rows)),
+            Content::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl Accountable for Parcel {
+    fn record_count(&self) -> i64 {
+        match &self.content {
+            Content::Rows(rows) => rows.record_count(),
+            Content::Bytes(bytes) => word(bytes, 0).unwrap_or_default(),
+        }
+    }
+}
+
+impl ContainerBytes for Parcel {
+    fn from_bytes(bytes: Bytes) -> Self {
+        Self {
+            to: 0,
+            content: Content::Bytes(bytes.to_vec()),
+            encoded: OnceCell::new(),
+        }
+    }
+
+    fn length_in_bytes(&self) -> usize {
+        self.encoded().len()
+    }
+
+    fn into_bytes<W: Write>(&self, writer: &mut W) {
+        // timely gives a writer into memory of the length that it was told
+        writer.write_all(self.encoded()).ok();
+    }
+}
+
+/// Gives each parcel to its worker.
+pub(crate) struct Delivery;
+
+impl Distributor<Parcel> for Delivery {
+    fn partition<T: Clone, P: Push<Message<T, Parcel>>>(
+        &mut self,
+        parcel: &mut Parcel,
+        time: &T,
+        workers: &mut [P],
+    ) {
+        let worker = &mut workers[parcel.to];
+        Message::push_at(parcel, time.clone(), worker);
+    }
+
+    fn flush<T: Clone, P: Push<Message<T, Parcel>>>(&mut self, _time: &T, _workers: &mut [P]) {}
+}
+
+/// The kinds of parcels between processes.
+const BATCH: i64 = 0;
+const REJECTED: i64 = 1;
+const TICK: i64 = 2;
+const WATERMARK: i64 = 3;
+const IDLE: i64 = 4;
+const FAULT: i64 = 5;
+
+fn encode(rows: &Rows) -> Vec<u8> {
+    let (kind, content) = match rows {
+        // it is never sent
+        Rows::Empty => (FAULT, Ok(b"nothing".to_vec())),
+        Rows::Batch(batch) => (BATCH, stream(batch)),
+        Rows::Rejected(batch) => (REJECTED, stream(batch)),
+        Rows::Control(Control::Tick { now_us }) => (TICK, Ok(now_us.to_le_bytes().to_vec())),
+        Rows::Control(Control::Watermark { lane, mark }) => {
+            let number = i64::from(lane.0).to_le_bytes();
+            match mark {
+                Mark::At(at) => (WATERMARK, Ok([number, at.to_le_bytes()].concat())),
+                Mark::Idle => (IDLE, Ok(number.to_vec())),
+            }
+        }
+    };
+    let (kind, content) = match content {
+        Ok(content) => (kind, content),
+        Err(error) => (FAULT, error.to_string().into_bytes()),
+    };
+    let mut bytes = Vec::with_capacity(16 + content.len());
+    bytes.extend(rows.record_count().to_le_bytes());
+    bytes.extend(kind.to_le_bytes());
+    bytes.extend(content);
+    bytes
+}
+
+fn stream(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = StreamWriter::try_new(Vec::new(), batch.schema_ref())?;
+    writer.write(batch)?;
+    writer.into_inner()
+}
+
+fn decode(bytes: &[u8]) -> Result<Rows, ArrowError> {
+    let content = bytes.get(16..).unwrap_or_default();
+    let control = match word(bytes, 1)? {
+        BATCH => return batch(content).map(Rows::Batch),
+        REJECTED => return batch(content).map(Rows::Rejected),
+        TICK => Control::Tick {
+            now_us: word(content, 0)?.cast_unsigned(),
+        },
+        WATERMARK => Control::Watermark {
+            lane: lane(content)?,
+            mark: Mark::At(word(content, 1)?),
+        },
+        IDLE => Control::Watermark {
+            lane: lane(content)?,
+            mark: Mark::Idle,
+        },
+        _ => {
+            let reason = String::from_utf8_lossy(content);
+            return Err(ArrowError::IpcError(reason.into_owned()));
+        }
+    };
+    Ok(Rows::Control(control))
+}
+
+fn batch(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
+    let mut batches = StreamReader::try_new(bytes, None)?;
+    batches.next().unwrap_or_else(|| Err(cut_off()))
+}
+
+fn lane(bytes: &[u8]) -> Result<Lane, ArrowError> {
+    u32::try_from(word(bytes, 0)?)
+        .map(Lane)
+        .map_err(|error| ArrowError::IpcError(error.to_string()))
+}
+
+/// The number at a place, counted in words of 8 bytes.
+fn word(bytes: &[u8], place: usize) -> Result<i64, ArrowError> {
+    let word = bytes.get(8 * place..).and_then(<[u8]>::first_chunk);
+    word.map(|word| i64::from_le_bytes(*word))
+        .ok_or_else(cut_off)
+}
+
+fn cut_off() -> ArrowError {
+    ArrowError::IpcError("a message between workers is cut off".to_owned())
+}
+
+#[cfg(test)]
+mod tests;
