@@ -249,6 +249,7 @@ impl Assembly {
         let metrics = Arc::new(Metrics::of(&node.id));
         for (worker, ends) in self.ends.iter_mut().enumerate() {
             let context = MachineContext::new(plan, id, (worker, self.workers), &metrics);
+            let late = context.late.clone();
             let machine =
                 machine(&node.operator, &context).map_err(|error| refused(error.into()))?;
             let machine = machine.ok_or_else(|| {
@@ -256,7 +257,7 @@ impl Assembly {
                     "this version cannot run such an operator yet"
                 ))
             })?;
-            ends.machines.insert(id, machine);
+            ends.machines.insert(id, (machine, late));
         }
         self.metrics.insert(id, Arc::clone(&metrics));
         self.operators.push(OperatorStatus {

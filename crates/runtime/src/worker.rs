@@ -28,6 +28,7 @@ use crate::operators::chain::{Chain, chain_rows};
 use crate::operators::dead_letters::dead_letters;
 use crate::operators::exchange::{Exchange, exchange_rows};
 use crate::operators::growing::{growing_rows, piece_rows};
+use crate::operators::late::LateRows;
 use crate::operators::rename::rename_lanes;
 use crate::operators::sink::sink_rows;
 use crate::operators::source::{SourceParts, no_rows, source_rows};
@@ -42,7 +43,7 @@ use crate::state::Fate;
 pub(crate) struct Ends {
     pub(crate) sources: BTreeMap<NodeId, (SourceInlet, Acks)>,
     pub(crate) sinks: BTreeMap<NodeId, SinkOutlet>,
-    pub(crate) machines: BTreeMap<NodeId, Box<dyn Stateful>>,
+    pub(crate) machines: BTreeMap<NodeId, (Box<dyn Stateful>, LateRows)>,
 }
 
 /// What every worker needs to know.
@@ -248,8 +249,10 @@ impl<'a, 'scope> Builder<'a, 'scope> {
     /// An operator with state.
     fn stage(&mut self, id: NodeId, node: &Node) -> Option<Stream<'scope, u64, Rows>> {
         let inputs: Option<Vec<_>> = node.inputs.iter().map(|input| self.input(*input)).collect();
+        let (machine, late) = self.ends.machines.remove(&id)?;
         let stage = Stage {
-            machine: self.ends.machines.remove(&id)?,
+            machine,
+            late,
             minimum: self.lanes_above(node),
             lane: self.blueprint.lanes.own(id, self.scope.index())?,
             metrics: Arc::clone(self.blueprint.metrics.get(&id)?),

@@ -98,17 +98,27 @@ fn part<T>(
     (good, bad)
 }
 
-/// Rows of a batch as dead letters.
 fn letters(batch: &RecordBatch, bad: &[(usize, String)]) -> Result<Option<RecordBatch>> {
     let mut letters = DeadLetters::default();
+    let bad = bad.iter().map(|(row, error)| (*row, error.as_str()));
+    add_letters(batch, bad, &mut letters)?;
+    Ok(letters.finish()?)
+}
+
+/// Adds rows of a batch to dead letters, each with what is wrong with it.
+pub(crate) fn add_letters<'a>(
+    batch: &RecordBatch,
+    bad: impl Iterator<Item = (usize, &'a str)>,
+    letters: &mut DeadLetters,
+) -> Result<()> {
     let mut documents = Documents::new(batch)?;
     for (row, error) in bad {
         letters.push(&Rejection {
-            payload: &documents.row(*row)?,
+            payload: &documents.row(row)?,
             topic: None,
             error,
             position: None,
         });
     }
-    Ok(letters.finish()?)
+    Ok(())
 }

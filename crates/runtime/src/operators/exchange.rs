@@ -83,3 +83,7 @@ pub(crate) fn exchange_rows<'scope>(
         fail(error.into());
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+mod tests;

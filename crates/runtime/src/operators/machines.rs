@@ -8,7 +8,9 @@ use datafusion::common::Result;
 use headwater_connector::Metrics;
 use headwater_planner::plan::{NodeId, Plan, PlanOperator};
 
+use crate::operators::late::LateRows;
 use crate::operators::stateful::Stateful;
+use crate::worker::has_dead_letters;
 
 /// What a machine is told beside what the plan says of its operator.
 #[allow(dead_code, reason = "read by the machines, which come one by one")]
@@ -17,7 +19,9 @@ pub(crate) struct MachineContext {
     pub(crate) inputs: Vec<SchemaRef>,
     /// The columns of what it puts out.
     pub(crate) output: SchemaRef,
-    /// Where it counts late rows. All workers count here.
+    /// Where it gives its late rows.
+    pub(crate) late: LateRows,
+    /// Where it counts. All workers count here.
     pub(crate) metrics: Arc<Metrics>,
     /// On which worker it will run, from 0.
     pub(crate) worker: usize,
@@ -37,6 +41,7 @@ impl MachineContext {
         Self {
             inputs: node.inputs.iter().map(schema).collect(),
             output: Arc::clone(&node.schema),
+            late: LateRows::new(metrics, has_dead_letters(plan, id)),
             metrics: Arc::clone(metrics),
             worker,
             workers,

@@ -6,6 +6,7 @@ pub(crate) mod chain;
 pub(crate) mod dead_letters;
 pub(crate) mod exchange;
 pub(crate) mod growing;
+pub(crate) mod late;
 pub(crate) mod machines;
 pub(crate) mod rename;
 pub(crate) mod sink;

@@ -1,9 +1,9 @@
 //! Runs an operator with state, a [`Stateful`] machine, on one worker.
 //!
 //! Input: one or more streams of rows, watermarks and ticks. Output: what the machine answers to rows, at once and in
-//! their epoch; and what becomes due when the watermark of all lanes above has risen, or by the clock, followed by a
-//! watermark on a lane of its own, or the tick. This is held in the epoch of the message that made it due: no other epoch
-//! waits for it, so rows are acknowledged once the machine has absorbed them.
+//! their epoch, with the dead letters of late ones; and what becomes due when the watermark of all lanes above has risen,
+//! or by the clock, followed by a watermark on a lane of its own, or the tick. This is held in the epoch of the message
+//! that made it due: no other epoch waits for it, so rows are acknowledged once the machine has absorbed them.
 //!
 //! Order: a watermark goes out after everything that it made due. While that goes out, in pieces between which the worker
 //! does other things, rows that come in are taken as always; the watermarks behind them, too, and are told together at the
@@ -27,11 +27,13 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::dataflow::{Scope, Stream};
+use timely::progress::operate::FrontierInterest;
 
 use crate::backlog::Backlog;
 use crate::bridge::Waker;
 use crate::control::{Control, Lane, Mark};
 use crate::minimum::Minimum;
+use crate::operators::late::LateRows;
 use crate::operators::stateful::END;
 use crate::operators::stateful::Stateful;
 use crate::operators::{Output, send};
@@ -49,6 +51,8 @@ const TICK_US: u64 = 900_000;
 /// A machine and what is around it.
 pub(crate) struct Stage {
     pub(crate) machine: Box<dyn Stateful>,
+    /// Where the machine gives its late rows.
+    pub(crate) late: LateRows,
     /// Of all lanes that lead to it.
     pub(crate) minimum: Minimum,
     /// On which it speaks.
@@ -70,6 +74,9 @@ pub(crate) fn stage_rows<'scope>(
     let mut inputs: Vec<_> = inputs
         .map(|rows| builder.new_input(rows, Pipeline))
         .collect();
+    for input in 0..inputs.len() {
+        builder.set_notify_for(input, FrontierInterest::Never);
+    }
     let (output, stream) = builder.new_output();
     let mut output = OutputBuilder::from(output);
     let address = builder.operator_info().address;
@@ -122,8 +129,8 @@ struct Running {
 /// What the machine has to put out, and what is to be said behind it.
 struct Due {
     held: Capability<u64>,
-    watermark: Option<i64>,
-    idle: bool,
+    /// Whether event time has come further, or has stopped or begun to be waited for.
+    speaks: bool,
     tick: Option<Control>,
 }
 
@@ -153,15 +160,13 @@ impl Running {
                     self.stage.metrics.add_rows_out(made.num_rows() as u64);
                     send(Rows::new(made), capability, output);
                 }
+                let letters = self.stage.late.take()?.map(Rows::rejected);
+                send(letters.unwrap_or_default(), capability, output);
             }
             Rows::Control(Control::Watermark { lane, mark }) => {
-                if let Some(mark) = self.stage.minimum.note(input, lane, mark) {
-                    let due = self.due(capability);
-                    due.idle = mark == Mark::Idle;
-                    if let Mark::At(watermark) = mark {
-                        due.watermark = Some(watermark);
-                        self.advance(watermark)?;
-                    }
+                if self.stage.minimum.note(input, lane, mark) {
+                    self.due(capability).speaks = true;
+                    self.advance()?;
                 }
             }
             Rows::Control(tick @ Control::Tick { now_us }) => {
@@ -176,13 +181,14 @@ impl Running {
         Ok(())
     }
 
-    /// Tells the machine how far event time has come. After idleness that may be no further than before.
-    fn advance(&mut self, watermark: i64) -> Result<()> {
-        if watermark > self.told {
-            self.told = watermark;
-            self.stage.machine.advance(watermark)?;
-            if watermark < END {
-                self.stage.metrics.set_watermark(watermark);
+    /// Tells the machine how far event time has come, if that is further than before.
+    fn advance(&mut self) -> Result<()> {
+        let reached = self.stage.minimum.reached();
+        if reached > self.told {
+            self.told = reached;
+            self.stage.machine.advance(reached)?;
+            if reached < END {
+                self.stage.metrics.set_watermark(reached);
             }
         }
         Ok(())
@@ -191,8 +197,7 @@ impl Running {
     fn due(&mut self, capability: &InputCapability<u64>) -> &mut Due {
         self.due.get_or_insert_with(|| Due {
             held: capability.retain(0),
-            watermark: None,
-            idle: false,
+            speaks: false,
             tick: None,
         })
     }
@@ -200,7 +205,7 @@ impl Running {
     /// Puts out some of what is due; whether it should go on as soon as others have had their turn. Without room at the
     /// sinks, the backlog wakes it.
     fn emit(&mut self, output: &mut Output<'_>) -> Result<bool> {
-        let Some(due) = &self.due else {
+        let Some(due) = self.due.as_ref().filter(|_| self.failed.is_none()) else {
             return Ok(false);
         };
         let began = Instant::now();
@@ -224,11 +229,11 @@ impl Running {
     fn finish(&mut self, output: &mut Output<'_>) {
         self.count_state();
         let Some(due) = self.due.take() else { return };
-        let lane = self.stage.lane;
-        let risen = due.watermark.map(Mark::At);
-        let marks = risen.into_iter().chain(due.idle.then_some(Mark::Idle));
-        let watermarks = marks.map(|mark| Control::Watermark { lane, mark });
-        for control in watermarks.chain(due.tick) {
+        let Stage { lane, minimum, .. } = &self.stage;
+        let say = |mark| Control::Watermark { lane: *lane, mark };
+        let reached = due.speaks.then(|| say(Mark::At(minimum.reached())));
+        let idle = (due.speaks && minimum.is_idle()).then(|| say(Mark::Idle));
+        for control in [reached, idle, due.tick].into_iter().flatten() {
             send(Rows::Control(control), &due.held, output);
         }
     }
@@ -239,3 +244,7 @@ impl Running {
         self.state_bytes = bytes;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+mod tests;

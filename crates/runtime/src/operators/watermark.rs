@@ -82,7 +82,7 @@ impl Watermarks {
             }
             Rows::Control(Control::Watermark { lane, mark }) => {
                 // what was said above is said anew here, but that there is nothing more
-                let ends = self.above.note(0, lane, mark) == Some(Mark::At(END));
+                let ends = self.above.note(0, lane, mark) && self.above.reached() == END;
                 Ok(ends.then(|| self.say(Mark::At(END))).into_iter().collect())
             }
             Rows::Rejected(_) | Rows::Empty => Ok(Vec::new()),
@@ -201,3 +201,7 @@ pub(crate) fn watermark_rows<'scope>(
     let take = move |rows| watermarks.take(rows);
     apply(rows, Pipeline, name, take, fail)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+mod tests;

@@ -1,0 +1,139 @@
+//! Where rows go, and that what is said about time goes everywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, mpsc};
+
+use arrow::array::{AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion::logical_expr::Operator as Op;
+use datafusion::physical_expr::expressions::{binary, col, lit};
+use timely::dataflow::operators::Input;
+
+use super::*;
+use crate::control::Control;
+
+const KEYS: i64 = 100;
+
+fn numbers(values: impl IntoIterator<Item = i64>) -> RecordBatch {
+    let column = Int64Array::from_iter_values(values);
+    RecordBatch::try_from_iter([("n", Arc::new(column) as _)]).unwrap()
+}
+
+/// What each of some workers gets, in its order, if each of them sends all keys and then a tick, in two rounds. The
+/// numbers are the keys and a hundred times the sender, the time is ten times the sender and the round.
+fn received(workers: usize, keyed: bool) -> Vec<Vec<Rows>> {
+    let (sender, receiver) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let config = match workers {
+        1 => timely::Config::thread(),
+        workers => timely::Config::process(workers),
+    };
+    let guards = timely::execute(config, move |worker| {
+        let (index, sender) = (worker.index(), sender.lock().unwrap().clone());
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_input::<Rows>();
+            let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
+            let keys: &[_] = if keyed {
+                let key = binary(col("n", &schema).unwrap(), Op::Modulo, lit(KEYS), &schema);
+                &[key.unwrap()]
+            } else {
+                &[]
+            };
+            let exchange = Exchange::new(keys, workers).unwrap();
+            let fail = |error| panic!("{error}");
+            let rows = exchange_rows(rows, "exchange", exchange, fail);
+            let see = move |rows| {
+                sender.send((index, rows)).unwrap();
+                Ok::<_, DataFusionError>(Vec::<Rows>::new())
+            };
+            apply(rows, Pipeline, "see", see, fail);
+            input
+        });
+        for round in [1, 2] {
+            let now_us = 10 * index as u64 + round;
+            let first = KEYS * index as i64;
+            input.send_batch(&mut Rows::new(numbers(first..first + KEYS)));
+            input.send_batch(&mut Rows::Control(Control::Tick { now_us }));
+            input.advance_to(round);
+        }
+    });
+    for guard in guards.unwrap().join() {
+        guard.unwrap();
+    }
+    let mut received = vec![Vec::new(); workers];
+    for (worker, rows) in receiver {
+        received[worker].push(rows);
+    }
+    received
+}
+
+fn keys(rows: &[Rows]) -> Vec<i64> {
+    let batches = rows.iter().filter_map(|rows| match rows {
+        Rows::Batch(batch) => Some(batch),
+        _ => None,
+    });
+    let values = |batch: &RecordBatch| {
+        batch
+            .column(0)
+            .as_primitive::<Int64Type>()
+            .values()
+            .to_vec()
+    };
+    batches.flat_map(values).collect()
+}
+
+fn ticks(rows: &[Rows]) -> usize {
+    let is_tick = |rows: &&Rows| matches!(rows, Rows::Control(Control::Tick { .. }));
+    rows.iter().filter(is_tick).count()
+}
+
+#[test]
+fn equal_keys_meet_on_one_worker() {
+    for workers in [1, 2, 3] {
+        let received = received(workers, true);
+        let mut places = BTreeMap::<i64, BTreeSet<usize>>::new();
+        let mut count = 0;
+        for (worker, rows) in received.iter().enumerate() {
+            let keys = keys(rows);
+            assert!(!keys.is_empty(), "worker {worker} of {workers} has a share");
+            count += keys.len();
+            for key in keys {
+                places.entry(key % KEYS).or_default().insert(worker);
+            }
+            assert_eq!(ticks(rows), 2 * workers, "two of every worker");
+        }
+        assert_eq!(count, workers * 2 * KEYS as usize, "all rows, once");
+        assert!(places.values().all(|workers| workers.len() == 1));
+    }
+}
+
+#[test]
+fn without_keys_all_rows_go_to_the_first_worker() {
+    let received = received(3, false);
+    assert_eq!(keys(&received[0]).len(), 3 * 2 * KEYS as usize);
+    for rows in &received {
+        assert_eq!(ticks(rows), 6);
+    }
+    assert!(keys(&received[1]).is_empty() && keys(&received[2]).is_empty());
+}
+
+#[test]
+fn what_one_worker_sends_another_keeps_its_order() {
+    for rows in received(3, true) {
+        for sender in 0..3 {
+            // for each batch of the sender 'r', for each of its ticks the round
+            let from_sender = rows.iter().filter_map(|rows| match rows {
+                Rows::Batch(batch) => {
+                    let first = batch.column(0).as_primitive::<Int64Type>().value(0);
+                    (first / KEYS == sender).then(|| "r".to_owned())
+                }
+                Rows::Control(Control::Tick { now_us }) => {
+                    let (from, round) = (now_us / 10, now_us % 10);
+                    (from == sender.unsigned_abs()).then(|| round.to_string())
+                }
+                _ => None,
+            });
+            assert_eq!(from_sender.collect::<String>(), "r1r2");
+        }
+    }
+}

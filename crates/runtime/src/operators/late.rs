@@ -1,0 +1,56 @@
+//! What becomes of late rows: they are counted and left out, or, where the plan has a way for dead letters, become some.
+//!
+//! A machine notes them while it takes a batch; what they have become leaves with what the machine answers to the batch,
+//! in its epoch. So no more of them wait than a batch has rows.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+use headwater_connector::Metrics;
+use headwater_connector::dead_letter::DeadLetters;
+
+use crate::operators::bad_rows::add_letters;
+
+/// What is said of a late row.
+const LATE: &str = "the row came late: the watermark has passed its window";
+
+/// The late rows of one machine.
+#[derive(Clone)]
+#[allow(dead_code, reason = "called by the machines, which come one by one")]
+pub(crate) struct LateRows {
+    metrics: Arc<Metrics>,
+    letters: Option<Arc<Mutex<DeadLetters>>>,
+}
+
+impl LateRows {
+    /// They are counted at `metrics`, and become dead letters if there is a way for them.
+    pub(crate) fn new(metrics: &Arc<Metrics>, has_dead_letters: bool) -> Self {
+        Self {
+            metrics: Arc::clone(metrics),
+            letters: has_dead_letters.then(Arc::default),
+        }
+    }
+
+    /// Notes late rows of the batch that is taken now.
+    #[allow(dead_code, reason = "called by the machines, which come one by one")]
+    pub(crate) fn note(&self, rows: &RecordBatch) -> Result<()> {
+        let count = rows.num_rows();
+        self.metrics.add_late_rows(count as u64);
+        let Some(letters) = &self.letters else {
+            return Ok(());
+        };
+        self.metrics.add_dead_letters(count as u64);
+        let mut letters = letters.lock().unwrap_or_else(PoisonError::into_inner);
+        add_letters(rows, (0..count).map(|row| (row, LATE)), &mut letters)
+    }
+
+    /// What they have become since this was asked last.
+    pub(crate) fn take(&self) -> Result<Option<RecordBatch>> {
+        let Some(letters) = &self.letters else {
+            return Ok(None);
+        };
+        let mut letters = letters.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(letters.finish()?)
+    }
+}
