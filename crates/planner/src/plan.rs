@@ -3,11 +3,13 @@
 //! It is data: it opens no connection and runs nothing. The runtime builds one timely computation of it.
 
 mod event_time;
+mod instant_input;
 
 pub use self::event_time::{
     Aggregate, EventTime, Instant, RETRACT, TIME, TIME_TYPE, TtlJoin, UpdatingAggregate, WINDOW,
     Watermark, Window, WindowAggregate, time_field, with_time,
 };
+pub use self::instant_input::InstantInput;
 
 use std::sync::Arc;
 

@@ -17,7 +17,6 @@ const LATE: &str = "the row came late: the watermark has passed its window";
 
 /// The late rows of one machine.
 #[derive(Clone)]
-#[allow(dead_code, reason = "called by the machines, which come one by one")]
 pub(crate) struct LateRows {
     metrics: Arc<Metrics>,
     letters: Option<Arc<Mutex<DeadLetters>>>,
@@ -33,7 +32,6 @@ impl LateRows {
     }
 
     /// Notes late rows of the batch that is taken now.
-    #[allow(dead_code, reason = "called by the machines, which come one by one")]
     pub(crate) fn note(&self, rows: &RecordBatch) -> Result<()> {
         let count = rows.num_rows();
         self.metrics.add_late_rows(count as u64);

@@ -8,8 +8,10 @@ use datafusion::common::Result;
 use headwater_connector::Metrics;
 use headwater_planner::plan::{NodeId, Plan, PlanOperator};
 
+use crate::operators::instant::Instant;
 use crate::operators::late::LateRows;
 use crate::operators::stateful::Stateful;
+use crate::operators::ttl_join::TtlJoin;
 use crate::worker::has_dead_letters;
 
 /// What a machine is told beside what the plan says of its operator.
@@ -52,13 +54,12 @@ impl MachineContext {
 /// Makes the machine of one worker; `None` if there is none for this operator yet.
 pub(crate) fn machine(
     operator: &PlanOperator,
-    _context: &MachineContext,
+    context: &MachineContext,
 ) -> Result<Option<Box<dyn Stateful>>> {
     Ok(match operator {
-        // for example `TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?))`
         PlanOperator::WindowAggregate(_) => None,
-        PlanOperator::Instant(_) => None,
-        PlanOperator::TtlJoin(_) => None,
+        PlanOperator::Instant(plan) => Some(Box::new(Instant::new(plan, context))),
+        PlanOperator::TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?)),
         PlanOperator::UpdatingAggregate(_) => None,
         _ => None,
     })

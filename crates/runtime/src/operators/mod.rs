@@ -6,6 +6,7 @@ pub(crate) mod chain;
 pub(crate) mod dead_letters;
 pub(crate) mod exchange;
 pub(crate) mod growing;
+pub(crate) mod instant;
 pub(crate) mod late;
 pub(crate) mod machines;
 pub(crate) mod rename;
@@ -13,6 +14,7 @@ pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod stage;
 pub(crate) mod stateful;
+pub(crate) mod ttl_join;
 pub(crate) mod watermark;
 
 use timely::container::CapacityContainerBuilder;

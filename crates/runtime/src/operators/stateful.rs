@@ -3,8 +3,10 @@
 //! The operators of event time (windows, joins, aggregates that change) are such machines, free of epochs, lanes and
 //! threads, so that each can be read and tested alone. `operators/stage.rs` runs one of them on every worker.
 
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampNanosecondType;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 
 /// The watermark after the last row: no more rows will come.
 pub(crate) const END: i64 = i64::MAX;
@@ -35,4 +37,13 @@ pub(crate) trait Stateful: Send {
 
     /// How much memory the state takes, in bytes, roughly. Asked for whenever the watermark has risen, so it must be cheap.
     fn size(&self) -> usize;
+}
+
+/// The event times of rows, nanoseconds since 1970, of which none is null.
+pub(crate) fn times(rows: &RecordBatch, column: usize) -> Result<&[i64]> {
+    let times = rows.column(column);
+    match times.as_primitive_opt::<TimestampNanosecondType>() {
+        Some(times) => Ok(times.values()),
+        None => internal_err!("an event time is of the type {}", times.data_type()),
+    }
 }

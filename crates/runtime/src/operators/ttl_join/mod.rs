@@ -1,0 +1,144 @@
+//! An inner join of two streams without windows: each row meets those of the other side with equal keys that are not
+//! further from it in event time than the time to live.
+//!
+//! ```text
+//!  left ──► keys ──┬─► pairs with what is kept of the right ──┐
+//!                  └─► kept                                   ├──► filter ──► out
+//!  right ─► keys ──┬─► pairs with what is kept of the left ───┘
+//!                  └─► kept
+//! ```
+//!
+//! Input: 0 is the left. Output: at once, while a batch comes in: the pairs of its rows in their order, those of one row
+//! in the order in which its partners came; columns of the left, of the right, the later event time.
+//! Keys: null is equal to nothing, so a row with a null key is not kept.
+//! Time: two rows are a pair or not by their own event times, wherever the watermark stands, unless one of them came after
+//! it. A row is dropped when the watermark is further ahead of it than the time to live; a row that comes later than that
+//! is late: counted, and left out.
+//! Memory: the rows that are not dropped and their keys, and what `side` does not clear away at once; the pairs of one
+//! batch. Errors: those of the keys and of the filter.
+
+mod output;
+mod side;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::{filter, filter_record_batch};
+use arrow::record_batch::RecordBatch;
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::Result;
+use headwater_planner::plan;
+
+use self::output::Output;
+use self::side::{Batch, Side};
+use crate::operators::late::LateRows;
+use crate::operators::machines::MachineContext;
+use crate::operators::stateful::{Stateful, times};
+
+/// The machine.
+pub(crate) struct TtlJoin {
+    join: Arc<plan::TtlJoin>,
+    converter: RowConverter,
+    sides: [Side; 2],
+    output: Output,
+    ttl_ns: u64,
+    /// The earliest event time of the rows that are kept.
+    earliest: i64,
+    late: LateRows,
+}
+
+impl TtlJoin {
+    pub(crate) fn new(join: &Arc<plan::TtlJoin>, context: &MachineContext) -> Result<Self> {
+        let left = &context.inputs[0];
+        let keys = join.on.iter().map(|(left_key, _)| left_key.data_type(left));
+        let keys = keys.map(|key| key.map(SortField::new));
+        let converter = RowConverter::new(keys.collect::<Result<_>>()?)?;
+        Ok(Self {
+            sides: [0, 1].map(|_| Side::new(i64::MIN, &converter)),
+            output: Output {
+                schema: Arc::clone(&context.output),
+                filter: join.filter.clone(),
+            },
+            ttl_ns: u64::try_from(join.ttl.as_nanos()).unwrap_or(u64::MAX),
+            earliest: i64::MIN,
+            converter,
+            join: Arc::clone(join),
+            late: context.late.clone(),
+        })
+    }
+
+    /// The rows of a batch that have partners or will: neither late nor without a key.
+    fn arrived(&self, input: usize, rows: &RecordBatch) -> Result<Batch> {
+        let count = rows.num_rows();
+        let keys = self.join.on.iter();
+        let keys = keys.map(|(left, right)| [left, right][input].evaluate(rows)?.into_array(count));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let time = self.join.times[input];
+        let in_time: BooleanBuffer = times(rows, time)?
+            .iter()
+            .map(|time| *time >= self.earliest)
+            .collect();
+        if in_time.count_set_bits() < count {
+            let late = BooleanArray::from(!&in_time);
+            self.late.note(&filter_record_batch(rows, &late)?)?;
+        }
+        let wanted = match present(&keys) {
+            Some(present) => &in_time & present.inner(),
+            None => in_time,
+        };
+        if wanted.count_set_bits() == count {
+            return self.batch(rows, time, &keys);
+        }
+        let wanted = BooleanArray::from(wanted);
+        let keys = keys.iter().map(|key| filter(key, &wanted));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        self.batch(&filter_record_batch(rows, &wanted)?, time, &keys)
+    }
+
+    fn batch(&self, rows: &RecordBatch, time: usize, keys: &[ArrayRef]) -> Result<Batch> {
+        let others: Vec<_> = (0..rows.num_columns()).filter(|i| *i != time).collect();
+        Ok(Batch {
+            keys: self.converter.convert_columns(keys)?,
+            times: times(rows, time)?.to_vec(),
+            rows: rows.project(&others)?,
+        })
+    }
+}
+
+/// Where all keys have a value; `None` if they do everywhere.
+fn present(keys: &[ArrayRef]) -> Option<NullBuffer> {
+    let nulls: Vec<_> = keys.iter().map(|key| key.logical_nulls()).collect();
+    let union = |all: Option<NullBuffer>, nulls: &Option<NullBuffer>| {
+        NullBuffer::union(all.as_ref(), nulls.as_ref())
+    };
+    nulls.iter().fold(None, union)
+}
+
+impl Stateful for TtlJoin {
+    fn rows(&mut self, input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
+        let batch = self.arrived(input, &rows)?;
+        let other = &self.sides[1 - input];
+        let made = self.output.pairs(input, &batch, other, self.ttl_ns)?;
+        self.sides[input].keep(batch)?;
+        Ok(made)
+    }
+
+    fn advance(&mut self, watermark: i64) -> Result<()> {
+        self.earliest = watermark.saturating_sub_unsigned(self.ttl_ns);
+        for side in &mut self.sides {
+            side.drop_before(self.earliest, &self.converter)?;
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self) -> Result<Option<RecordBatch>> {
+        Ok(None)
+    }
+
+    fn size(&self) -> usize {
+        self.sides.iter().map(Side::size).sum()
+    }
+}

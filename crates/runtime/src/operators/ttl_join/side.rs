@@ -1,0 +1,234 @@
+//! What a join keeps of one of its sides: rows, found by their keys, dropped by their time.
+//!
+//! Rows are numbered as they come. Columns are kept in chunks; keys in Arrow's row format, one after the other; a hash
+//! table leads from a key to the first row that has it, and each row to the next with the same key. Batches that are small
+//! are put together, so that a slow stream does not make a chunk of every row.
+//!
+//! Memory: a chunk is freed as soon as none of its rows can find a partner any more; its keys, when such rows are more
+//! than the others, by building everything anew of those. So at most one chunk of rows and the keys of as many as are
+//! kept are kept too long, and the work is a constant for every row.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use arrow::array::BooleanArray;
+use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch};
+use arrow::record_batch::RecordBatch;
+use arrow::row::{Row, RowConverter, Rows};
+use datafusion::common::hash_utils::RandomState;
+use datafusion::common::{Result, internal_err};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::backlog::Size;
+
+/// Chunks are put together up to this many rows.
+const CHUNK_ROWS: usize = 8192;
+
+/// Stands for no row.
+const NONE: usize = usize::MAX;
+
+/// Rows with their keys and event times.
+pub(super) struct Batch {
+    /// Without the event time.
+    pub(super) rows: RecordBatch,
+    pub(super) keys: Rows,
+    pub(super) times: Vec<i64>,
+}
+
+/// One side of a join.
+pub(super) struct Side {
+    chunks: Vec<Chunk>,
+    /// Of each row: its key, its event time, the next row with the same key.
+    keys: Rows,
+    times: Vec<i64>,
+    next: Vec<usize>,
+    chains: HashTable<Chain>,
+    hasher: RandomState,
+    /// The earliest event time of rows that can still find a partner.
+    earliest: i64,
+    /// The rows of chunks that were freed.
+    freed: usize,
+    /// What the chunks take.
+    bytes: usize,
+}
+
+/// Rows that follow each other.
+struct Chunk {
+    first: usize,
+    count: usize,
+    latest: i64,
+    bytes: usize,
+    /// `None` once no row can find a partner any more.
+    rows: Option<RecordBatch>,
+}
+
+/// The rows of one key.
+struct Chain {
+    hash: u64,
+    first: usize,
+    last: usize,
+}
+
+impl Side {
+    pub(super) fn new(earliest: i64, converter: &RowConverter) -> Self {
+        Self {
+            earliest,
+            chunks: Vec::new(),
+            keys: converter.empty_rows(0, 0),
+            times: Vec::new(),
+            next: Vec::new(),
+            chains: HashTable::new(),
+            hasher: RandomState::default(),
+            freed: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The numbers and event times of the rows that have a key and are not dropped, in the order in which they came.
+    pub(super) fn of_key(&self, key: Row<'_>) -> impl Iterator<Item = (usize, i64)> {
+        let hash = self.hasher.hash_one(key);
+        let chain = self.chains.find(hash, |chain| self.has(chain, hash, key));
+        let first = chain.map(|chain| chain.first);
+        let next = |row: &usize| Some(self.next[*row]).filter(|next| *next != NONE);
+        let rows = std::iter::successors(first, next).map(|row| (row, self.times[row]));
+        rows.filter(|(_, time)| *time >= self.earliest)
+    }
+
+    fn has(&self, chain: &Chain, hash: u64, key: Row<'_>) -> bool {
+        chain.hash == hash && self.keys.row(chain.first) == key
+    }
+
+    /// The columns of rows by their numbers, of which there is one at least.
+    pub(super) fn columns(&self, rows: &[usize]) -> Result<RecordBatch> {
+        let mut chunks = Vec::new();
+        let mut positions = HashMap::new();
+        let mut indices = Vec::with_capacity(rows.len());
+        for row in rows {
+            let chunk = self.chunks.partition_point(|chunk| chunk.first <= *row) - 1;
+            let Chunk { first, rows, .. } = &self.chunks[chunk];
+            let Some(rows) = rows else {
+                return internal_err!("a row that was dropped has a partner");
+            };
+            let position = *positions.entry(chunk).or_insert_with(|| {
+                chunks.push(rows);
+                chunks.len() - 1
+            });
+            indices.push((position, row - first));
+        }
+        Ok(interleave_record_batch(&chunks, &indices)?)
+    }
+
+    /// Keeps the rows of a batch.
+    pub(super) fn keep(&mut self, batch: Batch) -> Result<()> {
+        let (first, count) = (self.times.len(), batch.times.len());
+        let Some(latest) = batch.times.iter().copied().max() else {
+            return Ok(());
+        };
+        for key in batch.keys.iter() {
+            self.link(key);
+        }
+        self.times.extend(batch.times);
+        self.push(Chunk {
+            first,
+            count,
+            latest,
+            bytes: 0,
+            rows: Some(batch.rows),
+        })
+    }
+
+    /// Puts the next row to those with its key.
+    fn link(&mut self, key: Row<'_>) {
+        let (hash, row) = (self.hasher.hash_one(key), self.next.len());
+        let (keys, next) = (&mut self.keys, &mut self.next);
+        let same = |chain: &Chain| chain.hash == hash && keys.row(chain.first) == key;
+        match self.chains.entry(hash, same, |chain| chain.hash) {
+            Entry::Occupied(mut chain) => {
+                let last = std::mem::replace(&mut chain.get_mut().last, row);
+                next[last] = row;
+            }
+            Entry::Vacant(free) => {
+                free.insert(Chain {
+                    hash,
+                    first: row,
+                    last: row,
+                });
+            }
+        }
+        keys.push(key);
+        next.push(NONE);
+    }
+
+    /// Adds a chunk, together with small ones before it. As both are of similar size, a row is copied few times.
+    fn push(&mut self, mut chunk: Chunk) -> Result<()> {
+        while let Some(rows) = &chunk.rows
+            && let Some(before) = self.chunks.pop_if(|before| before.joins(&chunk))
+        {
+            self.bytes -= before.bytes;
+            let both = before.rows.iter().chain([rows]);
+            chunk = Chunk {
+                first: before.first,
+                count: before.count + chunk.count,
+                latest: before.latest.max(chunk.latest),
+                rows: Some(concat_batches(&rows.schema(), both)?),
+                bytes: 0,
+            };
+        }
+        let size = |rows: &RecordBatch| Size::of(rows).bytes as usize;
+        chunk.bytes = chunk.rows.as_ref().map_or(0, size);
+        self.bytes += chunk.bytes;
+        self.chunks.push(chunk);
+        Ok(())
+    }
+
+    /// Drops the rows with an earlier event time.
+    pub(super) fn drop_before(&mut self, earliest: i64, converter: &RowConverter) -> Result<()> {
+        self.earliest = earliest;
+        for chunk in &mut self.chunks {
+            if chunk.latest < earliest && chunk.rows.take().is_some() {
+                self.freed += chunk.count;
+                self.bytes -= chunk.bytes;
+            }
+        }
+        if self.freed * 2 > self.times.len() {
+            *self = self.rebuilt(converter)?;
+        }
+        Ok(())
+    }
+
+    /// A side of the rows that are not dropped.
+    fn rebuilt(&self, converter: &RowConverter) -> Result<Self> {
+        let mut kept = Self::new(self.earliest, converter);
+        for chunk in &self.chunks {
+            let Some(rows) = &chunk.rows else { continue };
+            let numbers = chunk.first..chunk.first + chunk.count;
+            let stays = |row: &usize| self.times[*row] >= self.earliest;
+            let mask: BooleanArray = numbers.clone().map(|row| Some(stays(&row))).collect();
+            let mut keys = converter.empty_rows(chunk.count, 0);
+            for row in numbers.clone().filter(stays) {
+                keys.push(self.keys.row(row));
+            }
+            kept.keep(Batch {
+                rows: filter_record_batch(rows, &mask)?,
+                keys,
+                times: numbers.filter(stays).map(|row| self.times[row]).collect(),
+            })?;
+        }
+        Ok(kept)
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let per_row = size_of::<i64>() + size_of::<usize>();
+        let chains = self.chains.capacity() * (size_of::<Chain>() + 1);
+        self.bytes + self.keys.size() + self.times.capacity() * per_row + chains
+    }
+}
+
+impl Chunk {
+    /// Whether it is put together with the one behind it.
+    fn joins(&self, next: &Self) -> bool {
+        self.rows.is_some() && self.count <= next.count && self.count + next.count <= CHUNK_ROWS
+    }
+}

@@ -1,0 +1,245 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use arrow::array::{AsArray, Int64Array, StringArray, TimestampNanosecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampNanosecondType};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column};
+use headwater_connector::Metrics;
+use headwater_planner::plan::time_field;
+use proptest::prelude::*;
+
+use super::*;
+use crate::operators::stateful::END;
+
+/// A row of either side: key, value, event time.
+type Given = (Option<&'static str>, i64, i64);
+
+/// What is done with a join: rows of an input, or a watermark.
+enum Do {
+    Left(Vec<Given>),
+    Right(Vec<Given>),
+    Advance(i64),
+}
+use Do::{Advance, Left, Right};
+
+/// The key and the values of both sides, and the time.
+type Joined = (String, i64, i64, i64);
+
+const TTL: i64 = 10;
+
+fn side() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Utf8, true),
+        time_field(),
+        Field::new("value", DataType::Int64, false),
+    ]))
+}
+
+fn join(filter: Option<Arc<dyn PhysicalExpr>>) -> TtlJoin {
+    counted(filter, &Arc::default())
+}
+
+fn counted(filter: Option<Arc<dyn PhysicalExpr>>, metrics: &Arc<Metrics>) -> TtlJoin {
+    let column = |name: &str| Field::new(name, DataType::Int64, false);
+    let key = |name: &str| Field::new(name, DataType::Utf8, true);
+    let output = Schema::new(vec![
+        key("left_key"),
+        column("left"),
+        key("right_key"),
+        column("right"),
+        time_field(),
+    ]);
+    let key = || Arc::new(Column::new("key", 0)) as Arc<dyn PhysicalExpr>;
+    let plan = plan::TtlJoin {
+        on: vec![(key(), key())],
+        filter,
+        times: [1, 1],
+        ttl: Duration::from_nanos(TTL.unsigned_abs()),
+    };
+    let context = MachineContext {
+        inputs: vec![side(), side()],
+        output: Arc::new(output),
+        late: LateRows::new(metrics, false),
+        metrics: Arc::clone(metrics),
+        worker: 0,
+        workers: 1,
+    };
+    TtlJoin::new(&Arc::new(plan), &context).expect("keys of a type that has a row format")
+}
+
+fn rows(given: &[Given]) -> RecordBatch {
+    let keys: StringArray = given.iter().map(|row| row.0).collect();
+    let values: Int64Array = given.iter().map(|row| row.1).collect();
+    let times: TimestampNanosecondArray = given.iter().map(|row| Some(row.2)).collect();
+    RecordBatch::try_new(
+        side(),
+        vec![Arc::new(keys), Arc::new(times), Arc::new(values)],
+    )
+    .expect("rows of the schema")
+}
+
+fn joined(batch: &RecordBatch) -> Vec<Joined> {
+    let keys = batch.column(0).as_string::<i32>();
+    let int = |column: usize| batch.column(column).as_primitive::<Int64Type>();
+    let times = batch.column(4).as_primitive::<TimestampNanosecondType>();
+    let row = |row| {
+        let key = keys.value(row).to_owned();
+        (key, int(1).value(row), int(3).value(row), times.value(row))
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+fn run(join: &mut TtlJoin, doings: &[Do]) -> Vec<Joined> {
+    let mut made = Vec::new();
+    for doing in doings {
+        made.extend(match doing {
+            Left(given) => join.rows(0, rows(given)).expect("no error"),
+            Right(given) => join.rows(1, rows(given)).expect("no error"),
+            Advance(watermark) => {
+                join.advance(*watermark).expect("no error");
+                Vec::new()
+            }
+        });
+    }
+    made.iter().flat_map(joined).collect()
+}
+
+fn check(doings: &[Do], expect: &[(&str, i64, i64, i64)]) {
+    let expect = expect.iter();
+    let expect: Vec<Joined> = expect
+        .map(|(key, left, right, time)| ((*key).to_owned(), *left, *right, *time))
+        .collect();
+    assert_eq!(run(&mut join(None), doings), expect);
+}
+
+const A: Option<&str> = Some("a");
+const B: Option<&str> = Some("b");
+
+#[test]
+fn rows_meet_whichever_comes_first() {
+    check(
+        &[Left(vec![(A, 1, 100)]), Right(vec![(A, 2, 105)])],
+        &[("a", 1, 2, 105)],
+    );
+    check(
+        &[Right(vec![(A, 2, 105)]), Left(vec![(A, 1, 100)])],
+        &[("a", 1, 2, 105)],
+    );
+    check(&[Left(vec![(A, 1, 100)]), Right(vec![(B, 2, 100)])], &[]);
+    // those of one row in the order in which its partners came
+    check(
+        &[
+            Left(vec![(A, 1, 101), (B, 2, 101), (A, 3, 100)]),
+            Right(vec![(B, 4, 100), (A, 5, 100)]),
+        ],
+        &[("b", 2, 4, 101), ("a", 1, 5, 101), ("a", 3, 5, 100)],
+    );
+}
+
+#[test]
+fn null_is_equal_to_nothing() {
+    let mut machine = join(None);
+    let empty = machine.size();
+    let nothing = [Left(vec![(None, 1, 100)]), Right(vec![(None, 2, 100)])];
+    assert_eq!(run(&mut machine, &nothing), []);
+    assert_eq!(machine.size(), empty, "rows without a key are not kept");
+}
+
+#[test]
+fn the_time_to_live_is_between_the_rows() {
+    let left = || Left(vec![(A, 1, 100)]);
+    check(&[left(), Right(vec![(A, 2, 110)])], &[("a", 1, 2, 110)]);
+    check(&[left(), Right(vec![(A, 2, 90)])], &[("a", 1, 2, 100)]);
+    check(&[left(), Right(vec![(A, 2, 111)])], &[]);
+    // wherever the watermark stands, while the rows come before it
+    check(
+        &[left(), Advance(110), Right(vec![(A, 2, 110)])],
+        &[("a", 1, 2, 110)],
+    );
+    check(&[left(), Advance(111), Right(vec![(A, 2, 111)])], &[]);
+}
+
+#[test]
+fn a_row_that_comes_too_late_is_counted_and_left_out() {
+    let metrics = Arc::default();
+    let mut machine = counted(None, &metrics);
+    let doings = [
+        Left(vec![(A, 1, 100)]),
+        Advance(112),
+        Right(vec![(A, 2, 101), (A, 3, 102)]),
+        Left(vec![(A, 4, 112)]),
+    ];
+    assert_eq!(run(&mut machine, &doings), [("a".to_owned(), 4, 3, 112)]);
+    assert_eq!(metrics.snapshot().late_rows, 1);
+}
+
+#[test]
+fn what_is_dropped_is_freed() {
+    let mut machine = join(None);
+    let empty = machine.size();
+    let many: Vec<Given> = (0..20_000).map(|row| (A, row, row / 100)).collect();
+    for part in many.chunks(7) {
+        run(&mut machine, &[Left(part.to_vec())]);
+    }
+    let full = machine.size();
+    run(&mut machine, &[Advance(180)]);
+    assert!(machine.size() < full / 4, "{} of {full}", machine.size());
+    // those of the last 30 ns are there, and are found in order
+    let found = run(&mut machine, &[Right(vec![(A, 0, 180)])]);
+    let values: Vec<i64> = found.iter().map(|row| row.1).collect();
+    assert_eq!(values, (17_000..19_100).collect::<Vec<_>>());
+    run(&mut machine, &[Advance(END)]);
+    assert_eq!(machine.size(), empty);
+}
+
+#[test]
+fn the_filter_sees_both_sides() {
+    let column = |name, index| Arc::new(Column::new(name, index)) as Arc<dyn PhysicalExpr>;
+    let less = BinaryExpr::new(column("left", 1), Operator::Lt, column("right", 3));
+    let mut machine = join(Some(Arc::new(less)));
+    let doings = [
+        Left(vec![(A, 1, 100), (A, 3, 100)]),
+        Right(vec![(A, 2, 100)]),
+    ];
+    assert_eq!(run(&mut machine, &doings), [("a".to_owned(), 1, 2, 100)]);
+}
+
+proptest! {
+    /// In any order and any batches, with a watermark that follows: the pairs of equal keys that are near enough.
+    #[test]
+    fn joins_what_a_nested_loop_joins(
+        left in prop::collection::vec((0..4usize, 0..60i64), 0..60),
+        right in prop::collection::vec((0..4usize, 0..60i64), 0..60),
+        size in 1..20usize,
+    ) {
+        let keys = [A, B, Some("c"), None];
+        let mut given = [left, right].map(|mut side| {
+            side.sort_by_key(|row| row.1);
+            let rows = side.iter().zip(0..).map(|((key, time), value)| (keys[*key], value, *time));
+            rows.collect::<VecDeque<Given>>()
+        });
+        let mut expect = Vec::new();
+        for (key, left, left_time) in &given[0] {
+            for (_, right, right_time) in given[1].iter().filter(|row| row.0 == *key) {
+                if let Some(key) = key && left_time.abs_diff(*right_time) <= 10 {
+                    expect.push(((*key).to_owned(), *left, *right, *left_time.max(right_time)));
+                }
+            }
+        }
+        let mut machine = join(None);
+        let mut made = Vec::new();
+        for turn in 0.. {
+            let side = &mut given[turn % 2];
+            let batch: Vec<Given> = side.drain(..size.min(side.len())).collect();
+            made.extend(run(&mut machine, &[match turn % 2 { 0 => Left(batch), _ => Right(batch) }]));
+            let next = given.iter().filter_map(|side| side.front()).map(|row| row.2).min();
+            let Some(watermark) = next else { break };
+            run(&mut machine, &[Advance(watermark)]);
+        }
+        made.sort();
+        expect.sort();
+        prop_assert_eq!(made, expect);
+    }
+}
