@@ -50,7 +50,7 @@ pub struct MetricsSnapshot {
     pub in_flight: u64,
     /// Rows put out by an operator with state.
     pub rows_out: u64,
-    /// Rows that came after the watermark had passed what they belong to, and were left out.
+    /// Rows that came after the watermark had passed what they belong to: left out, or made dead letters.
     pub late_rows: u64,
     /// The memory that an operator's state takes.
     pub state_bytes: u64,
@@ -108,9 +108,17 @@ impl Metrics {
         self.rows_out.fetch_add(rows, Relaxed);
     }
 
-    /// Counts rows left out because they came late.
+    /// Counts rows that came late.
     pub fn add_late_rows(&self, rows: u64) {
         self.late_rows.fetch_add(rows, Relaxed);
+    }
+
+    /// Counts rows left out because they came late, and logs from time to time why.
+    pub fn drop_late_rows(&self, rows: u64, reason: impl FnOnce() -> String) {
+        if rows > 0 {
+            self.add_late_rows(rows);
+            self.drops.note(rows, reason);
+        }
     }
 
     /// States that one share of the operator's state has another size than before.

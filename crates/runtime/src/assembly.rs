@@ -12,7 +12,7 @@ use headwater_connector::{
     TaskContext,
 };
 use headwater_format::BadData;
-use headwater_planner::plan::{NodeId, Plan};
+use headwater_planner::plan::{NodeId, Plan, PlanOperator};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -246,7 +246,7 @@ impl Assembly {
             operator: node.id.clone(),
             source,
         };
-        let metrics = Arc::new(Metrics::of(&node.id));
+        let metrics = Arc::new(Metrics::of(&tables_above(plan, id).join(", ")));
         for (worker, ends) in self.ends.iter_mut().enumerate() {
             let context = MachineContext::new(plan, id, (worker, self.workers), &metrics);
             let late = context.late.clone();
@@ -307,6 +307,19 @@ impl Assembly {
             outcome,
         }
     }
+}
+
+/// The tables from which the rows of a node come, as watermarks name them.
+fn tables_above(plan: &Plan, id: NodeId) -> Vec<&str> {
+    let node = &plan.nodes[id.0];
+    if let PlanOperator::Watermark(watermark) = &node.operator {
+        return vec![&watermark.table];
+    }
+    let above = node.inputs.iter();
+    let mut tables: Vec<_> = above.flat_map(|input| tables_above(plan, *input)).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    tables
 }
 
 fn wrong_kind(name: &str, expected: &str) -> JobError {

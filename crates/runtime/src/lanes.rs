@@ -4,8 +4,9 @@
 //! an operator are those of the nearest such operators above it: of the same worker, and of all workers beyond an
 //! exchange, which copies them to all.
 //!
-//! Rows of one lane that come on two ways to one union are not in order with each other: what a watermark says there
-//! holds only for its own way. So a union has the lanes of its later inputs *renamed* where they would meet themselves.
+//! Rows of one lane that come on two ways are not in order with each other: what a watermark says holds only for its own
+//! way. There are two ways where inputs of a union have a lane in common, and behind an exchange if several workers had a
+//! lane in common before it, because of another exchange. There the lanes are *renamed*, so that none meets itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +21,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often they do at most, where idleness is a matter of less than a second.
 const TICK_MIN: Duration = Duration::from_millis(50);
 
-/// New names of the lanes that come into one input of a union.
+/// New names of lanes that come into one input of an operator on one worker.
 pub(crate) type Renames = BTreeMap<Lane, Lane>;
 
 /// The lanes of a plan on a number of workers.
@@ -31,7 +32,8 @@ pub(crate) struct Lanes {
     own: Vec<Option<Lane>>,
     /// For each node and worker, the lanes of what comes out there.
     carried: Vec<Vec<BTreeSet<Lane>>>,
-    renames: BTreeMap<(NodeId, usize), Renames>,
+    /// By node and input, those of each worker.
+    renames: BTreeMap<(NodeId, usize), Vec<Renames>>,
 }
 
 /// Whether an operator makes watermarks.
@@ -84,10 +86,7 @@ impl Lanes {
             let own = has_lane(&node.operator).then(|| lanes.number(workers));
             let carried = match (&node.operator, own) {
                 (_, Some(first)) => lanes.each(|worker| BTreeSet::from([beside(first, worker)])),
-                (PlanOperator::Exchange(_), None) => {
-                    let all = lanes.of_all_workers(node.inputs[0]);
-                    lanes.each(|_| all.clone())
-                }
+                (PlanOperator::Exchange(_), None) => lanes.exchange(NodeId(index), node.inputs[0]),
                 (PlanOperator::Union, None) => lanes.union(NodeId(index), &node.inputs),
                 _ => lanes.each(|worker| lanes.of_inputs(&node.inputs, worker)),
             };
@@ -107,9 +106,9 @@ impl Lanes {
         &self.carried[id.0][worker]
     }
 
-    /// New names for the lanes of an input of a union, if they need any.
-    pub(crate) fn renames(&self, union: NodeId, input: usize) -> Option<&Renames> {
-        self.renames.get(&(union, input))
+    /// New names for the lanes of an input, by worker, if any of these needs some.
+    pub(crate) fn renames(&self, id: NodeId, input: usize) -> Option<&[Renames]> {
+        self.renames.get(&(id, input)).map(Vec::as_slice)
     }
 
     fn number(&mut self, count: usize) -> Lane {
@@ -128,29 +127,42 @@ impl Lanes {
         inputs.iter().flat_map(of_input).collect()
     }
 
-    fn of_all_workers(&self, id: NodeId) -> BTreeSet<Lane> {
-        self.carried[id.0].iter().flatten().copied().collect()
+    fn exchange(&mut self, id: NodeId, input: NodeId) -> Vec<BTreeSet<Lane>> {
+        let mut all = BTreeSet::new();
+        for worker in 0..self.workers {
+            let lanes = self.enter((id, 0, worker), input, &all);
+            all.extend(lanes);
+        }
+        self.each(|_| all.clone())
     }
 
     fn union(&mut self, id: NodeId, inputs: &[NodeId]) -> Vec<BTreeSet<Lane>> {
-        let mut met = BTreeSet::new();
         let mut carried = self.each(|_| BTreeSet::new());
         for (position, input) in inputs.iter().enumerate() {
-            let lanes = self.of_all_workers(*input);
-            let mut names = Renames::new();
-            if !met.is_disjoint(&lanes) {
-                names = lanes.iter().map(|lane| (*lane, self.number(1))).collect();
-            }
             for (worker, carried) in carried.iter_mut().enumerate() {
-                let name = |lane: &Lane| *names.get(lane).unwrap_or(lane);
-                carried.extend(self.carried(*input, worker).iter().map(name));
-            }
-            met.extend(lanes);
-            if !names.is_empty() {
-                self.renames.insert((id, position), names);
+                let lanes = self.enter((id, position, worker), *input, carried);
+                carried.extend(lanes);
             }
         }
         carried
+    }
+
+    /// The lanes of an input on a worker, with new names if one of them is among those that have been `met` already.
+    fn enter(
+        &mut self,
+        (id, position, worker): (NodeId, usize, usize),
+        input: NodeId,
+        met: &BTreeSet<Lane>,
+    ) -> BTreeSet<Lane> {
+        let lanes = self.carried(input, worker).clone();
+        if lanes.is_disjoint(met) {
+            return lanes;
+        }
+        let names: Renames = lanes.iter().map(|lane| (*lane, self.number(1))).collect();
+        let lanes = names.values().copied().collect();
+        let none = vec![Renames::new(); self.workers];
+        self.renames.entry((id, position)).or_insert(none)[worker] = names;
+        lanes
     }
 }
 

@@ -7,12 +7,14 @@
 //!       └── durable position ┼── acks ◄── frontier at the sinks ◄──────────┼──────┘ flushed
 //! ```
 //!
-//! The modules in the order of the data's way: [`job`] makes the operators and starts threads and tasks; `tasks` are
-//! the loops around sources and sinks; `threads` those that work; `bridge` joins tokio and timely; `epoch` cuts time; `worker` builds and runs one
-//! thread's share; `operators` are the timely operators; `acks` is the way back; `state` is how everything ends.
+//! The modules in the order of the data's way: [`job`] is what others see; `assembly` makes the operators and starts
+//! threads and tasks; `tasks` are the loops around sources and sinks; `threads` those that work; `bridge` joins tokio and
+//! timely; `epoch` cuts processing time; `control`, `lanes` and `minimum` are how event time goes with the rows; `worker`
+//! builds and runs one thread's share; `operators` are the timely operators; `parcel` is what goes from worker to worker;
+//! `acks` is the way back; `state` is how everything ends.
 //!
 //! **Promises.** A position is handed back to its source only after every row derived from it, in every sink, has been
-//! accepted by the other side. What is between a source and its sinks is bounded in rows and bytes, where it is read
+//! accepted by the other side, or has been absorbed by an operator with state. What is between a source and its sinks is bounded in rows and bytes, where it is read
 //! (`acks`) and, for chains that make more of it, where it waits at the sinks (`backlog`). A panic or an error
 //! anywhere in a job ends that job, with the first cause reported, and no other.
 

@@ -154,7 +154,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             PlanOperator::Chain(steps) => self.chain(id, node, steps),
             PlanOperator::Union => Some(self.union(id, node)),
             PlanOperator::Watermark(watermark) => self.watermark(id, node, watermark),
-            PlanOperator::Exchange(keys) => self.exchange(node, keys),
+            PlanOperator::Exchange(keys) => self.exchange(id, node, keys),
             PlanOperator::WindowAggregate(_)
             | PlanOperator::Instant(_)
             | PlanOperator::TtlJoin(_)
@@ -210,14 +210,23 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         let inputs: Vec<_> = inputs
             .filter_map(|(position, input)| {
                 let rows = self.input(*input)?;
-                let renames = self.blueprint.lanes.renames(id, position).cloned();
-                Some(match renames {
-                    Some(renames) => rename_lanes(rows, &node.id, renames),
-                    None => rows,
-                })
+                Some(self.renamed(rows, (id, position), node))
             })
             .collect();
         self.scope.concatenate(inputs)
+    }
+
+    /// The rows of an input, with other names of lanes if there must be.
+    fn renamed(
+        &self,
+        rows: Stream<'scope, u64, Rows>,
+        (id, position): (NodeId, usize),
+        node: &Node,
+    ) -> Stream<'scope, u64, Rows> {
+        match self.blueprint.lanes.renames(id, position) {
+            Some(renames) => rename_lanes(rows, &node.id, renames[self.scope.index()].clone()),
+            None => rows,
+        }
     }
 
     fn watermark(
@@ -236,10 +245,11 @@ impl<'a, 'scope> Builder<'a, 'scope> {
 
     fn exchange(
         &self,
+        id: NodeId,
         node: &Node,
         keys: &[Arc<dyn PhysicalExpr>],
     ) -> Option<Stream<'scope, u64, Rows>> {
-        let rows = self.input(node.inputs[0])?;
+        let rows = self.renamed(self.input(node.inputs[0])?, (id, 0), node);
         let fail = self.evaluate_fault(node);
         let exchange = Exchange::new(keys, self.scope.peers());
         let exchange = exchange.map_err(fail.clone()).ok()?;

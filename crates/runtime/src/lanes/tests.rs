@@ -88,6 +88,13 @@ fn lanes_go_down_to_the_next_operator_that_makes_watermarks() {
     assert_eq!(lanes.own(NodeId(8), 1), None);
 }
 
+/// The renames of an input on each of two workers.
+fn renames(lanes: &Lanes, node: usize, input: usize) -> Option<Vec<Vec<(u32, u32)>>> {
+    let pairs = |renames: &Renames| renames.iter().map(|(from, to)| (from.0, to.0)).collect();
+    let renames = lanes.renames(NodeId(node), input)?;
+    Some(renames.iter().map(pairs).collect())
+}
+
 #[test]
 fn a_lane_that_meets_itself_in_a_union_is_renamed() {
     let plan = plan(vec![
@@ -97,14 +104,31 @@ fn a_lane_that_meets_itself_in_a_union_is_renamed() {
         exchange(1),
         union(&[1, 2, 3]),
     ]);
-    let lanes = check(&plan, 4, [&[2, 4, 6, 7], &[3, 5, 6, 7]]);
-    let renames = |input| {
-        let renames = lanes.renames(NodeId(4), input)?;
-        Some(renames.iter().map(|(from, to)| (from.0, to.0)).collect())
-    };
-    assert_eq!(renames(0), None);
-    assert_eq!(renames(1), Some(vec![(2, 4), (3, 5)]));
-    assert_eq!(renames(2), Some(vec![(2, 6), (3, 7)]));
+    let lanes = check(&plan, 4, [&[2, 4, 6, 7], &[3, 5, 8, 9]]);
+    assert_eq!(renames(&lanes, 4, 0), None);
+    assert_eq!(
+        renames(&lanes, 4, 1),
+        Some(vec![vec![(2, 4)], vec![(3, 5)]])
+    );
+    let behind_exchange = vec![vec![(2, 6), (3, 7)], vec![(2, 8), (3, 9)]];
+    assert_eq!(renames(&lanes, 4, 2), Some(behind_exchange));
+}
+
+#[test]
+fn a_lane_that_several_workers_send_on_is_renamed_by_all_but_the_first() {
+    let plan = plan(vec![
+        source(),
+        watermark(None, 0),
+        exchange(1),
+        chain(2),
+        exchange(3),
+    ]);
+    let lanes = check(&plan, 4, [&[2, 3, 4, 5], &[2, 3, 4, 5]]);
+    assert_eq!(renames(&lanes, 2, 0), None);
+    assert_eq!(
+        renames(&lanes, 4, 0),
+        Some(vec![vec![], vec![(2, 4), (3, 5)]])
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use headwater_connector::dead_letter::DeadLetters;
 use crate::operators::bad_rows::add_letters;
 
 /// What is said of a late row.
-const LATE: &str = "the row came late: the watermark has passed its window";
+const LATE: &str = "it came late, when the watermark had passed its window";
 
 /// The late rows of one machine.
 #[derive(Clone)]
@@ -34,10 +34,12 @@ impl LateRows {
     /// Notes late rows of the batch that is taken now.
     pub(crate) fn note(&self, rows: &RecordBatch) -> Result<()> {
         let count = rows.num_rows();
-        self.metrics.add_late_rows(count as u64);
         let Some(letters) = &self.letters else {
+            self.metrics
+                .drop_late_rows(count as u64, || LATE.to_owned());
             return Ok(());
         };
+        self.metrics.add_late_rows(count as u64);
         self.metrics.add_dead_letters(count as u64);
         let mut letters = letters.lock().unwrap_or_else(PoisonError::into_inner);
         add_letters(rows, (0..count).map(|row| (row, LATE)), &mut letters)

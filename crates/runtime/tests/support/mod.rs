@@ -1,0 +1,442 @@
+//! A connector whose sources and sinks the test holds in its hands, and a bench to run plans on.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test, of which each binary uses its part"
+)]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::{AsArray, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::col;
+use futures::future::BoxFuture;
+use headwater_connector::dead_letter::DeadLetters;
+use headwater_connector::{
+    ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
+    OperatorConfig, OperatorError, Position, ProbePlace, Progress, Registry, Rejection, Rejects,
+    SinkOperator, SourceBatch, SourceOperator, TableSchema, TaskContext,
+};
+use headwater_format::{BadData, FormatConfig};
+use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step};
+use headwater_runtime::{Job, JobError, JobOptions};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+
+pub(crate) type Batches = mpsc::UnboundedReceiver<RecordBatch>;
+
+#[derive(Default)]
+pub(crate) struct Stage {
+    pub(crate) sources: Mutex<HashMap<String, Batches>>,
+    pub(crate) committed: Mutex<HashMap<String, watch::Sender<u64>>>,
+    pub(crate) read: Mutex<HashMap<String, watch::Sender<u64>>>,
+    pub(crate) sinks: Mutex<HashMap<String, Arc<SinkState>>>,
+}
+
+/// What a scripted sink does and has seen.
+pub(crate) struct SinkState {
+    pub(crate) rows: watch::Sender<Vec<i64>>,
+    // flushes wait for this
+    pub(crate) accepting: watch::Sender<bool>,
+    // writes wait for this, once they have seen their rows
+    pub(crate) room: Semaphore,
+    pub(crate) fails: Mutex<Option<Fault>>,
+    pub(crate) closed: Notify,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    Error,
+    Panic,
+}
+
+#[derive(Clone)]
+pub(crate) struct Scripted(pub(crate) Arc<Stage>);
+
+impl Connector for Scripted {
+    type ProfileT = Value;
+    type TableT = Value;
+
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn metadata(&self) -> ConnectorMetadata {
+        ConnectorMetadata {
+            id: "scripted",
+            name: "Scripted",
+            description: "a test holds both ends",
+            source: true,
+            sink: true,
+            testing: false,
+            format: false,
+            profile_schema: None,
+            table_schema: "{}",
+        }
+    }
+
+    fn table_type(&self, _profile: &Value, table: &Value) -> ConnectionType {
+        if table["sink"] == json!(true) {
+            ConnectionType::Sink
+        } else {
+            ConnectionType::Source
+        }
+    }
+
+    fn from_config(
+        &self,
+        _name: &str,
+        _profile: Value,
+        _table: Value,
+        _schema: TableSchema,
+        _format: FormatConfig,
+    ) -> Result<Connection, ConfigError> {
+        Err(ConfigError::new(None, "tests make connections by hand"))
+    }
+
+    fn test_profile(&self, _: Value, _: Progress) -> Option<BoxFuture<'static, bool>> {
+        None
+    }
+
+    fn test(
+        &self,
+        _: Value,
+        _: Value,
+        _: &OperatorConfig,
+        _: ProbePlace,
+        _: Progress,
+    ) -> Option<BoxFuture<'static, bool>> {
+        None
+    }
+
+    fn make_operator(
+        &self,
+        profile: Value,
+        table: Value,
+        _config: OperatorConfig,
+        context: TaskContext,
+    ) -> anyhow::Result<Operator> {
+        let name = context.operator_id;
+        if self.table_type(&profile, &table) == ConnectionType::Sink {
+            let state = Arc::clone(&self.0.sinks.lock().unwrap()[&name]);
+            let rejects = context.rejects;
+            return Ok(Operator::Sink(Box::new(Sink { state, rejects })));
+        }
+        let batches = self.0.sources.lock().unwrap().remove(&name).unwrap();
+        let committed = self.0.committed.lock().unwrap()[&name].clone();
+        let read = self.0.read.lock().unwrap()[&name].clone();
+        Ok(Operator::Source(Box::new(Source {
+            batches,
+            position: 0,
+            committed,
+            read,
+        })))
+    }
+}
+
+/// Numbers from here on cannot be sent by a sink: they become dead letters with what is above for a position.
+pub(crate) const UNSENDABLE: i64 = 1_000_000_000;
+
+pub(crate) struct Source {
+    batches: Batches,
+    position: u64,
+    committed: watch::Sender<u64>,
+    read: watch::Sender<u64>,
+}
+
+#[async_trait]
+impl SourceOperator for Source {
+    async fn next(&mut self) -> Result<Option<SourceBatch>, OperatorError> {
+        let Some(rows) = self.batches.recv().await else {
+            return Ok(None);
+        };
+        self.position += 1;
+        self.read.send_replace(self.position);
+        let (rows, rejected) = without_negative(rows);
+        Ok(Some(SourceBatch {
+            rejected,
+            rows,
+            position: Position(self.position),
+        }))
+    }
+
+    async fn commit(&mut self, position: Position) -> Result<(), OperatorError> {
+        assert!(position.0 > *self.committed.borrow(), "positions grow");
+        assert!(
+            position.0 <= self.position,
+            "only what was read is committed"
+        );
+        self.committed.send_replace(position.0);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), OperatorError> {
+        Ok(())
+    }
+}
+
+/// Numbers below zero are bad data: they become dead letters with the number's amount for a position.
+pub(crate) fn without_negative(rows: RecordBatch) -> (RecordBatch, Option<RecordBatch>) {
+    let numbers = rows.column(0).as_primitive::<Int64Type>();
+    let mut letters = DeadLetters::default();
+    for bad in numbers.values().iter().filter(|n| **n < 0) {
+        letters.push(&Rejection {
+            payload: b"below zero",
+            topic: None,
+            error: "below zero",
+            position: Some(bad.unsigned_abs()),
+        });
+    }
+    let good = numbers.iter().map(|n| n.map(|n| n >= 0)).collect();
+    let good = arrow::compute::filter_record_batch(&rows, &good).unwrap();
+    (good, letters.finish().unwrap())
+}
+
+pub(crate) struct Sink {
+    state: Arc<SinkState>,
+    rejects: Rejects,
+}
+
+#[async_trait]
+impl SinkOperator for Sink {
+    async fn write(&mut self, rows: RecordBatch) -> Result<(), OperatorError> {
+        let fault = *self.state.fails.lock().unwrap();
+        match fault {
+            Some(Fault::Error) => return Err(OperatorError::fatal("the disk is full")),
+            Some(Fault::Panic) => panic!("scripted panic"),
+            None => {}
+        }
+        let mut values = rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        for bad in values.extract_if(.., |n| *n >= UNSENDABLE) {
+            self.rejects.reject(&Rejection {
+                payload: b"unsendable",
+                topic: None,
+                error: "unsendable",
+                position: Some((bad - UNSENDABLE).unsigned_abs()),
+            })?;
+        }
+        self.state.rows.send_modify(|seen| seen.extend(values));
+        self.state.room.acquire().await.unwrap().forget();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Flushed {
+        let mut accepting = self.state.accepting.subscribe();
+        Box::pin(async move {
+            accepting.wait_for(|accepting| *accepting).await.unwrap();
+            Ok(())
+        })
+    }
+
+    async fn close(&mut self) -> Result<(), OperatorError> {
+        self.state.closed.notify_one();
+        Ok(())
+    }
+}
+
+// ---- a bench to run plans on
+
+#[derive(Default)]
+pub(crate) struct Bench {
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) inputs: HashMap<String, mpsc::UnboundedSender<RecordBatch>>,
+}
+
+pub(crate) fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("n", DataType::Int64, false),
+        Field::new("text", DataType::Utf8, true),
+    ]))
+}
+
+pub(crate) fn rows(values: &[i64]) -> RecordBatch {
+    let texts: Vec<_> = values.iter().map(ToString::to_string).collect();
+    rows_with(values, texts)
+}
+
+pub(crate) fn rows_with(values: &[i64], texts: Vec<String>) -> RecordBatch {
+    let columns: Vec<arrow::array::ArrayRef> = vec![
+        Arc::new(Int64Array::from(values.to_vec())),
+        Arc::new(StringArray::from(texts)),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+pub(crate) fn table(
+    name: &str,
+    connection_type: ConnectionType,
+    bad_data: BadData,
+) -> Arc<Connection> {
+    let format = FormatConfig {
+        bad_data,
+        ..FormatConfig::default()
+    };
+    Arc::new(Connection {
+        connector: "scripted".to_owned(),
+        name: name.to_owned(),
+        connection_type,
+        profile: Value::Null,
+        table: json!({ "sink": connection_type == ConnectionType::Sink }),
+        config: OperatorConfig {
+            schema: TableSchema::payload_only(&schema()),
+            format,
+        },
+        description: name.to_owned(),
+    })
+}
+
+impl Bench {
+    pub(crate) fn source(&mut self, name: &str) -> Node {
+        self.source_with(name, BadData::Fail)
+    }
+
+    pub(crate) fn source_with(&mut self, name: &str, bad_data: BadData) -> Node {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.inputs.insert(name.to_owned(), sender);
+        self.stage
+            .sources
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), receiver);
+        self.stage
+            .committed
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), watch::Sender::default());
+        self.stage
+            .read
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), watch::Sender::default());
+        let operator = PlanOperator::Source(table(name, ConnectionType::Source, bad_data));
+        Node {
+            id: name.to_owned(),
+            operator,
+            inputs: vec![],
+            schema: schema(),
+        }
+    }
+
+    pub(crate) fn sink(&mut self, name: &str, input: usize) -> Node {
+        self.sink_with(name, input, BadData::Fail)
+    }
+
+    pub(crate) fn sink_with(&mut self, name: &str, input: usize, bad_data: BadData) -> Node {
+        let state = SinkState {
+            rows: watch::Sender::default(),
+            accepting: watch::Sender::new(true),
+            room: Semaphore::new(Semaphore::MAX_PERMITS),
+            fails: Mutex::default(),
+            closed: Notify::new(),
+        };
+        self.stage
+            .sinks
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), Arc::new(state));
+        let operator = PlanOperator::Sink(table(name, ConnectionType::Sink, bad_data));
+        Node {
+            id: name.to_owned(),
+            operator,
+            inputs: vec![NodeId(input)],
+            schema: schema(),
+        }
+    }
+
+    pub(crate) fn state(&self, sink: &str) -> Arc<SinkState> {
+        Arc::clone(&self.stage.sinks.lock().unwrap()[sink])
+    }
+
+    pub(crate) fn send(&self, source: &str, batch: RecordBatch) {
+        self.inputs[source].send(batch).unwrap();
+    }
+
+    pub(crate) fn start(&self, nodes: Vec<Node>, parallelism: usize) -> Job {
+        let registry = Registry::default().with(Scripted(Arc::clone(&self.stage)));
+        let options = JobOptions {
+            job_id: "test".to_owned(),
+            parallelism,
+            preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
+        };
+        Job::start(Plan { nodes }, &registry, options).unwrap()
+    }
+
+    pub(crate) async fn committed(&self, source: &str, position: u64) {
+        let watch = self.stage.committed.lock().unwrap()[source].subscribe();
+        reached(watch, |at| *at >= position, "a commit").await;
+    }
+
+    pub(crate) fn committed_now(&self, source: &str) -> u64 {
+        *self.stage.committed.lock().unwrap()[source].borrow()
+    }
+
+    pub(crate) async fn rows(&self, sink: &str, count: usize) -> Vec<i64> {
+        let watch = self.state(sink).rows.subscribe();
+        reached(watch, |rows| rows.len() >= count, "rows").await
+    }
+}
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(crate) async fn reached<T: Clone>(
+    mut watch: watch::Receiver<T>,
+    condition: impl Fn(&T) -> bool,
+    what: &str,
+) -> T {
+    let value = tokio::time::timeout(DEADLINE, watch.wait_for(|value| condition(value))).await;
+    value
+        .unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
+        .unwrap()
+        .clone()
+}
+
+pub(crate) async fn ended(job: &Job) -> Result<(), Arc<JobError>> {
+    tokio::time::timeout(DEADLINE, job.wait())
+        .await
+        .expect("the job ends")
+}
+
+pub(crate) fn union_of(inputs: &[usize]) -> Node {
+    Node {
+        id: "union".to_owned(),
+        operator: PlanOperator::Union,
+        inputs: inputs.iter().copied().map(NodeId).collect(),
+        schema: schema(),
+    }
+}
+
+/// The dead letters of a node, of which scripted sinks see the position.
+pub(crate) fn dead_letters(input: usize) -> Node {
+    let columns = vec![
+        Field::new("position", DataType::Int64, true),
+        Field::new("payload", DataType::Binary, false),
+    ];
+    Node {
+        id: format!("bad_data_{input}"),
+        operator: PlanOperator::DeadLetters {
+            table: "in".to_owned(),
+        },
+        inputs: vec![NodeId(input)],
+        schema: Arc::new(Schema::new(columns)),
+    }
+}
+
+pub(crate) fn chain(steps: Vec<Step>, input: usize) -> Node {
+    Node {
+        id: "chain".to_owned(),
+        operator: PlanOperator::Chain(steps),
+        inputs: vec![NodeId(input)],
+        schema: schema(),
+    }
+}
+
+pub(crate) fn expr(name: &str) -> Arc<dyn PhysicalExpr> {
+    col(name, &schema()).unwrap()
+}
