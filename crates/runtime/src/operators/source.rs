@@ -196,3 +196,7 @@ fn follow(held: &mut Capability<u64>, clock: &EpochClock) {
         held.downgrade(&current);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
