@@ -72,6 +72,7 @@ impl Demo {
         let options = JobOptions {
             job_id: "demo".to_owned(),
             parallelism: 1,
+            state_limit_bytes: None,
             preview: engine.print_rows(),
         };
         let Execution { job: Some(job), .. } = engine.execute(&sql, options).await? else {

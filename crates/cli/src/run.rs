@@ -28,6 +28,11 @@ pub(crate) struct Run {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallelism: u16,
 
+    /// The most memory, in MiB, that the state of windows, joins and aggregates may take together; with more the job
+    /// fails. Without it there is no limit.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    state_limit_mib: Option<u64>,
+
     /// The job's id, part of the MQTT client ids. Persistent sessions are found again under the same id; two jobs that
     /// run at once need different ones. By default the file's name and a hash of its path and this machine.
     #[arg(long, value_name = "ID")]
@@ -51,6 +56,7 @@ impl Run {
                 .clone()
                 .unwrap_or_else(|| self.input.job_id(&sql)),
             parallelism: usize::from(self.parallelism),
+            state_limit_bytes: self.state_limit_mib.map(|mib| mib << 20),
             preview: engine.print_rows(),
         };
         let Execution { job, explains } = engine.start(script, options)?;

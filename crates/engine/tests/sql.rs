@@ -98,6 +98,7 @@ impl EngineUnderTest {
                 STARTED.fetch_add(1, Relaxed)
             ),
             parallelism: 1 + self.started % 2,
+            state_limit_bytes: None,
             preview,
         };
         let execution = self.engine.execute(sql, options).await;

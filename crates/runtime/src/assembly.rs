@@ -25,6 +25,7 @@ use crate::job::{Job, JobOptions, OperatorKind, OperatorStatus};
 use crate::lanes::Lanes;
 use crate::operators::machines::{MachineContext, machine};
 use crate::state::Fate;
+use crate::state_size::StateSize;
 use crate::tasks::{run_sink, run_source};
 use crate::threads::start_workers;
 use crate::values::Values;
@@ -283,6 +284,7 @@ impl Assembly {
             lanes: self.lanes,
             metrics: self.metrics,
             clock: EpochClock::default(),
+            state_size: Arc::new(StateSize::new(self.options.state_limit_bytes)),
             backlog: Arc::clone(&self.backlog),
             ends: self.ends.into_iter().map(Mutex::new).collect(),
             fate: Arc::clone(&fate),

@@ -31,6 +31,9 @@ pub struct JobOptions {
     pub job_id: String,
     /// Worker threads, at least one.
     pub parallelism: usize,
+    /// The most memory, in bytes, that the state of windows, joins and aggregates may take together: with more the job
+    /// fails. `None` is no limit.
+    pub state_limit_bytes: Option<u64>,
     /// Where the rows of a bare `SELECT` go.
     pub preview: PreviewFactory,
 }

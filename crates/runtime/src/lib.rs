@@ -33,6 +33,7 @@ mod operators;
 mod parcel;
 mod rows;
 mod state;
+mod state_size;
 mod tasks;
 mod threads;
 mod values;

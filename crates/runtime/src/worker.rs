@@ -37,6 +37,7 @@ use crate::operators::stateful::Stateful;
 use crate::operators::watermark::{Watermarks, watermark_rows};
 use crate::rows::Rows;
 use crate::state::Fate;
+use crate::state_size::StateSize;
 
 /// The ends of sources and sinks that one worker will take, by node.
 #[derive(Default)]
@@ -52,6 +53,7 @@ pub(crate) struct Blueprint {
     pub(crate) lanes: Lanes,
     pub(crate) metrics: BTreeMap<NodeId, Arc<Metrics>>,
     pub(crate) clock: EpochClock,
+    pub(crate) state_size: Arc<StateSize>,
     pub(crate) backlog: Arc<Backlog>,
     /// One entry a worker, taken by it.
     pub(crate) ends: Vec<Mutex<Ends>>,
@@ -266,6 +268,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             minimum: self.lanes_above(node),
             lane: self.blueprint.lanes.own(id, self.scope.index())?,
             metrics: Arc::clone(self.blueprint.metrics.get(&id)?),
+            state_size: Arc::clone(&self.blueprint.state_size),
             backlog: Arc::clone(&self.blueprint.backlog),
         };
         let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());

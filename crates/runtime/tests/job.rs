@@ -394,6 +394,7 @@ async fn a_plan_that_would_lose_dead_letters_does_not_start() {
     let options = JobOptions {
         job_id: "test".to_owned(),
         parallelism: 1,
+        state_limit_bytes: None,
         preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
     };
     let error = Job::start(Plan { nodes }, &registry, options)

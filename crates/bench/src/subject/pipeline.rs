@@ -30,6 +30,7 @@ async fn start(task: &Task) -> Result<Job> {
     let options = JobOptions {
         job_id: "bench".to_owned(),
         parallelism: 1,
+        state_limit_bytes: None,
         preview: engine.print_rows(),
     };
     let execution = engine.execute(&sql(task), options).await?;

@@ -9,7 +9,7 @@
 //! does other things, rows that come in are taken as always; the watermarks behind them, too, and are told together at the
 //! end.
 //!
-//! Memory: the machine's, and what one activation puts out: [`SLICE`] of work or [`SLICE_ROWS`], and one piece more. While
+//! Memory: the machine's, up to the job's limit ([`StateSize`]), and what one activation puts out: [`SLICE`] of work or [`SLICE_ROWS`], and one piece more. While
 //! there is no room at the job's sinks it waits.
 //!
 //! Errors: those of the machine. After one it does nothing more, and keeps its epoch open, so that nothing of it can be
@@ -38,6 +38,7 @@ use crate::operators::stateful::END;
 use crate::operators::stateful::Stateful;
 use crate::operators::{Output, send};
 use crate::rows::Rows;
+use crate::state_size::StateSize;
 
 /// For how long the operator puts out what is due before the worker does something else.
 const SLICE: Duration = Duration::from_millis(5);
@@ -58,6 +59,8 @@ pub(crate) struct Stage {
     /// On which it speaks.
     pub(crate) lane: Lane,
     pub(crate) metrics: Arc<Metrics>,
+    /// Of the whole job.
+    pub(crate) state_size: Arc<StateSize>,
     pub(crate) backlog: Arc<Backlog>,
 }
 
@@ -212,6 +215,7 @@ impl Running {
         let mut rows = 0;
         while self.stage.backlog.has_room() {
             let Some(piece) = self.stage.machine.emit()? else {
+                self.count_state()?;
                 self.finish(output);
                 return Ok(false);
             };
@@ -227,7 +231,6 @@ impl Running {
 
     /// Says what is to be said behind what was due.
     fn finish(&mut self, output: &mut Output<'_>) {
-        self.count_state();
         let Some(due) = self.due.take() else { return };
         let Stage { lane, minimum, .. } = &self.stage;
         let say = |mark| Control::Watermark { lane: *lane, mark };
@@ -238,10 +241,11 @@ impl Running {
         }
     }
 
-    fn count_state(&mut self) {
+    fn count_state(&mut self) -> Result<()> {
         let bytes = self.stage.machine.size() as u64;
-        self.stage.metrics.resize_state(self.state_bytes, bytes);
-        self.state_bytes = bytes;
+        let before = std::mem::replace(&mut self.state_bytes, bytes);
+        self.stage.metrics.resize_state(before, bytes);
+        self.stage.state_size.resize(before, bytes)
     }
 }
 

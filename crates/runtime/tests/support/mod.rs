@@ -363,6 +363,7 @@ impl Bench {
         let options = JobOptions {
             job_id: "test".to_owned(),
             parallelism,
+            state_limit_bytes: None,
             preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
         };
         Job::start(Plan { nodes }, &registry, options).unwrap()

@@ -24,6 +24,9 @@ const BAD: i64 = -1;
 /// Numbers from here on are answered at once.
 const HASTY: i64 = 1_000_000;
 
+/// The state of so many numbers and no more.
+const STATE_LIMIT_BYTES: u64 = 8 * 10;
+
 /// Its rows are event times. Each that is due goes out as a piece of its own, of `piece_rows` rows.
 struct Keeper {
     kept: BTreeMap<i64, usize>,
@@ -112,6 +115,7 @@ impl<'w> Bench<'w> {
             minimum: Minimum::new([(0, Lane(0)), (1, Lane(1))]),
             lane: Lane(7),
             metrics: Arc::clone(&metrics),
+            state_size: Arc::new(StateSize::new(Some(STATE_LIMIT_BYTES))),
             backlog: Arc::clone(&backlog),
         };
         let out = Rc::<RefCell<Vec<String>>>::default();
@@ -316,6 +320,28 @@ fn after_an_error_nothing_more_is_done_nor_acknowledged() {
         assert_eq!(*bench.errors.borrow(), ["Execution error: -1 is not borne"]);
         assert!(!bench.is_done(0));
         // ends what is held open
+        bench.worker.drop_dataflow(0);
+    });
+}
+
+#[test]
+fn state_beyond_the_limit_fails() {
+    run(1, |bench| {
+        bench.mark(1, Mark::Idle);
+        bench.rows(0, 0..10);
+        bench.mark(0, Mark::At(0));
+        bench.next_epoch();
+        bench.check(&["7 At(0)"]);
+        bench.rows(0, 10..15);
+        bench.mark(0, Mark::At(2));
+        bench.next_epoch();
+        bench.check(&["[0]", "[1]"]);
+        let error = bench.errors.borrow().join(" ");
+        assert!(
+            error.contains("takes 104 bytes, more than the limit of 80"),
+            "{error}"
+        );
+        assert!(!bench.is_done(1));
         bench.worker.drop_dataflow(0);
     });
 }
