@@ -13,7 +13,9 @@ const TALKATIVE: [&str; 2] = ["sqlparser=info", "tungstenite=debug"];
 /// Sets up logging. `RUST_LOG` chooses what is logged; by default warnings, and Headwater's own information.
 pub(crate) fn init(lines: &MultiProgress) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new("warn,headwater=info,headwater_mqtt=info,headwater_runtime=info")
+        EnvFilter::new(
+            "warn,headwater=info,headwater_mqtt=info,headwater_runtime=info,headwater_server=info",
+        )
     });
     let filter = TALKATIVE
         .iter()

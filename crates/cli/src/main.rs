@@ -1,7 +1,7 @@
 //! The `headwater` command.
 //!
 //! `run` executes a SQL file until it ends or is interrupted; `check` plans it and runs nothing; `test-connection` tries
-//! its tables; `infer` listens and writes one; `connectors` tells what can stand in `WITH (…)`; `demo` shows all of it without anything installed.
+//! its tables; `serve` runs others' pipelines, `config` tells how it would; `infer` listens and writes one; `connectors` tells what can stand in `WITH (…)`; `demo` shows all of it without anything installed.
 //!
 //! Results go to the standard output, everything else to standard error. Exit codes: see [`exit`].
 
@@ -43,6 +43,7 @@ mod infer;
 mod input;
 mod logging;
 mod run;
+mod serve;
 mod signals;
 mod status;
 mod test_connection;
@@ -65,6 +66,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Serve(serve::Serve),
+    Config(serve::Config),
     Check(check::Check),
     TestConnection(test_connection::TestConnection),
     Infer(infer::Infer),
@@ -99,6 +102,8 @@ fn main() -> std::process::ExitCode {
 async fn execute(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(run) => run.execute().await,
+        Command::Serve(serve) => serve.execute().await,
+        Command::Config(config) => config.execute(),
         Command::Check(check) => check.execute().await,
         Command::TestConnection(test) => test.execute().await,
         Command::Infer(infer) => infer.execute().await,

@@ -31,6 +31,7 @@ impl Totals {
                     messages: sum.messages + one.messages,
                     bytes: sum.bytes + one.bytes,
                     rows: sum.rows + one.rows,
+                    batches: sum.batches + one.batches,
                     bad_data: sum.bad_data + one.bad_data,
                     dead_letters: sum.dead_letters + one.dead_letters,
                     reconnects: sum.reconnects + one.reconnects,

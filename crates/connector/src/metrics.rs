@@ -10,6 +10,7 @@ pub struct Metrics {
     messages: AtomicU64,
     bytes: AtomicU64,
     rows: AtomicU64,
+    batches: AtomicU64,
     bad_data: AtomicU64,
     dead_letters: AtomicU64,
     reconnects: AtomicU64,
@@ -40,6 +41,8 @@ pub struct MetricsSnapshot {
     pub bytes: u64,
     /// Rows decoded (source), encoded (sink), or taken in (operator with state).
     pub rows: u64,
+    /// Batches of them.
+    pub batches: u64,
     /// Messages or rows that were bad data: dropped, or made dead letters.
     pub bad_data: u64,
     /// Those of them that became dead letters.
@@ -74,8 +77,9 @@ impl Metrics {
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// Counts rows.
+    /// Counts the rows of a batch.
     pub fn add_rows(&self, rows: u64) {
+        self.batches.fetch_add(1, Relaxed);
         self.rows.fetch_add(rows, Relaxed);
     }
 
@@ -138,6 +142,7 @@ impl Metrics {
             messages: self.messages.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             rows: self.rows.load(Relaxed),
+            batches: self.batches.load(Relaxed),
             bad_data: self.bad_data.load(Relaxed),
             dead_letters: self.dead_letters.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),

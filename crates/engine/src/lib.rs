@@ -3,6 +3,7 @@
 //! This is the crate that a program embeds, and that the command and the server stand on. It knows the connectors by
 //! name ([`connectors`]); the planner and the runtime beneath it do not.
 
+mod graph;
 mod infer;
 
 use std::sync::Arc;
@@ -13,12 +14,16 @@ use headwater_connector::{
 };
 use tokio::sync::Mutex;
 
+pub use graph::{Edge, Graph, Vertex, previewed};
 pub use headwater_connector as connector;
-pub use headwater_planner::{Plan, PlanError, PlanOperator, Planner, Script};
+pub use headwater_planner::{
+    Node, Plan, PlanError, PlanOperator, Planner, Script, json_metadata, without_secrets,
+};
 pub use infer::{InferError, Inferred, Profile};
 
 pub use headwater_runtime::{
-    Job, JobError, JobOptions, OperatorKind, OperatorStatus, Outcome, PreviewFactory,
+    AckGauge, BACKLOG_ROWS, CREDIT_ROWS, Job, JobError, JobOptions, OperatorKind, OperatorStatus,
+    Outcome, PreviewFactory,
 };
 
 /// All connectors of this build. To add a connector, add a line.
@@ -75,6 +80,14 @@ impl Engine {
     /// Makes a profile known to `connection_profile = '…'`.
     pub async fn add_profile(&self, profile: ConnectionProfile) {
         self.planner.lock().await.add_profile(profile);
+    }
+
+    /// Makes a table that was configured elsewhere known to SQL.
+    ///
+    /// # Errors
+    /// Another table has its name.
+    pub async fn add_table(&self, table: Connection) -> Result<(), PlanError> {
+        self.planner.lock().await.add_table(table)
     }
 
     /// Plans a text and runs nothing. Its tables and views enter the catalog.

@@ -98,9 +98,9 @@ impl PlanError {
     }
 }
 
-/// The line with a star for each character of what looks like a secret, since errors end up in logs: the quoted value
+/// SQL with a star for each character of what looks like a secret, since errors end up in logs: the quoted value
 /// after a key that names one, and the password of a URL.
-fn without_secrets(line: &str) -> String {
+pub fn without_secrets(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
     let mut hidden = vec![false; line.len()];
     for key in ["password", "secret", "token", "tls.key"] {

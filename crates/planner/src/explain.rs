@@ -25,6 +25,17 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
+    /// The paragraph of one node.
+    pub fn describe(&self, node: &Node) -> String {
+        struct Paragraph<'a>(&'a Plan, &'a Node);
+        impl fmt::Display for Paragraph<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt_node(self.1, f)
+            }
+        }
+        Paragraph(self, node).to_string()
+    }
+
     fn fmt_node(&self, node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", node.id)?;
         match &node.operator {

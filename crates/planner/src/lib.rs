@@ -57,7 +57,8 @@ mod type_error;
 mod planner;
 mod render;
 
-pub use error::PlanError;
+pub use error::{PlanError, without_secrets};
 pub use plan::{Node, NodeId, Plan, PlanOperator, Step};
 pub use planner::{Planner, Script};
 pub use render::create_table;
+pub use types::{is_json, json_metadata};

@@ -42,6 +42,8 @@ pub struct Script {
     pub explains: Vec<String>,
     /// The tables that the text creates, in order. A sink declared without columns has those of what is written to it.
     pub tables: Vec<Arc<Connection>>,
+    /// The connection profiles that these tables name, in the same order.
+    pub profiles: Vec<String>,
 }
 
 /// Turns SQL into dataflow plans; remembers the tables, views and profiles that it was told of.
@@ -60,6 +62,7 @@ struct Draft {
     explains: Vec<String>,
     /// The tables, each with the place of the option for its dead letters.
     tables: Vec<(String, Option<Location>)>,
+    profiles: Vec<String>,
 }
 
 impl Planner {
@@ -115,6 +118,7 @@ impl Planner {
             tables: tables.collect::<Result<_, _>>()?,
             plan,
             explains: draft.explains,
+            profiles: draft.profiles,
         })
     }
 

@@ -16,7 +16,7 @@ use datafusion_functions_json::JSON_UNION_DATA_TYPE;
 const LOGICAL_TYPE: &str = "headwater.type";
 
 /// Whether a column holds JSON documents as text (`JSON` in SQL).
-pub(crate) fn is_json(field: &Field) -> bool {
+pub fn is_json(field: &Field) -> bool {
     field
         .metadata()
         .get(LOGICAL_TYPE)
@@ -24,7 +24,7 @@ pub(crate) fn is_json(field: &Field) -> bool {
 }
 
 /// The metadata of a `JSON` column.
-pub(crate) fn json_metadata() -> HashMap<String, String> {
+pub fn json_metadata() -> HashMap<String, String> {
     HashMap::from([(LOGICAL_TYPE.to_owned(), "json".to_owned())])
 }
 

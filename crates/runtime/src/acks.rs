@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::backlog::Backlog;
 
 /// How many rows a source may have in the dataflow before it must wait for acknowledgements.
-const CREDIT_ROWS: u64 = 262_144;
+pub const CREDIT_ROWS: u64 = 262_144;
 
 /// How many bytes of Arrow memory a source may have in the dataflow, likewise. One batch may exceed it.
 const CREDIT_BYTES: u64 = 256 << 20;

@@ -54,6 +54,19 @@ pub enum JobError {
     Threads(String),
 }
 
+impl JobError {
+    /// The operator that it was, if it was one.
+    pub fn operator(&self) -> Option<&str> {
+        match self {
+            Self::Operator { operator, .. }
+            | Self::Evaluate { operator, .. }
+            | Self::Compute { operator, .. }
+            | Self::Start { operator, .. } => Some(operator),
+            Self::Panicked { .. } | Self::Threads(_) => None,
+        }
+    }
+}
+
 /// Why an expression failed, without the layers that the error went through, each of which says it again.
 pub(crate) fn row_fault(error: &DataFusionError) -> String {
     match error.find_root() {

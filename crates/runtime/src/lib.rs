@@ -39,7 +39,7 @@ mod threads;
 mod values;
 mod worker;
 
-pub use acks::AckGauge;
+pub use acks::{AckGauge, CREDIT_ROWS};
 pub use backlog::{BACKLOG_BYTES, BACKLOG_ROWS, Backlog};
 pub use error::JobError;
 pub use job::{Job, JobOptions, OperatorKind, OperatorStatus, Outcome, PreviewFactory};

@@ -7,7 +7,7 @@
 //!
 //! A connector describes its options in two JSON schemas and nowhere else. [`parse_table`] turns the dotted options of
 //! SQL into values by them, [`validate`] checks values that came as JSON, [`describe`] makes reference documentation,
-//! and [`redact`] hides what a schema lists under `"sensitive"`. All problems of a table are reported in one
+//! [`files`] finds what a table would read or write on this machine, and [`redact`] hides what a schema lists under `"sensitive"`. All problems of a table are reported in one
 //! [`ConfigError`], each with the option, what was given, what is allowed and the nearest valid name; the value of a
 //! sensitive option is never quoted.
 //!
@@ -18,11 +18,13 @@
 //!   variant (`type = 'sink'`), and the variant's options start with its name (`sink.retain`), which may be left out
 //!   where no other option has the name that remains (`retain`);
 //! - `"format": "var-str"`, text with `{{ NAME }}` for environment variables ([`VarStr`]);
-//! - `"sensitive": ["password", "tls.key"]` at the top, with dotted names.
+//! - `"sensitive": ["password", "tls.key"]` at the top, with dotted names;
+//! - `"files": ["tls.ca"]` likewise: options that name files of this machine (or hold PEM text instead).
 
 mod check;
 mod duration;
 mod error;
+mod files;
 mod redact;
 mod reference;
 mod schema;
@@ -41,7 +43,8 @@ use crate::dead_letter;
 
 pub use duration::duration;
 pub use error::{ConfigError, did_you_mean, nearest, quoted};
-pub use redact::{redact, without_password};
+pub use files::files;
+pub use redact::{MASK, redact, without_password};
 pub use reference::{OptionDoc, Part, describe, markdown};
 pub use var_str::{UnsetVariable, VarStr};
 

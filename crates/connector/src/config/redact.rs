@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::schema::Schema;
 use super::var_str::VarStr;
 
-const MASK: &str = "***";
+/// What stands in the place of a secret.
+pub const MASK: &str = "********";
 
 /// A copy of `value` in which everything that `schema` calls sensitive, and every password within a URL, is masked.
 /// Text that comes from the environment entirely (`{{ PASSWORD }}`) is no secret and stays.
@@ -56,7 +57,7 @@ fn mask_urls(value: &mut Value) {
     }
 }
 
-/// `mqtt://user:secret@host` → `mqtt://user:***@host`; any other text as it is.
+/// `mqtt://user:secret@host` → `mqtt://user:********@host`; any other text as it is.
 pub fn without_password(text: &str) -> Cow<'_, str> {
     let masked = || {
         let start = text.find("://")? + 3;
@@ -74,16 +75,19 @@ pub fn without_password(text: &str) -> Cow<'_, str> {
 mod tests {
     use serde_json::json;
 
-    use super::{redact, without_password};
+    use super::{MASK, redact, without_password};
 
     #[test]
     fn passwords_in_urls_are_masked() {
         for (text, expect) in [
             ("mqtt://host", "mqtt://host"),
             ("mqtt://user@host:1883", "mqtt://user@host:1883"),
-            ("mqtt://user:p@ss@host:1883", "mqtt://user:***@host:1883"),
+            (
+                "mqtt://user:p@ss@host:1883",
+                "mqtt://user:********@host:1883",
+            ),
             ("mqtt://u:{{ PASS }}@host", "mqtt://u:{{ PASS }}@host"),
-            ("mqtt://user:a/b@host", "mqtt://user:***@host"),
+            ("mqtt://user:a/b@host", "mqtt://user:********@host"),
         ] {
             assert_eq!(without_password(text), expect);
         }
@@ -96,7 +100,7 @@ mod tests {
             "url": "mqtt://a:b@c", "password": "x", "tls": {"key": ["y"], "ca": "z"}
         });
         let expect = json!({
-            "url": "mqtt://a:***@c", "password": "***", "tls": {"key": "***", "ca": "z"}
+            "url": "mqtt://a:********@c", "password": MASK, "tls": {"key": MASK, "ca": "z"}
         });
         assert_eq!(redact(schema, &value), expect);
         let from_environment = json!({"password": "{{ P }}"});

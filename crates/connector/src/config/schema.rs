@@ -53,6 +53,8 @@ pub(super) struct OptionDef {
     pub(super) within: Option<String>,
     /// Whether its value must never be shown.
     pub(super) sensitive: bool,
+    /// Whether it names a file of this machine, or several.
+    pub(super) file: bool,
     /// The choice that must have been made for it to apply: the choice's option, and the variant.
     pub(super) variant: Option<(String, String)>,
 }
@@ -107,11 +109,14 @@ impl Schema {
         let mut walk = Walk {
             root: &root,
             sensitive: strings(&root["sensitive"]),
+            files: strings(&root["files"]),
             options: Vec::new(),
             objects: HashMap::new(),
         };
         walk.object(&root, &Place::default()).map_err(broken)?;
-        walk.check_sensitive().map_err(broken)?;
+        walk.check_listed("sensitive", &walk.sensitive)
+            .map_err(broken)?;
+        walk.check_listed("files", &walk.files).map_err(broken)?;
         Ok(Self {
             options: walk.options,
             objects: walk.objects,
@@ -172,6 +177,7 @@ impl Place {
 struct Walk<'a> {
     root: &'a Value,
     sensitive: Vec<String>,
+    files: Vec<String>,
     options: Vec<OptionDef>,
     objects: HashMap<Vec<String>, String>,
 }
@@ -252,15 +258,18 @@ impl<'a> Walk<'a> {
             required,
             within: place.within.clone(),
             sensitive: self.sensitive.contains(&place.dotted),
+            file: self.files.contains(&place.dotted),
             variant: place.variant.clone(),
         });
     }
 
-    /// A misspelt name would leave a secret in the open.
-    fn check_sensitive(&self) -> Result<(), String> {
+    /// A misspelt name would leave a secret in the open, or a file within reach.
+    fn check_listed(&self, list: &str, names: &[String]) -> Result<(), String> {
         let known = |name: &&String| self.options.iter().any(|option| option.name == **name);
-        match self.sensitive.iter().find(|name| !known(name)) {
-            Some(name) => Err(format!("'{name}' is listed as sensitive, but is no option")),
+        match names.iter().find(|name| !known(name)) {
+            Some(name) => Err(format!(
+                "'{name}' is listed under \"{list}\", but is no option"
+            )),
             None => Ok(()),
         }
     }

@@ -1,11 +1,8 @@
 //! The connection of a table that is inferred, and how it is written into the table without its secrets.
 
-use headwater_connector::config::{check_profile, redact};
+use headwater_connector::config::{MASK, check_profile, redact};
 use headwater_connector::{ConfigError, ConnectionProfile, Registry, SqlOption};
 use serde_json::{Map, Value};
-
-/// What stands for a secret in a value that has been redacted.
-const MASK: &str = "***";
 
 /// How to connect.
 #[derive(Debug, Clone)]

@@ -23,15 +23,10 @@ fn config(format: Format) -> FormatConfig {
     }
 }
 
-/// Where no number counts time, the default stays.
-fn set(format: &mut TimestampFormat, seen: Option<TimestampFormat>) {
-    *format = seen.unwrap_or(*format);
-}
-
-/// The columns of objects, if every sample is one, and in which unit numbers count time.
+/// The columns of objects, if every sample is one.
 fn objects<'a, S: Source<'a>>(
     sources: impl Iterator<Item = S>,
-) -> Option<(Option<TimestampFormat>, Vec<InferredColumn>)> {
+) -> Option<(TimestampFormat, Vec<InferredColumn>)> {
     let mut seen = Seen::default();
     let mut count = 0;
     for mut source in sources {
@@ -43,20 +38,17 @@ fn objects<'a, S: Source<'a>>(
     columns(&seen.map, count).filter(|_| is_object)
 }
 
-fn columns(
-    members: &Members,
-    count: usize,
-) -> Option<(Option<TimestampFormat>, Vec<InferredColumn>)> {
+fn columns(members: &Members, count: usize) -> Option<(TimestampFormat, Vec<InferredColumn>)> {
     let unit = members.unit();
     let columns = members.columns(count, unit);
-    (!columns.is_empty()).then_some((unit, columns))
+    (!columns.is_empty()).then_some((unit.unwrap_or_default(), columns))
 }
 
 /// One object a payload.
 pub(super) fn json(samples: &[&[u8]]) -> Option<Guess> {
     let (timestamps, columns) = objects(samples.iter().map(|sample| Document::new(sample)))?;
     let mut config = config(Format::Json);
-    set(&mut config.json.timestamp_format, timestamps);
+    config.json.timestamp_format = timestamps;
     Some((config, columns))
 }
 
@@ -71,7 +63,7 @@ pub(super) fn json_lines(samples: &[&[u8]]) -> Option<Guess> {
     }
     let (timestamps, columns) = objects(lines().map(Document::new))?;
     let mut config = config(Format::Json);
-    set(&mut config.json.timestamp_format, timestamps);
+    config.json.timestamp_format = timestamps;
     config.framing = Some(Framing::Newline);
     Some((config, columns))
 }
@@ -86,7 +78,7 @@ fn lines(sample: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(super) fn cbor(samples: &[&[u8]]) -> Option<Guess> {
     let (timestamps, columns) = objects(samples.iter().map(|sample| cbor::Scanner::new(sample)))?;
     let mut config = config(Format::Cbor);
-    set(&mut config.cbor.timestamp_format, timestamps);
+    config.cbor.timestamp_format = timestamps;
     Some((config, columns))
 }
 
@@ -95,7 +87,7 @@ pub(super) fn msgpack(samples: &[&[u8]]) -> Option<Guess> {
     let (timestamps, columns) =
         objects(samples.iter().map(|sample| msgpack::Scanner::new(sample)))?;
     let mut config = config(Format::Msgpack);
-    set(&mut config.msgpack.timestamp_format, timestamps);
+    config.msgpack.timestamp_format = timestamps;
     Some((config, columns))
 }
 
@@ -169,7 +161,7 @@ pub(super) fn csv(samples: &[&[u8]]) -> Option<Guess> {
             }
         }
         let (timestamps, columns) = columns(&members, count)?;
-        set(&mut config.csv.timestamp_format, timestamps);
+        config.csv.timestamp_format = timestamps;
         Some((config, columns))
     })
 }

@@ -63,7 +63,7 @@ fn the_login_stands_in_the_url_or_beside_it() {
 #[test]
 fn what_is_wrong_is_told_by_option_and_without_secrets() {
     insta::assert_snapshot!(error(json!({"url": "mqtt://u:geheim@h", "password": "p"})), @"option 'password' is also given within 'url'; remove one of them");
-    insta::assert_snapshot!(error(json!({"url": "mqtt://u:gehe/im@h"})), @"option 'url': 'mqtt://u:***@h' is no valid URL: invalid port number; in a password, write '/' as %2F, '?' as %3F, '#' as %23 and '@' as %40");
+    insta::assert_snapshot!(error(json!({"url": "mqtt://u:gehe/im@h"})), @"option 'url': 'mqtt://u:********@h' is no valid URL: invalid port number; in a password, write '/' as %2F, '?' as %3F, '#' as %23 and '@' as %40");
     insta::assert_snapshot!(error(json!({"url": "u:geheim@h"})), @"option 'url': '***' has no scheme; write mqtt://host:1883");
     insta::assert_snapshot!(error(json!({"url": "mqtt://h", "password": "{{ HEADWATER_NOT_SET }}"})), @"option 'password': the environment variable 'HEADWATER_NOT_SET' is not set; set it before starting headwater");
     insta::assert_snapshot!(error(json!({"url": "mqtt://h", "tls": {"ca": "x"}})), @"tls.* is given, but the scheme of 'url' means no TLS; use mqtts://");

@@ -21,6 +21,30 @@ use crate::parse::Parsed;
 use crate::source::SourceTable;
 
 impl Planner {
+    /// Makes a table that was configured elsewhere known, under its own name.
+    ///
+    /// # Errors
+    /// Another relation has the name.
+    pub fn add_table(&mut self, connection: Connection) -> Result<(), PlanError> {
+        let name = connection.name.clone();
+        if self.catalog.contains(&name) {
+            return Err(PlanError::new(format!("'{name}' exists already")));
+        }
+        let connection = Arc::new(connection);
+        let relation = match connection.connection_type {
+            ConnectionType::Sink => Relation::Sink(connection),
+            ConnectionType::Source => {
+                let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(&connection))));
+                let scan = LogicalPlanBuilder::scan(name.as_str(), table, None);
+                let query = scan.and_then(LogicalPlanBuilder::build);
+                let query = query.map_err(|error| PlanError::new(error.strip_backtrace()))?;
+                Relation::Source { connection, query }
+            }
+        };
+        self.catalog.insert(&name, relation);
+        Ok(())
+    }
+
     /// Makes a table and adds it to the catalog.
     pub(super) async fn create_table(
         &mut self,
@@ -37,6 +61,10 @@ impl Planner {
         let declaration = ddl::declaration(create.clone(), parsed, self.session()?)?;
         let dead_letters = dead_letter::place(&declaration.configuration);
         let event_time = declaration.event_time.location();
+        let profile = declaration.configuration.profile.as_ref();
+        draft
+            .profiles
+            .extend(profile.map(|profile| profile.value.clone()));
         let relation = if declaration.columns.is_empty() {
             self.untyped(declaration, parsed).await?
         } else {
@@ -203,7 +231,7 @@ impl Planner {
                 match nearest(name, known) {
                     Some(near) => error.hint(format!("did you mean '{near}'?")),
                     None => error.hint(
-                        "profiles are JSON files, given to the command by --profile FILE.json",
+                        "profiles are JSON files, given to the command by --profile FILE.json, or kept by the server",
                     ),
                 }
             }

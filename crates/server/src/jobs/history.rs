@@ -1,0 +1,125 @@
+//! What the operators of a run did in the last minutes, for those who draw it.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use headwater_engine::connector::MetricsSnapshot;
+use headwater_engine::{BACKLOG_ROWS, CREDIT_ROWS, Job, OperatorKind, OperatorStatus};
+
+use crate::app::App;
+use crate::types::{
+    Metric, MetricGroup, MetricName, OperatorMetricGroup, SubtaskMetrics, now_micros,
+};
+
+/// How often is looked.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// How many looks are kept: five minutes of them.
+const LOOKS_KEPT: usize = 60;
+
+/// The last looks at a run, oldest first.
+#[derive(Default)]
+pub(crate) struct History(Mutex<VecDeque<Look>>);
+
+/// All operators at one moment.
+struct Look {
+    at: u64,
+    operators: Vec<(MetricsSnapshot, f64)>,
+}
+
+/// Looks at all runs, for ever.
+pub(crate) async fn watch(app: App) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        ticks.tick().await;
+        for run in app.jobs.runs() {
+            if run.is_under_way() {
+                run.history.look(&run.job);
+            }
+        }
+    }
+}
+
+/// How full what is before an operator is, from 0 to 1: the credit of a source, the backlog of the sinks.
+pub(crate) fn back_pressure(job: &Job, operator: &OperatorStatus) -> f64 {
+    let share = |rows: u64, bound: u64| (rows as f64 / bound as f64).min(1.0);
+    match operator.kind {
+        OperatorKind::Source => {
+            let rows = operator.acks.iter().map(|ack| ack.rows()).max();
+            share(rows.unwrap_or(0), CREDIT_ROWS)
+        }
+        OperatorKind::Stateful | OperatorKind::Sink => share(job.backlog().rows(), BACKLOG_ROWS),
+    }
+}
+
+impl History {
+    /// Adds a look at a job.
+    pub(crate) fn look(&self, job: &Job) {
+        let operators = job.operators().iter();
+        let operators = operators.map(|one| (one.metrics.snapshot(), back_pressure(job, one)));
+        let look = Look {
+            at: now_micros(),
+            operators: operators.collect(),
+        };
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if looks.len() == LOOKS_KEPT {
+            looks.pop_front();
+        }
+        looks.push_back(look);
+    }
+
+    /// The rates between the looks, operator by operator.
+    pub(crate) fn groups(&self, job: &Job) -> Vec<OperatorMetricGroup> {
+        let looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let operators = job.operators().iter().enumerate();
+        let groups = operators.map(|(index, operator)| OperatorMetricGroup {
+            operator_id: operator.id.clone(),
+            metric_groups: measures(&looks, index, operator.kind),
+        });
+        groups.collect()
+    }
+}
+
+fn measures(looks: &VecDeque<Look>, index: usize, kind: OperatorKind) -> Vec<MetricGroup> {
+    let rate = |name, count: fn(&MetricsSnapshot) -> u64| {
+        let metrics = looks.iter().zip(looks.iter().skip(1)).map(|(before, now)| {
+            let seconds = now.at.saturating_sub(before.at).max(1) as f64 / 1e6;
+            let (earlier, later) = (&before.operators[index].0, &now.operators[index].0);
+            Metric {
+                time: now.at,
+                value: count(later).saturating_sub(count(earlier)) as f64 / seconds,
+            }
+        });
+        group(name, metrics.collect())
+    };
+    let pressure = looks.iter().map(|look| Metric {
+        time: look.at,
+        value: look.operators[index].1,
+    });
+    let pressure = group(MetricName::Backpressure, pressure.collect());
+    let mut groups = match kind {
+        OperatorKind::Source => vec![
+            rate(MetricName::BytesRecv, |m| m.bytes),
+            rate(MetricName::MessagesRecv, |m| m.messages),
+            rate(MetricName::MessagesSent, |m| m.rows),
+        ],
+        OperatorKind::Stateful => vec![
+            rate(MetricName::MessagesRecv, |m| m.rows),
+            rate(MetricName::MessagesSent, |m| m.rows_out),
+        ],
+        OperatorKind::Sink => vec![
+            rate(MetricName::MessagesRecv, |m| m.rows),
+            rate(MetricName::BytesSent, |m| m.bytes),
+            rate(MetricName::MessagesSent, |m| m.messages),
+        ],
+    };
+    groups.push(pressure);
+    groups
+}
+
+fn group(name: MetricName, metrics: Vec<Metric>) -> MetricGroup {
+    MetricGroup {
+        name,
+        subtasks: vec![SubtaskMetrics { index: 0, metrics }],
+    }
+}

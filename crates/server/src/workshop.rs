@@ -1,0 +1,254 @@
+//! Where SQL becomes dataflows, and configurations become tables, with what the server keeps.
+//!
+//! Every text is planned with a catalog of its own, in which all kept profiles and tables are known: pipelines share
+//! those, and nothing else.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use headwater_engine::connector::config::{self, MASK};
+use headwater_engine::connector::{Connection, ConnectionProfile, ConnectionType, Registry};
+use headwater_engine::{Engine, Graph, Node, Plan, PlanError, PlanOperator, Script, previewed};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::problem::Problem;
+use crate::store::{NewTable, ProfileRecord, Store, TableRecord};
+
+/// How many texts are planned at the same time: each takes a core for some milliseconds.
+const PLANNERS: usize = 2;
+
+/// Plans and configures.
+pub(crate) struct Workshop {
+    registry: Registry,
+    planners: Arc<Semaphore>,
+}
+
+/// A SQL text that could be run.
+pub(crate) struct Planned {
+    pub(crate) engine: Engine,
+    pub(crate) plan: Plan,
+    pub(crate) graph: Graph,
+    /// The profiles that it names.
+    pub(crate) profiles: Vec<String>,
+    /// The kept tables that it reads and writes.
+    pub(crate) tables: Vec<String>,
+}
+
+/// Why a text was not planned.
+pub(crate) enum Refusal {
+    /// It is wrong.
+    Sql(PlanError),
+    /// Something else is.
+    Other(Problem),
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Sql(error) => error.into(),
+            Refusal::Other(problem) => problem,
+        }
+    }
+}
+
+impl Workshop {
+    pub(crate) fn new(registry: Registry) -> Self {
+        Self {
+            registry,
+            planners: Arc::new(Semaphore::new(PLANNERS)),
+        }
+    }
+
+    /// The connectors.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Plans a text. Without `writes`, its sinks are only shown.
+    pub(crate) async fn plan(
+        &self,
+        store: &Store,
+        sql: &str,
+        writes: bool,
+    ) -> Result<Planned, Refusal> {
+        let kept = store.run(|db| Ok((db.profiles()?, db.tables()?))).await;
+        let (profiles, tables) = kept.map_err(|error| Refusal::Other(error.into()))?;
+        let permit = Arc::clone(&self.planners).acquire_owned().await;
+        let registry = self.registry.clone();
+        let sql = sql.to_owned();
+        let planning = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            futures::executor::block_on(plan(registry, profiles, &tables, &sql, writes))
+        });
+        planning
+            .await
+            .map_err(|error| Refusal::Other(Problem::internal(error)))?
+    }
+
+    /// Checks a profile against its connector's schema.
+    pub(crate) fn check_profile(&self, connector: &str, config: &Value) -> Result<(), Problem> {
+        let connector = self.registry.get(connector)?;
+        refuse_masks(config)?;
+        Ok(config::check_profile(&connector.metadata(), config)?)
+    }
+
+    /// What may be shown of a profile.
+    pub(crate) fn shown_profile(&self, profile: ProfileRecord) -> crate::types::ConnectionProfile {
+        let metadata = self.registry.get(&profile.connector).map(|c| c.metadata());
+        let schema = metadata.ok().and_then(|metadata| metadata.profile_schema);
+        let config = config::redact(schema.unwrap_or("null"), &profile.config);
+        let url = config["url"].as_str().map(str::to_owned);
+        crate::types::ConnectionProfile {
+            description: url.unwrap_or_else(|| profile.connector.clone()),
+            id: profile.id,
+            name: profile.name,
+            connector: profile.connector,
+            config,
+        }
+    }
+
+    /// What may be shown of a table.
+    pub(crate) fn shown_table(
+        &self,
+        table: TableRecord,
+    ) -> Result<crate::types::ConnectionTable, Problem> {
+        let connector = self.registry.get(&table.connector)?;
+        let connection = connection(&self.registry, &table)?;
+        Ok(crate::types::ConnectionTable {
+            table_type: match connection.connection_type {
+                ConnectionType::Source => crate::types::ConnectionType::Source,
+                ConnectionType::Sink => crate::types::ConnectionType::Sink,
+            },
+            config: config::redact(connector.metadata().table_schema, &table.config),
+            connection_profile: table.profile.map(|profile| self.shown_profile(profile)),
+            id: table.id,
+            name: table.name,
+            created_at: table.created_at,
+            connector: table.connector,
+            schema: table.schema,
+            consumers: table.consumers,
+        })
+    }
+
+    /// Makes a table of a configuration that is not kept (yet).
+    pub(crate) fn table(
+        &self,
+        table: &NewTable,
+        profile: Option<ProfileRecord>,
+    ) -> Result<Connection, Problem> {
+        refuse_masks(&table.config)?;
+        let record = TableRecord {
+            id: String::new(),
+            name: table.name.clone(),
+            connector: table.connector.clone(),
+            profile,
+            config: table.config.clone(),
+            schema: table.schema.clone(),
+            created_at: 0,
+            consumers: 0,
+        };
+        connection(&self.registry, &record)
+    }
+}
+
+/// A configuration that was shown with its secrets masked is none.
+fn refuse_masks(config: &Value) -> Result<(), Problem> {
+    let masked = match config {
+        Value::String(text) => text.contains(MASK),
+        Value::Array(values) => return values.iter().try_for_each(refuse_masks),
+        Value::Object(map) => return map.values().try_for_each(refuse_masks),
+        _ => false,
+    };
+    if masked {
+        let message =
+            format!("'{MASK}' stands for a secret that is not shown; give the secret itself");
+        return Err(Problem::bad_request(message));
+    }
+    Ok(())
+}
+
+fn connection(registry: &Registry, table: &TableRecord) -> Result<Connection, Problem> {
+    let connector = registry.get(&table.connector)?;
+    let profile = table.profile.as_ref();
+    if let Some(profile) = profile.filter(|profile| profile.connector != table.connector) {
+        let message = format!(
+            "connection profile '{}' is for the connector '{}', not for '{}'",
+            profile.name, profile.connector, table.connector
+        );
+        return Err(Problem::bad_request(message));
+    }
+    if profile.is_none() && connector.metadata().profile_schema.is_some() {
+        let message = format!("a table of '{}' needs connectionProfileId", table.connector);
+        return Err(Problem::bad_request(message));
+    }
+    let format = table.schema.format().map_err(Problem::bad_request)?;
+    if connector.metadata().format && format.format.is_none() {
+        let message = format!("a table of '{}' needs schema.format", table.connector);
+        return Err(Problem::bad_request(message));
+    }
+    let profile = profile.map_or(&Value::Null, |profile| &profile.config);
+    let columns = table.schema.columns();
+    Ok(connector.from_config(&table.name, profile, &table.config, columns, format)?)
+}
+
+/// Plans a text in a catalog of its own.
+async fn plan(
+    registry: Registry,
+    profiles: Vec<ProfileRecord>,
+    tables: &[TableRecord],
+    sql: &str,
+    writes: bool,
+) -> Result<Planned, Refusal> {
+    let engine = Engine::with_connectors(registry);
+    for ProfileRecord {
+        name,
+        connector,
+        config,
+        ..
+    } in profiles
+    {
+        let profile = ConnectionProfile {
+            name,
+            connector,
+            config,
+        };
+        engine.add_profile(profile).await;
+    }
+    for table in tables {
+        match connection(engine.registry(), table) {
+            Ok(connection) => engine.add_table(connection).await.map_err(Refusal::Sql)?,
+            Err(problem) => tracing::warn!("table '{}' cannot be used: {problem}", table.name),
+        }
+    }
+    let script = engine.plan(sql).await.map_err(Refusal::Sql)?;
+    let used = used(&script, tables);
+    let Some(plan) = script.plan else {
+        let message = "nothing to run: the text has neither INSERT nor SELECT";
+        return Err(Refusal::Sql(PlanError::new(message)));
+    };
+    let plan = if writes { plan } else { previewed(plan) };
+    Ok(Planned {
+        graph: Graph::from(&plan),
+        engine,
+        plan,
+        profiles: script.profiles,
+        tables: used,
+    })
+}
+
+fn table_of(node: &Node) -> Option<&str> {
+    match &node.operator {
+        PlanOperator::Source(table) | PlanOperator::Sink(table) => Some(&table.name),
+        _ => None,
+    }
+}
+
+/// The kept tables that a text reads and writes.
+fn used(script: &Script, tables: &[TableRecord]) -> Vec<String> {
+    let nodes = script.plan.iter().flat_map(|plan| &plan.nodes);
+    let read_or_written: BTreeSet<&str> = nodes.filter_map(table_of).collect();
+    let kept = tables.iter().map(|table| table.name.as_str());
+    let used = kept.filter(|name| read_or_written.contains(name));
+    used.map(str::to_owned).collect()
+}

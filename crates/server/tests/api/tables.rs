@@ -1,0 +1,182 @@
+//! Connection tables.
+
+use headwater_testkit::{Mosquitto, TestClient};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::support::{DEADLINE, Running, all};
+
+const PATH: &str = "/api/v1/connection_tables";
+
+fn source(name: &str, profile: &str) -> Value {
+    json!({
+        "name": name, "connector": "mqtt", "connectionProfileId": profile,
+        "config": { "topic": "sensors/{device}", "type": { "source": {} } },
+        "schema": {
+            "format": { "type": "json" },
+            "badData": { "behavior": "drop" },
+            "fields": [
+                { "name": "device", "type": "string", "metadataKey": "topic.device" },
+                { "name": "t", "type": "f64", "required": true },
+                { "name": "at", "type": "timestamp", "unit": "millisecond" },
+                { "name": "rest", "type": "json" },
+                { "name": "list", "type": "list", "items": { "name": "item", "type": "int64" } },
+            ],
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_table_is_kept_and_all_pipelines_know_it() {
+    let broker = Mosquitto::start().unwrap();
+    let server = Running::start().await;
+    let profile = server.profile("plant", &broker.url()).await;
+    let table = server.post(PATH, source("readings", &profile)).await;
+    assert_eq!(table["tableType"], "source");
+    assert_eq!(table["connectionProfile"]["name"], "plant");
+    let sink = json!({
+        "name": "alerts", "connector": "mqtt", "connectionProfileId": profile,
+        "config": { "topic": "alerts/{device}", "type": { "sink": {} }, "qos": "AtLeastOnce" },
+        "schema": { "format": { "type": "json" }, "fields": [
+            { "name": "device", "type": "string" }, { "name": "t", "type": "f64" },
+        ] },
+    });
+    server.post(PATH, sink).await;
+    let pipeline = server
+        .pipeline("INSERT INTO alerts SELECT device, t FROM readings WHERE t > 70")
+        .await;
+    server.wait_for_state(&pipeline, "Running").await;
+    let mut client = TestClient::connect(&broker).await.unwrap();
+    client.subscribe("alerts/#", 1).await.unwrap();
+    client
+        .publish("sensors/a", r#"{"t": 71.5}"#, 1, false)
+        .await
+        .unwrap();
+    let alert = client.recv(DEADLINE).await.unwrap();
+    assert_eq!(
+        (alert.topic.as_str(), alert.text().as_str()),
+        ("alerts/a", r#"{"device":"a","t":71.5}"#)
+    );
+
+    let listed = server.get(PATH).await;
+    assert_eq!(listed["data"][0]["name"], "alerts");
+    assert_eq!(listed["data"][1]["consumers"], 1);
+    let id = table["id"].as_str().unwrap();
+    let used = server
+        .refused(Method::DELETE, &format!("{PATH}/{id}"), None)
+        .await;
+    insta::assert_snapshot!(used, @"409: the connection table is used by pipelines; delete those first");
+    let profile = server
+        .refused(
+            Method::DELETE,
+            &format!("/api/v1/connection_profiles/{profile}"),
+            None,
+        )
+        .await;
+    insta::assert_snapshot!(profile, @"409: the connection profile is used by tables or pipelines; delete those first");
+}
+
+#[tokio::test]
+async fn tables_come_in_pages_newest_first() {
+    let server = Running::start().await;
+    for n in 0..5 {
+        let table = json!({
+            "name": format!("t{n}"), "connector": "blackhole", "config": { "type": "sink" },
+        });
+        server.post(PATH, table).await;
+    }
+    let mut names = Vec::new();
+    let mut path = format!("{PATH}?limit=2");
+    loop {
+        let page = server.get(&path).await;
+        let data = page["data"].as_array().unwrap();
+        names.extend(
+            data.iter()
+                .map(|table| table["name"].as_str().unwrap().to_owned()),
+        );
+        if page["hasMore"] == false {
+            break;
+        }
+        let last = data.last().unwrap()["id"].as_str().unwrap();
+        path = format!("{PATH}?limit=2&starting_after={last}");
+    }
+    assert_eq!(names, ["t4", "t3", "t2", "t1", "t0"]);
+    let check = async |query: &str| {
+        server
+            .refused(Method::GET, &format!("{PATH}?{query}"), None)
+            .await
+    };
+    insta::assert_snapshot!(check("limit=0").await, @"400: limit must be from 1 to 1000");
+    insta::assert_snapshot!(check("limit=x").await, @"400: Failed to deserialize query string: limit: invalid digit found in string");
+    insta::assert_snapshot!(check("starting_after=ct_none").await, @"404: the item of 'starting_after' not found");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_table_is_told() {
+    let server = Running::start().await;
+    let profile = server.profile("plant", "mqtt://h").await;
+    let check = async |change: fn(&mut Value)| {
+        let mut table = source("t", &profile);
+        change(&mut table);
+        server.refused(Method::POST, PATH, Some(table)).await
+    };
+    insta::assert_snapshot!(check(|t| t["connectionProfileId"] = json!("cp_none")).await, @"400: there is no connection profile with the id 'cp_none'");
+    insta::assert_snapshot!(check(|t| t["connectionProfileId"] = json!(null)).await, @"400: a table of 'mqtt' needs connectionProfileId");
+    insta::assert_snapshot!(check(|t| t["config"]["topik"] = json!("a")).await, @"400: unknown option 'topik'; did you mean 'topic'? (the options are topic, qos, client_id, type, source.topics, source.topics_qos, source.shared_group, source.retained, source.no_local, source.retain_as_published, source.clean_start, source.session_expiry, source.receive_maximum, source.rate_limit.messages_per_second, sink.retain, sink.message_expiry, sink.content_type, sink.response_topic, sink.user_properties)");
+    insta::assert_snapshot!(check(|t| t["schema"]["format"] = json!(null)).await, @"400: a table of 'mqtt' needs schema.format");
+    insta::assert_snapshot!(check(|t| t["schema"]["format"]["type"] = json!("jsn")).await, @"400: schema: unknown variant `jsn`, expected one of `json`, `raw_string`, `raw_bytes`, `csv`, `msgpack`, `cbor`, `avro`, `protobuf`, `sparkplug_b`");
+    insta::assert_snapshot!(check(|t| t["schema"]["fields"][1]["type"] = json!("f65")).await, @"400: the body: unknown variant `f65`, expected one of `int32`, `int64`, `uInt32`, `uint32`, `uInt64`, `uint64`, `f32`, `f64`, `bool`, `string`, `utf8`, `binary`, `bytes`, `timestamp`, `json`, `struct`, `list` at line 1 column 309");
+    insta::assert_snapshot!(check(|t| t["schema"]["definition"] = json!({})).await, @"400: schema.definition is not supported; give the columns in schema.fields");
+    insta::assert_snapshot!(check(|t| t["connector"] = json!("stdout")).await, @"400: connection profile 'plant' is for the connector 'mqtt', not for 'stdout'");
+}
+
+#[tokio::test]
+async fn a_table_is_tested_step_by_step() {
+    let mut broker = Mosquitto::start().unwrap();
+    let server = Running::start().await;
+    let profile = server.profile("plant", &broker.url()).await;
+    let path = format!("{PATH}/test");
+    let test = async || {
+        let table = source("t", &profile);
+        all(server
+            .client
+            .events(Method::POST, &path, Some(&table))
+            .await
+            .unwrap())
+        .await
+    };
+    let steps = test().await;
+    assert!(steps.len() > 3, "{steps:?}");
+    assert_eq!(
+        steps.last().unwrap(),
+        &json!({ "error": false, "done": true, "message": "passed" })
+    );
+    assert!(
+        steps
+            .iter()
+            .any(|step| step["message"].as_str().unwrap().starts_with("subscribe: "))
+    );
+    broker.kill().unwrap();
+    let steps = test().await;
+    assert_eq!(
+        steps.last().unwrap(),
+        &json!({ "error": true, "done": true, "message": "failed" })
+    );
+}
+
+#[tokio::test]
+async fn a_schema_is_tested() {
+    let server = Running::start().await;
+    let path = format!("{PATH}/schemas/test");
+    let fields = json!([{ "name": "value", "type": "string" }]);
+    server
+        .post(
+            &path,
+            json!({ "format": { "type": "rawString" }, "fields": fields }),
+        )
+        .await;
+    let check = async |body: Value| server.refused(Method::POST, &path, Some(body)).await;
+    insta::assert_snapshot!(check(json!({ "format": { "type": "json", "unstructurd": true } })).await, @"400: schema: unknown field `unstructurd`, expected one of `unstructured`, `timestamp_format`, `decimal_encoding`");
+    let two = json!([{ "name": "a", "type": "string" }, { "name": "b", "type": "string" }]);
+    insta::assert_snapshot!(check(json!({ "format": { "type": "raw_string" }, "fields": two })).await, @"400: format 'raw_string' needs exactly one payload column, of type TEXT or BYTEA; the table has 'a' (Utf8), 'b' (Utf8)");
+}
