@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
+use headwater_engine::connector::State;
 use headwater_engine::{Engine, Execution, JobOptions};
 use headwater_mqtt::{ConnectOptions, Publish, Publisher, QoS, Subscriber, Subscription};
 use indicatif::MultiProgress;
@@ -74,6 +75,7 @@ impl Demo {
             parallelism: 1,
             state_limit_bytes: None,
             preview: engine.print_rows(),
+            state: State::default(),
         };
         let Execution { job: Some(job), .. } = engine.execute(&sql, options).await? else {
             anyhow::bail!("examples/quickstart.sql has no INSERT");

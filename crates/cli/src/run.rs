@@ -1,13 +1,16 @@
 //! `headwater run`: executes a SQL file until it ends or is interrupted.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
+use headwater_engine::connector::State;
 use headwater_engine::{Execution, Job, JobOptions, Outcome, Plan, PlanOperator};
 use indicatif::MultiProgress;
 
 use crate::drain::Reminder;
-use crate::exit::Exit;
+use crate::exit::{Exit, Mistake};
 use crate::input::Input;
 use crate::logging;
 use crate::signals::Interrupts;
@@ -37,6 +40,12 @@ pub(crate) struct Run {
     /// run at once need different ones. By default the file's name and a hash of its path and this machine.
     #[arg(long, value_name = "ID")]
     job_id: Option<String>,
+
+    /// A folder in which jobs remember what the next run must know: the topic filters that a kept MQTT session has, so
+    /// that those that you have changed are unsubscribed, and Sparkplug's births. Without it a run knows nothing of
+    /// earlier ones.
+    #[arg(long, value_name = "DIR", env = "HEADWATER_STATE_DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 impl Run {
@@ -50,11 +59,11 @@ impl Run {
             return Ok(Exit::Usage);
         };
         let shows_rows = script.plan.as_ref().is_some_and(prints);
+        let job_id = self.job_id.clone();
+        let job_id = job_id.unwrap_or_else(|| self.input.job_id(&sql));
         let options = JobOptions {
-            job_id: self
-                .job_id
-                .clone()
-                .unwrap_or_else(|| self.input.job_id(&sql)),
+            state: self.state()?.child(&job_id),
+            job_id,
             parallelism: usize::from(self.parallelism),
             state_limit_bytes: self.state_limit_mib.map(|mib| mib << 20),
             preview: engine.print_rows(),
@@ -72,6 +81,13 @@ impl Run {
             (!(shows_rows && std::io::stdout().is_terminal())).then(|| StatusLine::new(&lines));
         tracing::info!(job = job.id(), "running");
         Ok(finish(&job, follow(&job, &mut interrupts, status).await))
+    }
+
+    fn state(&self) -> anyhow::Result<State> {
+        let Some(folder) = &self.state_dir else {
+            return Ok(State::default());
+        };
+        State::open(folder).with_context(|| Mistake("--state-dir is of no use".to_owned()))
     }
 }
 

@@ -478,3 +478,20 @@ fn a_profile_comes_from_a_file() {
         finished.stderr
     );
 }
+
+#[test]
+fn a_state_folder_that_cannot_be_used_is_found_out_before_anything_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let sql = file(dir.path(), "job.sql", "SELECT 1;");
+    let sql = sql.to_str().unwrap();
+    let refused = run(&["run", sql, "--state-dir", sql]);
+    assert_eq!(refused.status.code(), Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("cannot make '"),
+        "{}",
+        refused.stderr
+    );
+    let state = dir.path().join("state");
+    let made = run(&["run", sql, "--state-dir", state.to_str().unwrap()]);
+    assert!(made.status.success() && state.is_dir(), "{}", made.stderr);
+}

@@ -6,7 +6,8 @@
 //!
 //! In the order of a table's life: [`config`] reads the `WITH` options by the schemas, [`connector`] makes a
 //! [`Connection`] of them, [`progress`] reports its test, and [`operator`] moves the data, which [`decode`] makes rows
-//! of. What cannot be made rows of, or cannot be sent, is the affair of [`dead_letter`].
+//! of. What cannot be made rows of, or cannot be sent, is the affair of [`dead_letter`]; what the next run must know, of
+//! [`state`].
 
 mod bad_data;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod operator;
 pub mod progress;
 pub mod sample;
+pub mod state;
 pub mod table;
 
 pub use config::{ConfigError, Location, Options, SqlOption};
@@ -34,4 +36,5 @@ pub use operator::{
 };
 pub use progress::{ProbePlace, Progress, StepStatus, TestStep};
 pub use sample::{Listening, MetadataColumn, SampleRequest, Sampled};
+pub use state::{State, StateError};
 pub use table::{Column, ColumnOrigin, TableSchema};

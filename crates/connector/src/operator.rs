@@ -18,6 +18,7 @@ use headwater_format::FormatConfig;
 
 use crate::dead_letter::Rejects;
 use crate::metrics::Metrics;
+use crate::state::State;
 use crate::table::TableSchema;
 
 /// How far a source has been read: everything up to and including this position. Grows within one operator's life;
@@ -176,4 +177,6 @@ pub struct TaskContext {
     pub metrics: Arc<Metrics>,
     /// What becomes of rows that a sink cannot send.
     pub rejects: Rejects,
+    /// What this share of the table remembers from one run to the next.
+    pub state: State,
 }

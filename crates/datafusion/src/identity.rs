@@ -8,7 +8,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use headwater_connector::{Metrics, Rejects, TaskContext};
+use headwater_connector::{Metrics, Rejects, State, TaskContext};
 
 /// The name under which a program's tables are known to the other side, across restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +106,7 @@ impl Seat {
             parallelism: 1,
             metrics,
             rejects,
+            state: State::default(),
         }
     }
 }

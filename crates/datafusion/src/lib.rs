@@ -86,7 +86,7 @@ use std::sync::Arc;
 use datafusion::common::{Result, plan_err};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use headwater_connector::{Connection, Registry};
+use headwater_connector::{Connection, ConnectionType, ErasedConnector, Registry};
 use headwater_format::BadData;
 
 pub use factory::ConnectorTableFactory;

@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
-use headwater_engine::connector::{Flushed, OperatorError, SinkOperator};
+use headwater_engine::connector::{Flushed, OperatorError, SinkOperator, State};
 use headwater_engine::{Engine, EngineError, Job, JobOptions, PreviewFactory};
 use headwater_testkit::slt::Sut;
 
@@ -100,6 +100,7 @@ impl EngineUnderTest {
             parallelism: 1 + self.started % 2,
             state_limit_bytes: None,
             preview,
+            state: State::default(),
         };
         let execution = self.engine.execute(sql, options).await;
         let execution = execution.map_err(|error| as_read(error, sql))?;

@@ -11,7 +11,7 @@ use arrow::record_batch::RecordBatch;
 use headwater_connector::{
     Column, ColumnOrigin, ConfigError, Connection, ErasedConnector, Metrics, Operator,
     OperatorConfig, OperatorError, Options, Registry, Rejects, SinkOperator, SourceOperator,
-    SqlOption, TableSchema, TaskContext,
+    SqlOption, State, TableSchema, TaskContext,
 };
 use serde_json::json;
 
@@ -63,6 +63,7 @@ impl Task {
             parallelism: self.parallelism,
             metrics: Arc::clone(&self.metrics),
             rejects: Rejects::new(connection.config.format.bad_data, Arc::clone(&self.metrics)),
+            state: State::default(),
         };
         let connector: &Arc<dyn ErasedConnector> = registry.get(&connection.connector).unwrap();
         connector.make_operator(connection, context).unwrap()

@@ -23,7 +23,8 @@
 //!
 //! use arrow::datatypes::{DataType, Field, Schema};
 //! use headwater_connector::{
-//!     Column, ColumnOrigin, ErasedConnector, Metrics, Operator, Options, Rejects, SqlOption, TableSchema, TaskContext,
+//!     Column, ColumnOrigin, ErasedConnector, Metrics, Operator, Options, Rejects, SqlOption, State, TableSchema,
+//!     TaskContext,
 //! };
 //! use headwater_mqtt::MqttConnector;
 //!
@@ -56,6 +57,7 @@
 //!     parallelism: 1,
 //!     metrics: Arc::new(Metrics::of("readings")),
 //!     rejects: Rejects::default(),
+//!     state: State::default(),
 //! };
 //! let Operator::Source(mut source) = connector.make_operator(&readings, context)? else {
 //!     anyhow::bail!("'type' says that it is a source");

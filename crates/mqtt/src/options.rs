@@ -145,16 +145,16 @@ pub struct Subscriptions {
     pub former: Former,
 }
 
-/// The filters of an earlier process with the same session.
+/// The filters of earlier processes with the same session, as far as they are known; by default none is.
+///
+/// Those that are not asked for any more are unsubscribed. If there are any, or some may not be known, each message is
+/// compared, and what matches none of the filters is dropped: acknowledged, but not handed over.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Former {
-    /// They are not known. If there is such a session, what matches none of the filters is dropped: acknowledged, but
-    /// not handed over. Each message is compared then.
-    #[default]
-    Unknown,
-    /// These. Those that are not asked for any more are unsubscribed, and what comes on them nevertheless is dropped.
-    /// If there are none, no message is compared.
-    Known(Vec<String>),
+pub struct Former {
+    /// What is known.
+    pub filters: Vec<String>,
+    /// Whether that is all.
+    pub complete: bool,
 }
 
 impl From<Vec<Subscription>> for Subscriptions {

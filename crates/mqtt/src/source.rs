@@ -12,6 +12,7 @@
 //! made again inside the [`Subscriber`]; only what retrying does not mend comes out.
 
 mod filters;
+mod memory;
 mod rate_limit;
 
 use async_trait::async_trait;
@@ -25,11 +26,12 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::{self, MqttProfile, MqttTable, SourceOptions};
 use crate::error::MqttError;
 use crate::metadata::{MqttMetadata, Received, now_nanos};
-use crate::options::QoS;
+use crate::options::{QoS, Subscriptions};
 use crate::packet::{Inbound, Message};
 use crate::probe;
 use crate::subscriber::Subscriber;
 use filters::Gate;
+use memory::Memory;
 use rate_limit::RateLimit;
 
 pub(crate) use filters::Filters;
@@ -48,6 +50,8 @@ pub struct MqttSource {
     limited: Option<Limited>,
     /// Whether the broker sends no more than its window ahead of our acknowledgements.
     windowed: bool,
+    /// What is known of a session that outlives the connection, until it is open.
+    memory: Option<Memory>,
     /// Gone once the source is closed.
     subscriber: Option<Subscriber>,
     /// What `recv` reported while a batch was being gathered, for the next call.
@@ -74,7 +78,7 @@ impl MqttSource {
     ///
     /// # Errors
     /// What the options alone tell: environment variables that are not set, certificates that cannot be read, columns
-    /// that the format cannot read.
+    /// that the format cannot read. A state folder that cannot be used.
     pub fn start(
         profile: &MqttProfile,
         table: &MqttTable,
@@ -91,7 +95,12 @@ impl MqttSource {
         let qos = qos.unwrap_or(QoS::AtMostOnce);
         let options = config::source_options(profile, qos, source, client_id)?;
         let name = filters.text();
-        let subscriber = Subscriber::start(options, filters.subscriptions, context.metrics);
+        let (memory, former) = Memory::begin(context.state, &options, &filters.subscriptions)?;
+        let subscriptions = Subscriptions {
+            filters: filters.subscriptions,
+            former,
+        };
+        let subscriber = Subscriber::start(options, subscriptions, context.metrics);
         let rate = source
             .rate_limit
             .as_ref()
@@ -108,6 +117,7 @@ impl MqttSource {
             },
             limited: rate.map(limited),
             windowed: qos > QoS::AtMostOnce,
+            memory,
             subscriber: Some(subscriber),
             failure: None,
         })
@@ -203,10 +213,17 @@ impl SourceOperator for MqttSource {
         let Some(subscriber) = &mut self.subscriber else {
             return Err(self.failed(&MqttError::Closed));
         };
-        match subscriber.subscribed().await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.failed(&error)),
+        if let Err(error) = subscriber.subscribed().await {
+            return Err(self.failed(&error));
         }
+        if subscriber.began_anew()
+            && let Some(mut memory) = self.memory.take()
+        {
+            let stored = memory.began_anew();
+            let what = "cannot remember the topic filters of the session";
+            stored.map_err(|e| OperatorError::caused_by(what, e))?;
+        }
+        Ok(())
     }
 
     async fn next(&mut self) -> Result<Option<SourceBatch>, OperatorError> {

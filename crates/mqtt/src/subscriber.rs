@@ -1,7 +1,7 @@
 //! The receiving handle.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use headwater_connector::Metrics;
@@ -48,6 +48,8 @@ pub(crate) struct Acks {
     upto: AtomicU64,
     /// How many messages were dropped because no filter asks for them; on its way back.
     unwanted: AtomicU64,
+    /// Whether the broker had no session; likewise.
+    anew: AtomicBool,
     changed: Notify,
 }
 
@@ -65,6 +67,10 @@ impl Acks {
 
     pub(crate) fn set_unwanted(&self, count: u64) {
         self.unwanted.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_began_anew(&self) {
+        self.anew.store(true, Ordering::Relaxed);
     }
 
     fn raise(&self, upto: u64) {
@@ -137,6 +143,12 @@ impl Subscriber {
     /// brought them ([`Subscriptions::former`]).
     pub fn unwanted(&self) -> u64 {
         self.acks.unwanted.load(Ordering::Relaxed)
+    }
+
+    /// Once [`subscribed`](Self::subscribed): whether the broker had no session of an earlier process, so that this one
+    /// has the subscriptions of this process and no others.
+    pub fn began_anew(&self) -> bool {
+        self.acks.anew.load(Ordering::Relaxed)
     }
 
     /// Ends the connection in good order: what was acknowledged by [`ack`](Self::ack) is written to the broker, then

@@ -96,6 +96,7 @@ impl Assembly {
             subtask,
             parallelism,
             metrics: Arc::clone(metrics),
+            state: self.options.state.child(name).child(&subtask.to_string()),
         }
     }
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use headwater_connector::{Metrics, Registry, SinkOperator, TaskContext};
+use headwater_connector::{Metrics, Registry, SinkOperator, State, TaskContext};
 use headwater_format::BadData;
 use headwater_planner::plan::{NodeId, Plan, PlanOperator};
 use tokio::sync::watch;
@@ -36,6 +36,8 @@ pub struct JobOptions {
     pub state_limit_bytes: Option<u64>,
     /// Where the rows of a bare `SELECT` go.
     pub preview: PreviewFactory,
+    /// What the job remembers from one run to the next: a place of its own.
+    pub state: State,
 }
 
 /// What kind of operator one is, as far as people care.

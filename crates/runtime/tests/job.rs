@@ -15,7 +15,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{binary, cast, lit};
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
-use headwater_connector::Registry;
+use headwater_connector::{Registry, State};
 use headwater_format::BadData;
 use headwater_planner::plan::{Plan, Step};
 use headwater_runtime::{BACKLOG_ROWS, Job, JobError, JobOptions};
@@ -395,6 +395,7 @@ async fn a_plan_that_would_lose_dead_letters_does_not_start() {
         job_id: "test".to_owned(),
         parallelism: 1,
         state_limit_bytes: None,
+        state: State::default(),
         preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
     };
     let error = Job::start(Plan { nodes }, &registry, options)

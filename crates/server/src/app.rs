@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use headwater_engine::connector::State;
+
 use crate::guard::Guard;
 use crate::jobs::Jobs;
 use crate::settings::Settings;
@@ -21,6 +23,8 @@ pub(crate) struct Parts {
     pub(crate) guard: Guard,
     /// What it keeps.
     pub(crate) store: Store,
+    /// What jobs remember from one run to the next, a place each.
+    pub(crate) state: State,
     /// Where SQL and configurations are made something of.
     pub(crate) workshop: Workshop,
     /// What runs.

@@ -131,6 +131,7 @@ pub(crate) async fn launch(
 ) -> Result<(), Problem> {
     let output = Output::new();
     let options = JobOptions {
+        state: app.state.child(&pipeline.job.id),
         job_id: pipeline.job.id.clone(),
         parallelism: usize::try_from(pipeline.parallelism).unwrap_or(1),
         state_limit_bytes: Some(app.settings.limits.state_bytes),

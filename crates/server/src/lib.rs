@@ -42,6 +42,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
+use headwater_engine::connector;
 
 pub use client::Client;
 pub use listener::TlsError;
@@ -55,6 +56,9 @@ use crate::paths::AllowedPaths;
 use crate::problem::Problem;
 use crate::store::Store;
 use crate::workshop::Workshop;
+
+/// The folder, below the data folder, in which jobs remember what the next run must know.
+const STATE_FOLDER: &str = "state";
 
 /// How long the pipelines may drain when the server ends. What is unacknowledged then will be delivered again.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -92,6 +96,7 @@ impl Server {
         make_folder(folder)
             .with_context(|| format!("the data folder '{}' cannot be made", folder.display()))?;
         let store = Store::open(folder)?;
+        let state = connector::State::open(folder.join(STATE_FOLDER))?;
         let limits = &settings.limits;
         let listener = Listener::bind(settings.listen, tls, limits.connections).await;
         let listener =
@@ -99,6 +104,7 @@ impl Server {
         let app = App::new(Parts {
             guard: Guard::new(token.as_deref(), mutual_tls, limits.requests_per_second),
             store,
+            state,
             workshop: Workshop::new(allowed.guarded(&headwater_engine::connectors())),
             jobs: Jobs::default(),
             openapi: document(),

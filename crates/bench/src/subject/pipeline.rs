@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use headwater_engine::connector::State;
 use headwater_engine::{Engine, Job, JobOptions, OperatorKind, OperatorStatus};
 
 use super::{OPEN, Progress, Task, Usage, measure, say};
@@ -32,6 +33,7 @@ async fn start(task: &Task) -> Result<Job> {
         parallelism: 1,
         state_limit_bytes: None,
         preview: engine.print_rows(),
+        state: State::default(),
     };
     let execution = engine.execute(&sql(task), options).await?;
     let job = execution.job.context("the SQL makes no job")?;

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use futures::FutureExt;
 use headwater_connector::{
     Connection, ErasedConnector, Metrics, Operator, Options, ProbePlace, Progress, Rejects,
-    SqlOption, StepStatus, TableSchema, TaskContext,
+    SqlOption, State, StepStatus, TableSchema, TaskContext,
 };
 use headwater_mqtt::MqttConnector;
 use headwater_testkit::brokers::{PASSWORD, USER};
@@ -85,6 +85,7 @@ fn operator(scene: &Scene, kind: &str) -> Result<Operator> {
         parallelism: 1,
         metrics: Arc::new(Metrics::default()),
         rejects: Rejects::default(),
+        state: State::default(),
     };
     let table = table(scene, kind, "a")?;
     CONNECTOR.make_operator(&table, context)

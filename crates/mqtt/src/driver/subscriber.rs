@@ -121,6 +121,9 @@ impl Receiving {
         if self.session.unwanted() > 0 {
             self.driver.acks.set_unwanted(self.session.unwanted());
         }
+        if self.session.began_anew() {
+            self.driver.acks.set_began_anew();
+        }
         // A broker sends what a session has kept before its SUBACK, and a message is proof enough. Whoever waits for the
         // subscription must begin to read then, or the SUBACK behind the messages would never be seen.
         if self.session.is_subscribed() || inbound.is_some() {

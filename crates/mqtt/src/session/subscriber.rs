@@ -7,7 +7,7 @@ use super::link::Received;
 use super::receipts::Receipts;
 use super::subscribing::Subscribing;
 use crate::error::MqttError;
-use crate::options::{ConnectOptions, Former, Subscriptions};
+use crate::options::{ConnectOptions, Subscriptions};
 use crate::packet::{self, Ack, AckKind, Batch, Inbound, ReadBuffer};
 
 /// The session of one subscriber, over all its connections.
@@ -21,6 +21,7 @@ pub struct SubscriberSession {
     /// Whether the session may have subscriptions that are not asked for.
     strangers: bool,
     former_known: bool,
+    began_anew: bool,
     /// How many messages have come of such.
     unwanted: u64,
     /// Until when SUBACK must come, if one is awaited.
@@ -43,7 +44,8 @@ impl SubscriberSession {
         Self {
             link: Link::new(options),
             strangers: false,
-            former_known: subscriptions.former != Former::Unknown,
+            former_known: subscriptions.former.complete,
+            began_anew: false,
             unwanted: 0,
             subscribing: Subscribing::new(subscriptions),
             suback_by: None,
@@ -75,6 +77,12 @@ impl SubscriberSession {
     /// made. They are acknowledged.
     pub fn unwanted(&self) -> u64 {
         self.unwanted
+    }
+
+    /// Whether the broker had no session of an earlier process at the first login, so that what is subscribed to is all
+    /// that this one has.
+    pub fn began_anew(&self) -> bool {
+        self.began_anew
     }
 
     /// How many messages the broker counts as under way: at QoS 2 a message is until PUBREL.
@@ -187,6 +195,7 @@ impl SubscriberSession {
     fn connected(&mut self, session_present: bool, now: Instant) -> Result<(), MqttError> {
         if self.link.epoch() == 1 {
             self.strangers = self.subscribing.has_stale() || !self.former_known;
+            self.began_anew = !session_present;
         }
         if !session_present {
             self.receipts.forget();
@@ -219,13 +228,13 @@ impl SubscriberSession {
         if !limits.identifiers_available {
             self.subscribing.drop_identifiers();
         }
+        self.subscribing.check(self.link.limits())?;
         let out = self.link.output_mut();
+        // in this order, so that a message that an old and a new filter match does not fall between them
+        self.subscribing.subscribe(protocol, max, out)?;
         if self.strangers {
             self.subscribing.unsubscribe(protocol, max, out);
         }
-        self.subscribing.check(self.link.limits())?;
-        let out = self.link.output_mut();
-        self.subscribing.subscribe(protocol, max, out)?;
         self.subscribed = !self.subscribing.is_waiting();
         self.suback_by = (!self.subscribed).then_some(now + timeout);
         Ok(())

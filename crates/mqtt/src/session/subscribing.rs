@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 
 use crate::error::{MqttError, ReasonCode};
-use crate::options::{Former, ProtocolVersion, Subscription, Subscriptions};
+use crate::options::{ProtocolVersion, Subscription, Subscriptions};
 use crate::packet::{self, Limits};
 use crate::topic;
 
@@ -41,10 +41,7 @@ enum Asked {
 impl Subscribing {
     pub(super) fn new(subscriptions: Subscriptions) -> Self {
         let Subscriptions { filters, former } = subscriptions;
-        let mut stale = match former {
-            Former::Unknown => Vec::new(),
-            Former::Known(former) => former,
-        };
+        let mut stale = former.filters;
         stale.retain(|former| !filters.iter().any(|s| s.filter == *former));
         Self {
             filters,
@@ -276,7 +273,7 @@ mod tests {
             Subscription::new("a/+", crate::QoS::AtMostOnce),
             Subscription::new("$share/g/b/#", crate::QoS::AtMostOnce),
         ]);
-        subscriptions.former = Former::Known(vec!["a/+".to_owned(), "c".to_owned()]);
+        subscriptions.former.filters = vec!["a/+".to_owned(), "c".to_owned()];
         let subscribing = Subscribing::new(subscriptions);
         assert_eq!(subscribing.stale, ["c"]);
         assert!(subscribing.wants("a/x") && subscribing.wants("b/x/y"));

@@ -7,6 +7,7 @@
 )]
 
 mod keys;
+mod memory;
 mod outage;
 mod probe;
 mod proxy;

@@ -8,7 +8,7 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use headwater_connector::{
     Column, ColumnOrigin, Connection, ErasedConnector, Metrics, Operator, Options, Position,
-    Rejects, SinkOperator, SourceOperator, SqlOption, TableSchema, TaskContext,
+    Rejects, SinkOperator, SourceOperator, SqlOption, State, TableSchema, TaskContext,
 };
 use headwater_mqtt::MqttConnector;
 use headwater_testkit::Mosquitto;
@@ -97,6 +97,7 @@ pub(crate) fn context(job: &str) -> TaskContext {
         parallelism: 1,
         metrics: Arc::new(Metrics::default()),
         rejects: Rejects::default(),
+        state: State::default(),
     }
 }
 
@@ -113,6 +114,27 @@ pub(crate) fn make_source(
         Operator::Source(source) => Ok((source, metrics)),
         Operator::Sink(_) => bail!("the options make a sink"),
     }
+}
+
+/// A source that has subscribed and remembers what in a state folder.
+pub(crate) async fn open_with_state(
+    job: &str,
+    state: State,
+    with: With,
+    schema: TableSchema,
+) -> Result<Box<dyn SourceOperator>> {
+    let context = TaskContext {
+        state,
+        ..context(job)
+    };
+    let connector: &dyn ErasedConnector = &MqttConnector;
+    let Operator::Source(mut source) =
+        connector.make_operator(&with.connection(schema)?, context)?
+    else {
+        bail!("the options make a sink");
+    };
+    timeout(DEADLINE, source.open()).await.context("open")??;
+    Ok(source)
 }
 
 /// A source that has subscribed.

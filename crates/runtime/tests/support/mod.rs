@@ -22,7 +22,7 @@ use headwater_connector::dead_letter::DeadLetters;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
     OperatorConfig, OperatorError, Position, ProbePlace, Progress, Registry, Rejection, Rejects,
-    SinkOperator, SourceBatch, SourceOperator, TableSchema, TaskContext,
+    SinkOperator, SourceBatch, SourceOperator, State, TableSchema, TaskContext,
 };
 use headwater_format::{BadData, FormatConfig};
 use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step};
@@ -364,6 +364,7 @@ impl Bench {
             job_id: "test".to_owned(),
             parallelism,
             state_limit_bytes: None,
+            state: State::default(),
             preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
         };
         Job::start(Plan { nodes }, &registry, options).unwrap()
