@@ -130,8 +130,9 @@ impl Session {
     }
 
     /// Whether a function needs `OVER`.
-    pub(crate) fn is_window_function(&self, name: &str) -> bool {
+    pub(crate) fn is_only_window_function(&self, name: &str) -> bool {
         self.state.window_functions().contains_key(name)
+            && !self.state.aggregate_functions().contains_key(name)
     }
 
     fn binder<'a>(&'a self, catalog: &'a Catalog) -> Binder<'a> {

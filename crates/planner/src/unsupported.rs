@@ -167,7 +167,7 @@ impl Refusal<'_> {
     fn function(&self, call: &Function) -> Verdict {
         let name = call.name.to_string().to_lowercase();
         let span = call.name.span();
-        if call.over.is_some() || self.session.is_window_function(&name) {
+        if call.over.is_some() || self.session.is_only_window_function(&name) {
             let message = format!("'{name}' is a function over a window of rows, {NOT_YET}");
             return self.refuse(message, span, &name);
         }
