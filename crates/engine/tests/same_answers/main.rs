@@ -1,0 +1,168 @@
+//! A stream gives the answers of a batch: whatever the parallelism, the size of batches, and the order of arrival within
+//! what the watermark allows, a query answers what DataFusion answers over the same rows, all at once.
+//!
+//! Each case is a pair: our SQL over the streams `a` and `b`, and DataFusion's over tables of the same rows.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
+
+mod rows;
+mod stream;
+
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+use crate::rows::{Events, events};
+use crate::stream::answers;
+
+/// How a query is asked of a stream, and of a batch.
+struct Case {
+    name: &'static str,
+    stream: &'static str,
+    batch: String,
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name, stream, batch: &str| Case {
+        name,
+        stream,
+        batch: batch.to_owned(),
+    };
+    vec![
+        case(
+            "tumbling, by a key that may be null",
+            "SELECT window.start AS s, device, n, total, low FROM (
+               SELECT tumble(INTERVAL '10 seconds') AS window, device, count(*) AS n, sum(value) AS total, min(value) AS low
+               FROM a GROUP BY window, device)",
+            "SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, count(*), sum(value), min(value)
+             FROM a GROUP BY 1, 2",
+        ),
+        case(
+            "tumbling without keys, filtered, distinct",
+            "SELECT window.end AS e, n, few FROM (
+               SELECT tumble(INTERVAL '7 seconds') AS window, count(DISTINCT device) AS n, count(*) FILTER (WHERE value > 50) AS few
+               FROM a WHERE value <> 13 GROUP BY window)",
+            "SELECT date_bin(INTERVAL '7 seconds', ts, TIMESTAMP '1970-01-01') + INTERVAL '7 seconds', count(DISTINCT device),
+               count(*) FILTER (WHERE value > 50)
+             FROM a WHERE value <> 13 GROUP BY 1",
+        ),
+        Case {
+            name: "hopping",
+            stream: "SELECT window.start AS s, device, n, total FROM (
+                       SELECT hop(INTERVAL '5 seconds', INTERVAL '20 seconds') AS window, device, count(*) AS n, sum(value) AS total
+                       FROM a GROUP BY window, device)",
+            batch: format!(
+                "SELECT s, device, count(*), sum(value) FROM ({}) GROUP BY s, device",
+                shifted(&[0, 5, 10, 15])
+            ),
+        },
+        case(
+            "windows of windows",
+            "SELECT window.start AS s, most FROM (
+               SELECT tumble(INTERVAL '30 seconds') AS window, max(n) AS most FROM (
+                 SELECT device, tumble(INTERVAL '10 seconds') AS inner, count(*) AS n FROM a GROUP BY device, inner)
+               GROUP BY window)",
+            "SELECT date_bin(INTERVAL '30 seconds', s), max(n) FROM (
+               SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, count(*) AS n FROM a GROUP BY 1, 2)
+             GROUP BY 1",
+        ),
+        case(
+            "over each window of windows",
+            "SELECT window.start AS s, most FROM (
+               SELECT window, max(n) AS most FROM (
+                 SELECT device, tumble(INTERVAL '10 seconds') AS window, count(*) AS n FROM a GROUP BY device, window)
+               GROUP BY window)",
+            "SELECT s, max(n) FROM (
+               SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, count(*) AS n FROM a GROUP BY 1, 2)
+             GROUP BY 1",
+        ),
+        case(
+            "sessions",
+            "SELECT window.start AS s, window.end AS e, device, n, total FROM (
+               SELECT session(INTERVAL '4 seconds') AS window, device, count(*) AS n, sum(value) AS total
+               FROM a GROUP BY window, device)",
+            "SELECT min(ts), max(ts) + INTERVAL '4 seconds', device, count(*), sum(value) FROM (
+               SELECT *, sum(begins) OVER (PARTITION BY device ORDER BY ts) AS id FROM (
+                 SELECT *, CASE WHEN ts - lag(ts) OVER (PARTITION BY device ORDER BY ts) < INTERVAL '4 seconds' THEN 0 ELSE 1 END AS begins
+                 FROM a))
+             GROUP BY device, id",
+        ),
+        case(
+            "two sources together",
+            "SELECT window.start AS s, device, n FROM (
+               SELECT tumble(INTERVAL '10 seconds') AS window, device, count(*) AS n
+               FROM (SELECT device FROM a UNION ALL SELECT device FROM b) GROUP BY window, device)",
+            "SELECT date_bin(INTERVAL '10 seconds', ts), device, count(*)
+             FROM (SELECT ts, device FROM a UNION ALL SELECT ts, device FROM b) GROUP BY 1, 2",
+        ),
+    ]
+}
+
+/// The rows of `a`, once for each window of the hops that they are in.
+fn shifted(seconds: &[u32]) -> String {
+    let selects = seconds.iter().map(|back| {
+        format!("SELECT date_bin(INTERVAL '5 seconds', ts) - INTERVAL '{back} seconds' AS s, device, value FROM a")
+    });
+    selects.collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+/// Rows as sorted lines.
+fn lines(batches: &[RecordBatch]) -> Vec<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let mut lines = Vec::new();
+    for batch in batches {
+        let columns = batch.columns().iter();
+        let columns = columns.map(|column| ArrayFormatter::try_new(column, &options).unwrap());
+        let columns: Vec<_> = columns.collect();
+        lines.extend((0..batch.num_rows()).map(|row| {
+            let values = columns.iter().map(|column| column.value(row).to_string());
+            values.collect::<Vec<_>>().join(" ")
+        }));
+    }
+    lines.sort();
+    lines
+}
+
+async fn batch_answers(a: &Events, b: &Events, sql: &str) -> Vec<String> {
+    let context = SessionContext::new();
+    for (name, events) in [("a", a), ("b", b)] {
+        let batch = events.batch();
+        let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
+        context.register_table(name, Arc::new(table)).unwrap();
+    }
+    lines(&context.sql(sql).await.unwrap().collect().await.unwrap())
+}
+
+fn check(a: &Events, b: &Events) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for case in cases() {
+        let expected = runtime.block_on(batch_answers(a, b, &case.batch));
+        for parallelism in [1, 2, 3] {
+            for batch_rows in [1, 32, 8192] {
+                let rows = runtime.block_on(answers(a, b, case.stream, parallelism, batch_rows));
+                let place = format!(
+                    "{}, parallelism {parallelism}, batches of {batch_rows}",
+                    case.name
+                );
+                assert_eq!(lines(&rows), expected, "{place}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_stream_answers_what_a_batch_does(a in events(150), b in events(40)) {
+        check(&a, &b);
+    }
+}
+
+#[test]
+fn nothing_is_answered_with_nothing() {
+    check(&Events::default(), &Events::default());
+}
