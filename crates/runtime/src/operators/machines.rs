@@ -12,6 +12,7 @@ use crate::operators::instant::Instant;
 use crate::operators::late::LateRows;
 use crate::operators::stateful::Stateful;
 use crate::operators::ttl_join::TtlJoin;
+use crate::operators::window;
 use crate::worker::has_dead_letters;
 
 /// What a machine is told beside what the plan says of its operator.
@@ -57,7 +58,7 @@ pub(crate) fn machine(
     context: &MachineContext,
 ) -> Result<Option<Box<dyn Stateful>>> {
     Ok(match operator {
-        PlanOperator::WindowAggregate(_) => None,
+        PlanOperator::WindowAggregate(plan) => Some(window::machine(plan, context)?),
         PlanOperator::Instant(plan) => Some(Box::new(Instant::new(plan, context))),
         PlanOperator::TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?)),
         PlanOperator::UpdatingAggregate(_) => None,

@@ -1,0 +1,110 @@
+//! The functions of an aggregate and their accumulators, one for each, which hold the state of many groups.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use datafusion::common::{Result, not_impl_err};
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::GroupsAccumulatorAdapter;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use headwater_planner::plan::Aggregate;
+
+use super::input::Columns;
+
+/// The only ordered function that heeds the order by itself without saying so.
+const ORDERS_ITSELF: &str = "string_agg";
+
+/// The functions.
+#[derive(Clone)]
+pub(super) struct Functions(Arc<[Arc<AggregateFunctionExpr>]>);
+
+/// The state of all functions for groups that are numbered from 0.
+pub(super) struct Accumulators(Vec<Box<dyn GroupsAccumulator>>);
+
+/// The states of some groups, as columns: of each function, those that it merges.
+pub(super) type States = Vec<Vec<ArrayRef>>;
+
+impl Functions {
+    /// # Errors
+    /// If a function must have its rows in an order, which a stream has not.
+    pub(super) fn new(aggregates: &[Aggregate]) -> Result<Self> {
+        let functions = aggregates.iter().map(|aggregate| {
+            let function = &aggregate.function;
+            let name = function.fun().name();
+            if function.order_sensitivity().hard_requires() && name != ORDERS_ITSELF {
+                return not_impl_err!("'{name}' cannot heed ORDER BY in a stream");
+            }
+            Ok(Arc::clone(function))
+        });
+        Ok(Self(functions.collect::<Result<_>>()?))
+    }
+
+    /// Accumulators without groups.
+    pub(super) fn accumulators(&self) -> Result<Accumulators> {
+        let accumulators = self.0.iter().map(|function| {
+            if function.groups_accumulator_supported() {
+                return function.create_groups_accumulator();
+            }
+            let function = Arc::clone(function);
+            let adapter = GroupsAccumulatorAdapter::new(move || function.create_accumulator());
+            Ok(Box::new(adapter) as _)
+        });
+        Ok(Accumulators(accumulators.collect::<Result<_>>()?))
+    }
+
+    /// Whether the state of each group is an object of its own, so that closing takes its time.
+    pub(super) fn are_slow(&self) -> bool {
+        let mut functions = self.0.iter();
+        functions.any(|function| !function.groups_accumulator_supported())
+    }
+}
+
+impl Accumulators {
+    /// Takes rows, each into the group that `groups` says.
+    pub(super) fn update(
+        &mut self,
+        columns: &Columns,
+        groups: &[usize],
+        total: usize,
+    ) -> Result<()> {
+        let accumulators = self.0.iter_mut().zip(&columns.arguments);
+        for (accumulator, arguments) in accumulators {
+            let filter = arguments.filter.as_ref();
+            accumulator.update_batch(&arguments.values, groups, filter, total)?;
+        }
+        Ok(())
+    }
+
+    /// Takes states, each into the group that `groups` says.
+    pub(super) fn merge(
+        &mut self,
+        states: &[Vec<ArrayRef>],
+        groups: &[usize],
+        total: usize,
+    ) -> Result<()> {
+        for (accumulator, state) in self.0.iter_mut().zip(states) {
+            accumulator.merge_batch(state, groups, total)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the states of all groups away.
+    pub(super) fn states(&mut self) -> Result<States> {
+        let accumulators = self.0.iter_mut();
+        accumulators
+            .map(|accumulator| accumulator.state(EmitTo::All))
+            .collect()
+    }
+
+    /// Gives the results of the first groups away; those behind them move up.
+    pub(super) fn results(&mut self, groups: EmitTo) -> Result<Vec<ArrayRef>> {
+        let accumulators = self.0.iter_mut();
+        accumulators
+            .map(|accumulator| accumulator.evaluate(groups))
+            .collect()
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.0.iter().map(|accumulator| accumulator.size()).sum()
+    }
+}

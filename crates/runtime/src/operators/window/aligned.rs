@@ -1,0 +1,177 @@
+//! The machine for windows that are the same for all keys.
+//!
+//! A row is aggregated once, into its pane. When the watermark reaches the end of a window, the states of its panes are
+//! merged, and what they give is put out. A window that is one pane (a tumbling one) is put out as it is.
+//!
+//! A row whose windows have all ended is late. One of which only some have ended goes to the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+use headwater_planner::plan::{Window, WindowAggregate};
+
+use super::aggregates::Functions;
+use super::closing::{Closing, PIECE, SLOW_PIECE};
+use super::cut::Cut;
+use super::groups::Grouping;
+use super::input::{Columns, Input};
+use super::output::Output;
+use super::pane::Pane;
+use super::split::split;
+use crate::operators::late::LateRows;
+use crate::operators::machines::MachineContext;
+use crate::operators::stateful::{Stateful, times};
+
+/// The machine.
+pub(super) struct Aligned {
+    time: usize,
+    input: Input,
+    cut: Cut,
+    grouping: Grouping,
+    output: Output,
+    late: LateRows,
+    /// How many groups a piece of output has.
+    piece: usize,
+    panes: BTreeMap<i64, Pane>,
+    /// The memory of the panes.
+    bytes: usize,
+    /// The last end that the watermark has reached: no window until there takes rows.
+    reached: i128,
+    /// The last end whose window has been put out.
+    closed: i128,
+    closing: Option<Closing>,
+}
+
+impl Aligned {
+    pub(super) fn new(
+        plan: &Arc<WindowAggregate>,
+        cut: Cut,
+        context: &MachineContext,
+    ) -> Result<Self> {
+        let functions = Functions::new(&plan.aggregates)?;
+        let output = Output::new(&context.output, plan.window != Window::Instant)?;
+        Ok(Self {
+            time: plan.time,
+            input: Input::new(plan),
+            cut,
+            piece: if functions.are_slow() {
+                SLOW_PIECE
+            } else {
+                PIECE
+            },
+            grouping: Grouping::new(
+                functions,
+                &context.output,
+                output.keys_begin(),
+                plan.keys.len(),
+            ),
+            output,
+            late: context.late.clone(),
+            panes: BTreeMap::new(),
+            bytes: 0,
+            reached: i128::MIN,
+            closed: i128::MIN,
+            closing: None,
+        })
+    }
+
+    /// Takes rows of one pane.
+    fn update(&mut self, pane: i64, columns: &Columns) -> Result<()> {
+        // until its first window ends all rows of a pane belong to the same windows
+        let after = match i128::from(pane) < self.reached {
+            true => self.reached,
+            false => i128::MIN,
+        };
+        let pane = self.panes.entry(pane).or_default();
+        let before = pane.size();
+        pane.update(columns, &self.grouping, after)?;
+        self.bytes = self.bytes + pane.size() - before;
+        Ok(())
+    }
+
+    /// The end of the next window that is to be closed. Panes whose windows have all been closed are dropped.
+    fn next_end(&mut self) -> Option<i128> {
+        while let Some(first) = self.panes.first_entry() {
+            match self.cut.first_end_after(*first.key(), self.closed) {
+                Some(end) => return (end <= self.reached).then_some(end),
+                None => self.bytes -= first.remove().size(),
+            }
+        }
+        None
+    }
+
+    /// Begins with the next window that has rows.
+    fn next_closing(&mut self) -> Result<Option<Closing>> {
+        while let Some(end) = self.next_end() {
+            self.closed = end;
+            if let Some(closing) = self.close(end)? {
+                return Ok(Some(closing));
+            }
+        }
+        self.closed = self.reached;
+        Ok(None)
+    }
+
+    fn close(&mut self, end: i128) -> Result<Option<Closing>> {
+        let bounds = (self.cut.time(self.cut.start(end)), self.cut.time(end));
+        if self.cut.is_simple() {
+            let Some((_, pane)) = self.panes.pop_first() else {
+                return Ok(None);
+            };
+            self.bytes -= pane.size();
+            let groups = pane.into_groups();
+            let closing = groups.map(|groups| Closing::simple(bounds, self.piece, groups));
+            return closing.transpose();
+        }
+        let mut sealed = Vec::new();
+        for (_, pane) in self.panes.range_mut(self.cut.panes(end)) {
+            self.bytes -= pane.size();
+            sealed.extend(pane.merged_by(end)?);
+            self.bytes += pane.size();
+        }
+        if sealed.is_empty() {
+            return Ok(None);
+        }
+        let groups = self.grouping.groups()?;
+        Ok(Some(Closing::merging(bounds, self.piece, groups, sealed)))
+    }
+}
+
+impl Stateful for Aligned {
+    fn rows(&mut self, _input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
+        let columns = self.input.columns(&rows)?;
+        for (pane, selection) in split(times(&rows, self.time)?, &self.cut) {
+            if self.cut.last_end(pane) <= self.reached {
+                self.late.note(&selection.of_batch(&rows)?)?;
+            } else if selection.len() == rows.num_rows() {
+                self.update(pane, &columns)?;
+            } else {
+                self.update(pane, &columns.select(&selection)?)?;
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn advance(&mut self, watermark: i64) -> Result<()> {
+        self.reached = self.cut.reached(watermark);
+        Ok(())
+    }
+
+    fn emit(&mut self) -> Result<Option<RecordBatch>> {
+        if self.closing.is_none() {
+            self.closing = self.next_closing()?;
+        }
+        let Some(closing) = self.closing.take() else {
+            return Ok(None);
+        };
+        let (rows, rest) = closing.step(&self.output)?;
+        self.closing = rest;
+        Ok(Some(rows))
+    }
+
+    fn size(&self) -> usize {
+        self.bytes + self.closing.as_ref().map_or(0, Closing::size)
+    }
+}

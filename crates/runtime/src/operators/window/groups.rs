@@ -1,0 +1,131 @@
+//! Rows grouped by their keys, with the state of each group. Without keys there is one group, and nothing is hashed.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::logical_expr::EmitTo;
+use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use std::sync::Arc;
+
+use super::aggregates::{Accumulators, Functions, States};
+use super::input::Columns;
+
+/// What makes groups.
+#[derive(Clone)]
+pub(super) struct Grouping {
+    pub(super) functions: Functions,
+    /// The columns of the keys.
+    pub(super) keys: SchemaRef,
+}
+
+impl Grouping {
+    pub(super) fn new(functions: Functions, output: &SchemaRef, first: usize, keys: usize) -> Self {
+        let fields = output.fields()[first..first + keys].to_vec();
+        let keys = Arc::new(Schema::new(fields));
+        Self { functions, keys }
+    }
+
+    /// A table of keys, unless there are none.
+    pub(super) fn table(&self) -> Result<Option<Box<dyn GroupValues>>> {
+        let has_keys = !self.keys.fields().is_empty();
+        let table = || new_group_values(Arc::clone(&self.keys), &GroupOrdering::None);
+        has_keys.then(table).transpose()
+    }
+
+    pub(super) fn groups(&self) -> Result<Groups> {
+        Ok(Groups {
+            table: self.table()?,
+            accumulators: self.functions.accumulators()?,
+            numbers: Vec::new(),
+        })
+    }
+}
+
+/// The groups.
+pub(super) struct Groups {
+    table: Option<Box<dyn GroupValues>>,
+    accumulators: Accumulators,
+    /// The group of each row; only kept for its memory.
+    numbers: Vec<usize>,
+}
+
+/// The keys and states of some groups, as columns.
+pub(super) struct Chunk {
+    pub(super) groups: usize,
+    pub(super) keys: Vec<ArrayRef>,
+    pub(super) states: States,
+}
+
+impl Groups {
+    /// Takes rows.
+    pub(super) fn update(&mut self, columns: &Columns) -> Result<()> {
+        let total = self.number(&columns.keys, columns.rows)?;
+        self.accumulators.update(columns, &self.numbers, total)
+    }
+
+    /// Takes the states of groups.
+    pub(super) fn merge(&mut self, chunk: &Chunk) -> Result<()> {
+        let total = self.number(&chunk.keys, chunk.groups)?;
+        self.accumulators.merge(&chunk.states, &self.numbers, total)
+    }
+
+    fn number(&mut self, keys: &[ArrayRef], rows: usize) -> Result<usize> {
+        if let Some(table) = &mut self.table {
+            table.intern(keys, &mut self.numbers)?;
+            return Ok(table.len());
+        }
+        self.numbers.clear();
+        self.numbers.resize(rows, 0);
+        Ok(1)
+    }
+
+    /// Gives the keys of all groups away, and how many there are.
+    pub(super) fn take_keys(&mut self) -> Result<(usize, Vec<ArrayRef>)> {
+        match &mut self.table {
+            Some(table) => Ok((table.len(), table.emit(EmitTo::All)?)),
+            None => Ok((1, Vec::new())),
+        }
+    }
+
+    /// The functions' states, whose keys have been taken.
+    pub(super) fn into_accumulators(self) -> Accumulators {
+        self.accumulators
+    }
+
+    /// The keys and states of all groups.
+    pub(super) fn into_chunk(mut self) -> Result<Chunk> {
+        let (groups, keys) = self.take_keys()?;
+        let states = self.accumulators.states()?;
+        Ok(Chunk {
+            groups,
+            keys,
+            states,
+        })
+    }
+
+    pub(super) fn size(&self) -> usize {
+        let table = self.table.as_ref().map_or(0, |table| table.size());
+        table + self.accumulators.size() + size_of_val(self.numbers.as_slice())
+    }
+}
+
+impl Chunk {
+    /// Some of the groups, without copying.
+    pub(super) fn slice(&self, first: usize, groups: usize) -> Self {
+        let slice = |columns: &Vec<ArrayRef>| -> Vec<ArrayRef> {
+            let columns = columns.iter();
+            columns.map(|column| column.slice(first, groups)).collect()
+        };
+        Self {
+            groups,
+            keys: slice(&self.keys),
+            states: self.states.iter().map(slice).collect(),
+        }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        let columns = self.keys.iter().chain(self.states.iter().flatten());
+        columns.map(|column| column.get_array_memory_size()).sum()
+    }
+}

@@ -1,0 +1,68 @@
+//! Aggregates by key and window.
+//!
+//! Input: rows with an event time. Output: one row for each window and key that had rows: the window, the keys, the
+//! aggregates, and the window's last nanosecond as event time. Order: windows in the order of their ends.
+//!
+//! Two machines. [`Aligned`](aligned::Aligned) is for windows that are the same for all keys: hopping, tumbling,
+//! cumulating ones and single instants. [`Session`](session::Session) is for windows that follow the rows of each key.
+//! Both leave the work on rows to DataFusion's group values and group accumulators, a batch at a time:
+//!
+//! ```text
+//!  batch ─► input (keys, arguments, filters) ─► split by pane ─► groups of the pane ──┐
+//!                                                                                     ├─► closing ─► output
+//!           watermark ─► panes whose windows have ended (cut) ────────────────────────┘
+//!
+//!  batch ─► input ─► sessions of the keys (book) ─► segments of state ─► merged when a session ends ─► output
+//! ```
+//!
+//! Late rows, those whose windows have all closed, are noted and left out. Memory: a state for each key and pane, or for
+//! each open session, counted for the job's limit. Errors: those of expressions.
+
+mod aggregates;
+mod aligned;
+mod closing;
+mod cut;
+mod groups;
+mod input;
+mod output;
+mod pane;
+mod session;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use headwater_planner::plan::{Window, WindowAggregate};
+
+use self::aligned::Aligned;
+use self::cut::Cut;
+use self::session::Session;
+use crate::operators::machines::MachineContext;
+use crate::operators::stateful::Stateful;
+
+/// The machine for one kind of window.
+pub(crate) fn machine(
+    plan: &Arc<WindowAggregate>,
+    context: &MachineContext,
+) -> Result<Box<dyn Stateful>> {
+    Ok(match plan.window {
+        Window::Session { gap_ns } => Box::new(Session::new(plan, gap_ns, context)?),
+        Window::Hop {
+            slide_ns,
+            width_ns,
+            offset_ns,
+        } => Box::new(Aligned::new(
+            plan,
+            Cut::hop(slide_ns, width_ns, offset_ns),
+            context,
+        )?),
+        Window::Cumulate { step_ns, width_ns } => Box::new(Aligned::new(
+            plan,
+            Cut::cumulate(step_ns, width_ns),
+            context,
+        )?),
+        Window::Instant => Box::new(Aligned::new(plan, Cut::instant(), context)?),
+    })
+}
