@@ -58,7 +58,7 @@ impl Plan {
                 write!(f, ": {} by {}", by.window, List(&by.keys))?
             }
             PlanOperator::Instant(_) => write!(f, ": query over each window")?,
-            PlanOperator::TtlJoin(_) => write!(f, ": join")?,
+            PlanOperator::TtlJoin(join) => write!(f, ": join within {:?}", join.ttl)?,
             PlanOperator::UpdatingAggregate(_) => write!(f, ": updating aggregate")?,
             PlanOperator::Sink(connection) => write!(f, ": write {}", Place(connection))?,
             PlanOperator::DeadLetters { .. } => write!(f, ": bad data")?,

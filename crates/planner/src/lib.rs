@@ -18,7 +18,7 @@
 //!
 //! **Invariants.** No connector is known by name. Nothing is opened, read or run. Nothing that changes with time is
 //! computed while planning: a query may run for years. DataFusion's executors are never started; of its physical
-//! plan only expressions (and `UnnestExec`) leave this crate. Bad text is an error, never a panic.
+//! plan only expressions, `UnnestExec` and queries over one window leave this crate. Bad text is an error, never a panic.
 
 mod dialect;
 mod parse;

@@ -25,7 +25,10 @@ mod dead_letter;
 mod event_time;
 mod insert;
 mod pinpoint;
+mod settings;
 mod tables;
+
+pub(crate) use self::settings::Settings;
 
 /// The stack on which a text is planned. Parsing, binding and optimising recurse over expressions, whose depth is
 /// bounded by `parse`; the default stack of a thread would not hold that depth in a build without optimisation. It is
@@ -51,6 +54,7 @@ pub struct Planner {
     registry: Registry,
     profiles: Vec<ConnectionProfile>,
     catalog: Catalog,
+    settings: Settings,
     /// DataFusion, or why it could not be set up: told when something is planned, so that `new` need not fail.
     session: Result<Session, String>,
 }
@@ -72,6 +76,7 @@ impl Planner {
             registry,
             profiles: Vec::new(),
             catalog: Catalog::default(),
+            settings: Settings::default(),
             session: Session::new().map_err(|error| error.strip_backtrace()),
         }
     }
@@ -126,6 +131,7 @@ impl Planner {
         match &parsed.statement {
             Statement::CreateTable(create) => self.create_table(create, parsed, draft).await,
             Statement::CreateView(create) => self.create_view(create, parsed).await,
+            Statement::Set(set) => self.set(set, parsed),
             Statement::Explain {
                 describe_alias: DescribeAlias::Explain,
                 analyze: false,
@@ -278,7 +284,7 @@ impl Planner {
     }
 
     fn refuse(&self, syntax: &impl Visit, parsed: &Parsed) -> Result<(), PlanError> {
-        unsupported::check(syntax, parsed, self.session()?)
+        unsupported::check(syntax, parsed)
     }
 
     async fn compile(
@@ -286,7 +292,7 @@ impl Planner {
         query: &LogicalPlan,
         parsed: &Parsed,
     ) -> Result<Arc<dyn ExecutionPlan>, PlanError> {
-        let compiled = self.session()?.compile(query).await;
+        let compiled = self.session()?.compile(query, &self.settings).await;
         compiled.map_err(|error| self.bind_error(&error, parsed))
     }
 

@@ -23,6 +23,7 @@ use crate::catalog::Catalog;
 use crate::functions;
 use crate::implied;
 use crate::lateral;
+use crate::planner::Settings;
 use crate::stream::{self, StreamPlanner};
 use crate::types::{Types, map_of};
 
@@ -118,21 +119,19 @@ impl Session {
     ///
     /// # Errors
     /// Types that do not fit, and what cannot be computed.
-    pub(crate) async fn compile(&self, query: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    pub(crate) async fn compile(
+        &self,
+        query: &LogicalPlan,
+        settings: &Settings,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         self.state
-            .create_physical_plan(&stream::lower(query.clone())?)
+            .create_physical_plan(&stream::lower(query.clone(), settings)?)
             .await
     }
 
     /// The names of all functions that can be called on one row.
     pub(crate) fn scalar_functions(&self) -> impl Iterator<Item = &str> {
         self.state.scalar_functions().keys().map(String::as_str)
-    }
-
-    /// Whether a function needs `OVER`.
-    pub(crate) fn is_only_window_function(&self, name: &str) -> bool {
-        self.state.window_functions().contains_key(name)
-            && !self.state.aggregate_functions().contains_key(name)
     }
 
     fn binder<'a>(&'a self, catalog: &'a Catalog) -> Binder<'a> {

@@ -7,9 +7,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Function, GroupByExpr, Join, JoinConstraint, JoinOperator, LimitClause, Query,
-    Select, SetExpr, SetOperator, SetQuantifier, Spanned, Statement, TableFactor, Value, Visit,
-    Visitor,
+    Distinct, Expr, GroupByExpr, LimitClause, Query, Select, SetExpr, SetOperator, SetQuantifier,
+    Spanned, Statement, TableFactor, Value, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::{Span, TokenWithSpan};
 use headwater_connector::Location;
@@ -18,7 +17,6 @@ use crate::dialect::is_word;
 use crate::error::PlanError;
 use crate::implied::lateral_unnest;
 use crate::parse::{Parsed, place};
-use crate::session::Session;
 
 /// What every refusal ends with.
 const NOT_YET: &str = "which this version cannot run yet";
@@ -35,16 +33,8 @@ pub(crate) const DEPTH_HINT: &str =
 ///
 /// # Errors
 /// The first such part, with its place.
-pub(crate) fn check(
-    node: &impl Visit,
-    parsed: &Parsed,
-    session: &Session,
-) -> Result<(), PlanError> {
-    let mut refusal = Refusal {
-        parsed,
-        session,
-        depth: 0,
-    };
+pub(crate) fn check(node: &impl Visit, parsed: &Parsed) -> Result<(), PlanError> {
+    let mut refusal = Refusal { parsed, depth: 0 };
     match node.visit(&mut refusal) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
@@ -62,13 +52,12 @@ pub(crate) fn statement(statement: &Statement, location: Location) -> PlanError 
     };
     PlanError::new(format!("{verb} is not a statement that is understood"))
         .at(location)
-        .hint("there are CREATE TABLE, CREATE VIEW, INSERT INTO … SELECT, SELECT and EXPLAIN")
+        .hint("there are CREATE TABLE, CREATE VIEW, INSERT INTO … SELECT, SELECT, SET and EXPLAIN")
 }
 
 /// Walks over a syntax tree until something is refused.
 struct Refusal<'a> {
     parsed: &'a Parsed,
-    session: &'a Session,
     /// In how many expressions the walk is.
     depth: usize,
 }
@@ -138,10 +127,6 @@ impl Refusal<'_> {
 
     fn clauses_of_select(&self, select: &Select) -> Verdict {
         let token = select.select_token.0.span;
-        if let Some(qualify) = &select.qualify {
-            let message = format!("QUALIFY needs a window function, {NOT_YET}");
-            return self.refuse(message, qualify.span(), "QUALIFY");
-        }
         if !select.lateral_views.is_empty() || select.top.is_some() || select.into.is_some() {
             let message = "LATERAL VIEW, TOP and SELECT INTO are not understood";
             return self.refuse(message, token, "SELECT");
@@ -160,16 +145,6 @@ impl Refusal<'_> {
                 token,
                 "SELECT",
             );
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn function(&self, call: &Function) -> Verdict {
-        let name = call.name.to_string().to_lowercase();
-        let span = call.name.span();
-        if call.over.is_some() || self.session.is_only_window_function(&name) {
-            let message = format!("'{name}' is a function over a window of rows, {NOT_YET}");
-            return self.refuse(message, span, &name);
         }
         ControlFlow::Continue(())
     }
@@ -192,17 +167,6 @@ fn reads_nothing(factor: &TableFactor) -> bool {
         } => matches!(subquery.body.as_ref(), SetExpr::Select(select) if select.from.is_empty()),
         other => lateral_unnest(other).is_some_and(|unnest| reads_nothing(&unnest)),
     }
-}
-
-/// Whether a join only puts the elements of a list beside their row.
-fn is_unnest_join(join: &Join) -> bool {
-    let inner = matches!(
-        &join.join_operator,
-        JoinOperator::CrossJoin(JoinConstraint::None)
-            | JoinOperator::Join(JoinConstraint::On(_))
-            | JoinOperator::Inner(JoinConstraint::On(_))
-    );
-    inner && reads_nothing(&join.relation)
 }
 
 impl Visitor for Refusal<'_> {
@@ -251,17 +215,12 @@ impl Visitor for Refusal<'_> {
                 .map_or(Span::empty(), Spanned::span);
             return self.refuse(message, token, "DISTINCT");
         }
-        for table in &select.from {
-            let mut joins = table.joins.iter();
-            if let Some(join) = joins.find(|join| !is_unnest_join(join)) {
-                let message = format!("JOIN brings two streams together, {NOT_YET}");
-                return self.refuse(message, join.relation.span(), "JOIN");
-            }
-        }
         let mut others = select.from.iter().skip(1);
         if let Some(second) = others.find(|table| !reads_nothing(&table.relation)) {
-            let message = format!("two tables in FROM are a join, {NOT_YET}");
-            return self.refuse(message, second.span(), "");
+            let message = "two tables in FROM are a join, of which the keys are not said";
+            return self
+                .refuse(message, second.span(), "")
+                .map_break(|error| error.hint("write FROM a JOIN b ON a.key = b.key"));
         }
         match &select.group_by {
             GroupByExpr::Expressions(_, modifiers) if modifiers.is_empty() => {}
@@ -309,7 +268,6 @@ impl Visitor for Refusal<'_> {
                 .map_break(|error| error.hint(DEPTH_HINT));
         }
         match expr {
-            Expr::Function(call) => self.function(call),
             Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
                 let message = "GROUP BY takes columns and expressions, without ROLLUP, CUBE and GROUPING SETS";
                 self.refuse(message, expr.span(), "")

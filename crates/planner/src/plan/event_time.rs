@@ -162,8 +162,6 @@ pub struct Instant {
 pub struct TtlJoin {
     /// The keys over the left and over the right input, in pairs of the same type.
     pub on: Vec<(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)>,
-    /// What else must be true: a boolean over the output.
-    pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// The column [`TIME`] of the left and of the right.
     pub times: [usize; 2],
     /// How long a row waits for its partners, in event time.

@@ -1,6 +1,7 @@
 //! Compiles the nodes of a stream: their expressions become physical ones.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -15,9 +16,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::exec::StreamExec;
+use super::instant::InstantLeaf;
 use super::node::{EventTimeNode, Kind, StreamNode};
 use crate::overflow;
-use crate::plan::{Aggregate, EventTime, PlanOperator, Watermark, Window, WindowAggregate};
+use crate::plan::{
+    Aggregate, EventTime, Instant, InstantInput, PlanOperator, TtlJoin, Watermark, Window,
+    WindowAggregate,
+};
 
 /// DataFusion's planner, extended by our nodes.
 #[derive(Debug)]
@@ -48,6 +53,10 @@ impl ExtensionPlanner for Nodes {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(leaf) = node.as_any().downcast_ref::<InstantLeaf>() {
+            let schema = Arc::clone(node.schema().inner());
+            return Ok(Some(Arc::new(InstantInput::new(leaf.index, schema))));
+        }
         let Some(node) = node.as_any().downcast_ref::<StreamNode>() else {
             return Ok(None);
         };
@@ -60,15 +69,23 @@ impl ExtensionPlanner for Nodes {
             .iter()
             .map(|input| input.schema().as_ref())
             .collect();
-        let (operator, exchange) = compiler.operator(node, &schemas)?;
+        let (operator, exchange) = compiler.operator(node, &schemas).await?;
         let schema = Arc::clone(node.schema_ref().inner());
         let exec = StreamExec::new(operator, exchange, physical_inputs.to_vec(), schema);
         Ok(Some(Arc::new(exec)))
     }
 }
 
+/// Keys of each input.
+type Keys = Vec<Vec<Arc<dyn PhysicalExpr>>>;
+
 /// What the inputs of an operator are exchanged by.
-type Exchange = Option<Vec<Vec<Arc<dyn PhysicalExpr>>>>;
+type Exchange = Option<Keys>;
+
+/// The last column of an input, which is its time.
+fn last(input: &DFSchema) -> usize {
+    input.fields().len() - 1
+}
 
 struct Compiler<'a> {
     planner: &'a dyn PhysicalPlanner,
@@ -77,7 +94,7 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn operator(
+    async fn operator(
         &self,
         node: &StreamNode,
         inputs: &[&DFSchema],
@@ -93,7 +110,42 @@ impl Compiler<'_> {
                 let operator = PlanOperator::WindowAggregate(Arc::new(aggregate));
                 Ok((operator, exchange))
             }
+            Kind::Instant(query) => {
+                let instant = Instant {
+                    plan: self.session.create_physical_plan(query).await?,
+                    times: inputs.iter().map(|input| last(input)).collect(),
+                };
+                let exchange = Some(self.keys(&node.exprs, inputs)?);
+                Ok((PlanOperator::Instant(Arc::new(instant)), exchange))
+            }
+            Kind::TtlJoin(ttl) => {
+                let keys = self.keys(&node.exprs, inputs)?;
+                let join = self.ttl_join(*ttl, &keys, inputs)?;
+                Ok((PlanOperator::TtlJoin(Arc::new(join)), Some(keys)))
+            }
         }
+    }
+
+    /// The expressions of a node as keys of its inputs, as many of each.
+    fn keys(&self, exprs: &[Expr], inputs: &[&DFSchema]) -> Result<Keys> {
+        let each = exprs.len() / inputs.len();
+        let of_input = inputs.iter().enumerate().map(|(index, input)| {
+            let keys = exprs[index * each..][..each].iter();
+            keys.map(|key| self.expression(key, input)).collect()
+        });
+        of_input.collect()
+    }
+
+    fn ttl_join(&self, ttl: Duration, keys: &Keys, inputs: &[&DFSchema]) -> Result<TtlJoin> {
+        let ([left, right], [left_keys, right_keys]) = (inputs, keys.as_slice()) else {
+            return internal_err!("a join has two sides");
+        };
+        let on = left_keys.iter().cloned().zip(right_keys.iter().cloned());
+        Ok(TtlJoin {
+            on: on.collect(),
+            times: [last(left), last(right)],
+            ttl,
+        })
     }
 
     fn watermark(

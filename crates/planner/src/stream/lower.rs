@@ -12,17 +12,21 @@ use super::node::{EventTimeNode, Kind, StreamNode, time_of};
 use super::window::{window, window_call};
 use crate::error::PlanError;
 use crate::plan::Window;
+use crate::planner::Settings;
 
 /// A query in the form in which it is compiled; its columns stay what they are.
 ///
 /// # Errors
 /// What cannot be run, in the user's words.
-pub(crate) fn lower(query: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn lower(query: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
     if !needs_time(&query)? {
         return without_time(query);
     }
     let columns = query.schema().columns();
-    let stream = timed(query)?;
+    let lowering = Lowering {
+        settings: settings.clone(),
+    };
+    let stream = lowering.timed(query)?;
     let columns = columns.into_iter().map(Expr::Column).collect();
     Projection::try_new(columns, Arc::new(stream.plan)).map(LogicalPlan::Projection)
 }
@@ -59,22 +63,27 @@ fn without_time(query: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// A stream: a plan whose last column is the time.
-struct Stream {
-    plan: LogicalPlan,
+pub(super) struct Stream {
+    pub(super) plan: LogicalPlan,
     /// Which of its columns are windows.
-    windows: Vec<usize>,
+    pub(super) windows: Vec<usize>,
 }
 
 impl Stream {
-    fn new(plan: LogicalPlan) -> Self {
+    pub(super) fn new(plan: LogicalPlan) -> Self {
         Self {
             plan,
             windows: Vec::new(),
         }
     }
 
+    /// Whether its rows are known to be those of windows.
+    pub(super) fn has_windows(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
     /// Whether an expression is a column that is a window.
-    fn is_window(&self, expr: &Expr) -> bool {
+    pub(super) fn is_window(&self, expr: &Expr) -> bool {
         match expr {
             Expr::Alias(alias) => self.is_window(&alias.expr),
             Expr::Column(column) => self
@@ -87,20 +96,123 @@ impl Stream {
     }
 }
 
-fn timed(plan: LogicalPlan) -> Result<Stream> {
-    match plan {
-        LogicalPlan::Extension(_) => Ok(Stream::new(plan)),
-        LogicalPlan::Projection(projection) => project(projection),
-        LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
-        LogicalPlan::Union(union) => united(union),
-        LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => {
-            over_one(plan)
+/// What is known of the statement while its query is lowered.
+pub(super) struct Lowering {
+    pub(super) settings: Settings,
+}
+
+impl Lowering {
+    pub(super) fn timed(&self, plan: LogicalPlan) -> Result<Stream> {
+        match plan {
+            LogicalPlan::Extension(_) => Ok(Stream::new(plan)),
+            LogicalPlan::Projection(projection) => self.project(projection),
+            LogicalPlan::Aggregate(aggregate) => self.grouped(aggregate),
+            LogicalPlan::Window(window) => self.over(window),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Union(union) => self.united(union),
+            LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => {
+                self.over_one(plan)
+            }
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
+                arriving(plan).map(Stream::new)
+            }
+            other => refuse(format!(
+                "the query needs {}, which this version cannot run yet",
+                other.display()
+            )),
         }
-        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => arriving(plan).map(Stream::new),
-        other => refuse(format!(
-            "the query needs {}, which this version cannot run yet",
-            other.display()
-        )),
+    }
+
+    /// What passes the columns of its input on. Windows stay where they are, but for `unnest`, which may move columns.
+    fn over_one(&self, plan: LogicalPlan) -> Result<Stream> {
+        plan.expressions().iter().try_for_each(refuse_window)?;
+        let input = self.timed(plan.inputs()[0].clone())?;
+        let moves = matches!(plan, LogicalPlan::Unnest(_));
+        Ok(Stream {
+            windows: if moves { Vec::new() } else { input.windows },
+            plan: plan.with_new_exprs(plan.expressions(), vec![input.plan])?,
+        })
+    }
+
+    fn project(&self, projection: Projection) -> Result<Stream> {
+        projection.expr.iter().try_for_each(refuse_window)?;
+        let input = self.timed(Arc::unwrap_or_clone(projection.input))?;
+        let mut exprs = projection.expr;
+        let windows = exprs.iter().enumerate();
+        let windows = windows.filter(|(_, expr)| input.is_window(expr));
+        let windows = windows.map(|(index, _)| index).collect();
+        exprs.push(Expr::Column(time_of(&input.plan)?));
+        let plan = Projection::try_new(exprs, Arc::new(input.plan))?;
+        Ok(Stream {
+            plan: LogicalPlan::Projection(plan),
+            windows,
+        })
+    }
+
+    /// A column of a union is a window if it is one in all inputs.
+    fn united(&self, union: Union) -> Result<Stream> {
+        let inputs = union.inputs.into_iter();
+        let inputs = inputs.map(|input| self.timed(Arc::unwrap_or_clone(input)));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let mut windows = inputs[0].windows.clone();
+        windows.retain(|index| inputs.iter().all(|input| input.windows.contains(index)));
+        let plans = inputs.into_iter().map(|input| Arc::new(input.plan));
+        let union = Union::try_new_with_loose_types(plans.collect())?;
+        Ok(Stream {
+            plan: LogicalPlan::Union(union),
+            windows,
+        })
+    }
+
+    fn grouped(&self, aggregate: Aggregate) -> Result<Stream> {
+        aggregate.aggr_expr.iter().try_for_each(refuse_window)?;
+        let input = self.timed(Arc::unwrap_or_clone(aggregate.input))?;
+        let mut keys = aggregate.group_expr;
+        let cuts: Vec<_> = (0..keys.len())
+            .filter(|index| window_call(&keys[*index]).is_some())
+            .collect();
+        let (window, name) = match cuts.as_slice() {
+            [] if keys.iter().any(|key| input.is_window(key)) => (Window::Instant, None),
+            [] => {
+                return refuse(
+                    "an aggregate needs a window, like GROUP BY tumble(INTERVAL '1 minute'), or never ends",
+                );
+            }
+            [cut] => {
+                let call = keys.remove(*cut);
+                let name = call.schema_name().to_string();
+                match window_call(&call) {
+                    Some((function, arguments)) => (window(function, arguments)?, Some(name)),
+                    None => return refuse("a window was lost; this is a bug"),
+                }
+            }
+            _ => {
+                return refuse(
+                    "GROUP BY has several windows; a row can be in those of one function only",
+                );
+            }
+        };
+        keys.iter().try_for_each(refuse_window)?;
+        let windows = match name {
+            Some(_) => vec![0],
+            None => {
+                let keys = keys.iter().enumerate();
+                let windows = keys.filter(|(_, key)| input.is_window(key));
+                windows.map(|(index, _)| index).collect()
+            }
+        };
+        let kind = Kind::WindowAggregate {
+            window,
+            name,
+            keys: keys.len(),
+        };
+        let time = Expr::Column(time_of(&input.plan)?);
+        let exprs = keys.into_iter().chain(aggregate.aggr_expr).chain([time]);
+        let node = StreamNode::try_new(kind, exprs.collect(), vec![input.plan])?;
+        Ok(Stream {
+            plan: node.into_plan(),
+            windows,
+        })
     }
 }
 
@@ -114,100 +226,8 @@ fn arriving(rows: LogicalPlan) -> Result<LogicalPlan> {
     StreamNode::try_new(kind, Vec::new(), vec![rows]).map(StreamNode::into_plan)
 }
 
-/// What passes the columns of its input on. Windows stay where they are, but for `unnest`, which may move columns.
-fn over_one(plan: LogicalPlan) -> Result<Stream> {
-    plan.expressions().iter().try_for_each(refuse_window)?;
-    let input = timed(plan.inputs()[0].clone())?;
-    let moves = matches!(plan, LogicalPlan::Unnest(_));
-    Ok(Stream {
-        windows: if moves { Vec::new() } else { input.windows },
-        plan: plan.with_new_exprs(plan.expressions(), vec![input.plan])?,
-    })
-}
-
-fn project(projection: Projection) -> Result<Stream> {
-    projection.expr.iter().try_for_each(refuse_window)?;
-    let input = timed(Arc::unwrap_or_clone(projection.input))?;
-    let mut exprs = projection.expr;
-    let windows = exprs.iter().enumerate();
-    let windows = windows.filter(|(_, expr)| input.is_window(expr));
-    let windows = windows.map(|(index, _)| index).collect();
-    exprs.push(Expr::Column(time_of(&input.plan)?));
-    let plan = Projection::try_new(exprs, Arc::new(input.plan))?;
-    Ok(Stream {
-        plan: LogicalPlan::Projection(plan),
-        windows,
-    })
-}
-
-/// A column of a union is a window if it is one in all inputs.
-fn united(union: Union) -> Result<Stream> {
-    let inputs = union.inputs.into_iter();
-    let inputs = inputs.map(|input| timed(Arc::unwrap_or_clone(input)));
-    let inputs = inputs.collect::<Result<Vec<_>>>()?;
-    let mut windows = inputs[0].windows.clone();
-    windows.retain(|index| inputs.iter().all(|input| input.windows.contains(index)));
-    let plans = inputs.into_iter().map(|input| Arc::new(input.plan));
-    let union = Union::try_new_with_loose_types(plans.collect())?;
-    Ok(Stream {
-        plan: LogicalPlan::Union(union),
-        windows,
-    })
-}
-
-fn grouped(aggregate: Aggregate) -> Result<Stream> {
-    aggregate.aggr_expr.iter().try_for_each(refuse_window)?;
-    let input = timed(Arc::unwrap_or_clone(aggregate.input))?;
-    let mut keys = aggregate.group_expr;
-    let cuts: Vec<_> = (0..keys.len())
-        .filter(|index| window_call(&keys[*index]).is_some())
-        .collect();
-    let (window, name) = match cuts.as_slice() {
-        [] if keys.iter().any(|key| input.is_window(key)) => (Window::Instant, None),
-        [] => {
-            return refuse(
-                "an aggregate needs a window, like GROUP BY tumble(INTERVAL '1 minute'), or never ends",
-            );
-        }
-        [cut] => {
-            let call = keys.remove(*cut);
-            let name = call.schema_name().to_string();
-            match window_call(&call) {
-                Some((function, arguments)) => (window(function, arguments)?, Some(name)),
-                None => return refuse("a window was lost; this is a bug"),
-            }
-        }
-        _ => {
-            return refuse(
-                "GROUP BY has several windows; a row can be in those of one function only",
-            );
-        }
-    };
-    keys.iter().try_for_each(refuse_window)?;
-    let windows = match name {
-        Some(_) => vec![0],
-        None => {
-            let keys = keys.iter().enumerate();
-            let windows = keys.filter(|(_, key)| input.is_window(key));
-            windows.map(|(index, _)| index).collect()
-        }
-    };
-    let kind = Kind::WindowAggregate {
-        window,
-        name,
-        keys: keys.len(),
-    };
-    let time = Expr::Column(time_of(&input.plan)?);
-    let exprs = keys.into_iter().chain(aggregate.aggr_expr).chain([time]);
-    let node = StreamNode::try_new(kind, exprs.collect(), vec![input.plan])?;
-    Ok(Stream {
-        plan: node.into_plan(),
-        windows,
-    })
-}
-
 /// Refuses a function that cuts time where nothing is grouped by it.
-fn refuse_window(expr: &Expr) -> Result<()> {
+pub(super) fn refuse_window(expr: &Expr) -> Result<()> {
     match first(expr, |part| Some(window_call(part)?.1.func.name().to_owned()))? {
         None => Ok(()),
         Some(name) => Err(PlanError::new(format!(
@@ -252,6 +272,6 @@ fn first<T>(expr: &Expr, ask: impl Fn(&Expr) -> Option<T>) -> Result<Option<T>> 
     Ok(found)
 }
 
-fn refuse<T>(message: impl Into<String>) -> Result<T> {
+pub(super) fn refuse<T>(message: impl Into<String>) -> Result<T> {
     Err(PlanError::new(message).into())
 }

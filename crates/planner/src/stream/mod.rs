@@ -7,7 +7,8 @@
 //!
 //! A source's query ends in a node that gives rows their event time ([`node::Kind::EventTime`]), below a projection that
 //! hides it. A query that needs no time has those nodes taken out, and costs what it did before. In any other `lower`
-//! makes every projection carry the column on, and turns aggregates into nodes that the runtime has an operator for.
+//! makes every projection carry the column on, and turns aggregates into nodes that the runtime has an operator for. What
+//! looks at one window at a time (functions `OVER`, joins of windows) stays a plan of DataFusion's, in a node of ours.
 //!
 //! **Invariants.** In a lowered plan [`TIME`](crate::plan::TIME) is the last column of every stream. DataFusion's optimiser
 //! knows which columns a node needs, and prunes the rest; it never moves a filter across a node, because what a watermark has
@@ -15,11 +16,15 @@
 
 mod exec;
 mod extension;
+mod instant;
+mod join;
 mod lower;
 mod node;
+mod over;
 mod window;
 
 pub(crate) use self::exec::StreamExec;
 pub(crate) use self::extension::StreamPlanner;
 pub(crate) use self::lower::{lower, refuse_many_rows};
 pub(crate) use self::node::{EventTimeNode, Kind, StreamNode};
+pub(crate) use self::window::fixed_ns;

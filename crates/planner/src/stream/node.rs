@@ -36,6 +36,11 @@ pub(crate) enum Kind {
         /// How many of the expressions are keys.
         keys: usize,
     },
+    /// A query over one window at a time, whose leaves are [`InstantLeaf`](super::instant::InstantLeaf)s. Expressions: what
+    /// its inputs are exchanged by, as many of each.
+    Instant(Arc<LogicalPlan>),
+    /// An inner join of rows that meet within this time. Expressions: the keys of the left, then those of the right.
+    TtlJoin(Duration),
 }
 
 /// What is to be known of a table's event time beside its expressions.
@@ -75,6 +80,19 @@ impl StreamNode {
         &self.schema
     }
 
+    /// Which columns of each side are needed for some of the join's, beside the keys: the event time always.
+    fn join_columns(&self, output: &[usize]) -> Vec<Vec<usize>> {
+        let mut first = 0;
+        let sides = self.inputs.iter().map(|side| {
+            let time = side.schema().fields().len() - 1;
+            let own = output.iter().filter_map(|column| column.checked_sub(first));
+            let needed = own.filter(|column| *column < time).chain([time]).collect();
+            first += time;
+            needed
+        });
+        sides.collect()
+    }
+
     /// The node that a plan begins with, if it is one of ours.
     pub(crate) fn of(plan: &LogicalPlan) -> Option<&Self> {
         match plan {
@@ -98,11 +116,28 @@ fn fields(kind: &Kind, exprs: &[Expr], inputs: &[LogicalPlan]) -> Result<Fields>
             let columns = exprlist_to_fields(&exprs[..exprs.len() - 1], &inputs[0])?;
             Ok(window.into_iter().chain(columns).chain([time()]).collect())
         }
+        Kind::Instant(query) => Ok(without_time(query).chain([time()]).collect()),
+        Kind::TtlJoin(_) => {
+            let columns = inputs.iter().flat_map(without_time);
+            Ok(columns.chain([time()]).collect())
+        }
     }
 }
 
 fn window_field(name: &str) -> (Option<TableReference>, FieldRef) {
     (None, Arc::new(Field::new(name, window_type(), false)))
+}
+
+/// The fields of a stream before its event time.
+fn without_time(stream: &LogicalPlan) -> impl Iterator<Item = (Option<TableReference>, FieldRef)> {
+    let schema = stream.schema();
+    let fields = schema.iter().take(schema.fields().len() - 1);
+    fields.map(|(table, field)| (table.cloned(), Arc::clone(field)))
+}
+
+/// The columns of a stream before its event time.
+pub(super) fn columns(stream: &LogicalPlan) -> impl Iterator<Item = Column> {
+    without_time(stream).map(|(table, field)| Column::new(table, field.name()))
 }
 
 /// The event time of a stream, which is always its last column.
@@ -120,6 +155,8 @@ impl UserDefinedLogicalNodeCore for StreamNode {
         match self.kind {
             Kind::EventTime(_) => "EventTime",
             Kind::WindowAggregate { .. } => "WindowAggregate",
+            Kind::Instant(_) => "Instant",
+            Kind::TtlJoin(_) => "TtlJoin",
         }
     }
 
@@ -163,6 +200,9 @@ impl UserDefinedLogicalNodeCore for StreamNode {
             }
             // Those of its expressions, which DataFusion adds.
             Kind::WindowAggregate { .. } => Some(vec![Vec::new()]),
+            // The query inside is not looked at.
+            Kind::Instant(_) => None,
+            Kind::TtlJoin(_) => Some(self.join_columns(output)),
         }
     }
 }

@@ -111,8 +111,8 @@ fn length_ns(function: &str, argument: &Expr) -> Result<i64> {
     })
 }
 
-/// Months and years have no fixed length.
-fn fixed_ns(value: &ScalarValue) -> Option<i128> {
+/// The length of a value that is an interval of a fixed length; months and years have none.
+pub(crate) fn fixed_ns(value: &ScalarValue) -> Option<i128> {
     match value {
         ScalarValue::IntervalMonthDayNano(Some(value)) if value.months == 0 => {
             Some(i128::from(value.days) * NANOS_PER_DAY + i128::from(value.nanoseconds))

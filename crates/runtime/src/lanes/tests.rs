@@ -44,7 +44,6 @@ fn union(inputs: &[usize]) -> (PlanOperator, Vec<usize>) {
 fn join(left: usize, right: usize) -> (PlanOperator, Vec<usize>) {
     let join = TtlJoin {
         on: vec![],
-        filter: None,
         times: [0, 0],
         ttl: Duration::ZERO,
     };

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  left ──► keys ──┬─► pairs with what is kept of the right ──┐
-//!                  └─► kept                                   ├──► filter ──► out
+//!                  └─► kept                                   ├──► out
 //!  right ─► keys ──┬─► pairs with what is kept of the left ───┘
 //!                  └─► kept
 //! ```
@@ -15,7 +15,7 @@
 //! it. A row is dropped when the watermark is further ahead of it than the time to live; a row that comes later than that
 //! is late: counted, and left out.
 //! Memory: the rows that are not dropped and their keys, and what `side` does not clear away at once; the pairs of one
-//! batch. Errors: those of the keys and of the filter.
+//! batch. Errors: those of the keys.
 
 mod output;
 mod side;
@@ -27,12 +27,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::{filter, filter_record_batch};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
 use headwater_planner::plan;
 
-use self::output::Output;
+use self::output::joined;
 use self::side::{Batch, Side};
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
@@ -43,7 +44,8 @@ pub(crate) struct TtlJoin {
     join: Arc<plan::TtlJoin>,
     converter: RowConverter,
     sides: [Side; 2],
-    output: Output,
+    /// The columns of what it puts out.
+    schema: SchemaRef,
     ttl_ns: u64,
     /// The earliest event time of the rows that are kept.
     earliest: i64,
@@ -58,10 +60,7 @@ impl TtlJoin {
         let converter = RowConverter::new(keys.collect::<Result<_>>()?)?;
         Ok(Self {
             sides: [0, 1].map(|_| Side::new(i64::MIN, &converter)),
-            output: Output {
-                schema: Arc::clone(&context.output),
-                filter: join.filter.clone(),
-            },
+            schema: Arc::clone(&context.output),
             ttl_ns: u64::try_from(join.ttl.as_nanos()).unwrap_or(u64::MAX),
             earliest: i64::MIN,
             converter,
@@ -121,7 +120,7 @@ impl Stateful for TtlJoin {
     fn rows(&mut self, input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
         let batch = self.arrived(input, &rows)?;
         let other = &self.sides[1 - input];
-        let made = self.output.pairs(input, &batch, other, self.ttl_ns)?;
+        let made = joined(&self.schema, input, &batch, other, self.ttl_ns)?;
         self.sides[input].keep(batch)?;
         Ok(made)
     }

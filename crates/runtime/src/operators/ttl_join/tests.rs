@@ -3,9 +3,8 @@ use std::time::Duration;
 
 use arrow::array::{AsArray, Int64Array, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampNanosecondType};
-use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column};
+use datafusion::physical_expr::expressions::Column;
 use headwater_connector::Metrics;
 use headwater_planner::plan::time_field;
 use proptest::prelude::*;
@@ -37,11 +36,11 @@ fn side() -> SchemaRef {
     ]))
 }
 
-fn join(filter: Option<Arc<dyn PhysicalExpr>>) -> TtlJoin {
-    counted(filter, &Arc::default())
+fn join() -> TtlJoin {
+    counted(&Arc::default())
 }
 
-fn counted(filter: Option<Arc<dyn PhysicalExpr>>, metrics: &Arc<Metrics>) -> TtlJoin {
+fn counted(metrics: &Arc<Metrics>) -> TtlJoin {
     let column = |name: &str| Field::new(name, DataType::Int64, false);
     let key = |name: &str| Field::new(name, DataType::Utf8, true);
     let output = Schema::new(vec![
@@ -54,7 +53,6 @@ fn counted(filter: Option<Arc<dyn PhysicalExpr>>, metrics: &Arc<Metrics>) -> Ttl
     let key = || Arc::new(Column::new("key", 0)) as Arc<dyn PhysicalExpr>;
     let plan = plan::TtlJoin {
         on: vec![(key(), key())],
-        filter,
         times: [1, 1],
         ttl: Duration::from_nanos(TTL.unsigned_abs()),
     };
@@ -111,7 +109,7 @@ fn check(doings: &[Do], expect: &[(&str, i64, i64, i64)]) {
     let expect: Vec<Joined> = expect
         .map(|(key, left, right, time)| ((*key).to_owned(), *left, *right, *time))
         .collect();
-    assert_eq!(run(&mut join(None), doings), expect);
+    assert_eq!(run(&mut join(), doings), expect);
 }
 
 const A: Option<&str> = Some("a");
@@ -140,7 +138,7 @@ fn rows_meet_whichever_comes_first() {
 
 #[test]
 fn null_is_equal_to_nothing() {
-    let mut machine = join(None);
+    let mut machine = join();
     let empty = machine.size();
     let nothing = [Left(vec![(None, 1, 100)]), Right(vec![(None, 2, 100)])];
     assert_eq!(run(&mut machine, &nothing), []);
@@ -164,7 +162,7 @@ fn the_time_to_live_is_between_the_rows() {
 #[test]
 fn a_row_that_comes_too_late_is_counted_and_left_out() {
     let metrics = Arc::default();
-    let mut machine = counted(None, &metrics);
+    let mut machine = counted(&metrics);
     let doings = [
         Left(vec![(A, 1, 100)]),
         Advance(112),
@@ -177,7 +175,7 @@ fn a_row_that_comes_too_late_is_counted_and_left_out() {
 
 #[test]
 fn what_is_dropped_is_freed() {
-    let mut machine = join(None);
+    let mut machine = join();
     let empty = machine.size();
     let many: Vec<Given> = (0..20_000).map(|row| (A, row, row / 100)).collect();
     for part in many.chunks(7) {
@@ -192,18 +190,6 @@ fn what_is_dropped_is_freed() {
     assert_eq!(values, (17_000..19_100).collect::<Vec<_>>());
     run(&mut machine, &[Advance(END)]);
     assert_eq!(machine.size(), empty);
-}
-
-#[test]
-fn the_filter_sees_both_sides() {
-    let column = |name, index| Arc::new(Column::new(name, index)) as Arc<dyn PhysicalExpr>;
-    let less = BinaryExpr::new(column("left", 1), Operator::Lt, column("right", 3));
-    let mut machine = join(Some(Arc::new(less)));
-    let doings = [
-        Left(vec![(A, 1, 100), (A, 3, 100)]),
-        Right(vec![(A, 2, 100)]),
-    ];
-    assert_eq!(run(&mut machine, &doings), [("a".to_owned(), 1, 2, 100)]);
 }
 
 proptest! {
@@ -228,7 +214,7 @@ proptest! {
                 }
             }
         }
-        let mut machine = join(None);
+        let mut machine = join();
         let mut made = Vec::new();
         for turn in 0.. {
             let side = &mut given[turn % 2];

@@ -1,0 +1,77 @@
+//! Functions `OVER (PARTITION BY window …)`: rows are numbered, ranked and compared within their window.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Window};
+
+use super::instant::{InstantLeaf, over_instants};
+use super::lower::{Lowering, Stream, refuse_window};
+use super::node::{columns, time_of};
+use crate::error::PlanError;
+use crate::names::quoted;
+
+impl Lowering {
+    /// The rows of a stream with the values of functions behind their columns.
+    pub(super) fn over(&self, window: Window) -> Result<Stream> {
+        window.window_expr.iter().try_for_each(refuse_window)?;
+        let input = self.timed(Arc::unwrap_or_clone(window.input))?;
+        let keys = partition(&window.window_expr, &input)?;
+        let leaf = Arc::new(InstantLeaf::of(0, &input.plan));
+        let query = Window::try_new(window.window_expr, leaf)?;
+        let functions = query.schema.columns();
+        let functions = functions
+            .into_iter()
+            .skip(input.plan.schema().fields().len());
+        let time = time_of(&input.plan)?;
+        let shown = columns(&input.plan).chain(functions).chain([time]);
+        let shown = shown.map(Expr::Column).collect();
+        let query = Projection::try_new(shown, Arc::new(LogicalPlan::Window(query)))?;
+        let plan = over_instants(LogicalPlan::Projection(query), keys, vec![input.plan])?;
+        Ok(Stream {
+            plan,
+            windows: input.windows,
+        })
+    }
+}
+
+/// What all functions are partitioned by.
+fn partition(functions: &[Expr], input: &Stream) -> Result<Vec<Expr>> {
+    let mut common: Option<Vec<Expr>> = None;
+    for function in functions.iter().filter_map(call) {
+        let by = &function.params.partition_by;
+        if !by.iter().any(|key| input.is_window(key)) {
+            return Err(no_window(function, input).into());
+        }
+        match &mut common {
+            Some(common) => common.retain(|key| by.contains(key)),
+            None => common = Some(by.clone()),
+        }
+    }
+    Ok(common.unwrap_or_default())
+}
+
+fn call(expr: &Expr) -> Option<&WindowFunction> {
+    match expr {
+        Expr::Alias(alias) => call(&alias.expr),
+        Expr::WindowFunction(function) => Some(function),
+        _ => None,
+    }
+}
+
+fn no_window(function: &WindowFunction, input: &Stream) -> PlanError {
+    let name = function.fun.name();
+    let message = format!(
+        "'{name}' looks at all rows of its partition, which on a stream has an end only if a window is part of it"
+    );
+    let schema = input.plan.schema();
+    let window = input.windows.first();
+    let hint = match window.map(|index| schema.field(*index).name()) {
+        Some(window) => format!("write OVER (PARTITION BY {}, …)", quoted(window)),
+        None => "group the rows by a window in a subquery, for example GROUP BY tumble(INTERVAL '1 minute'), and write \
+                 OVER (PARTITION BY window, …)"
+            .to_owned(),
+    };
+    PlanError::new(message).about(name).hint(hint)
+}
