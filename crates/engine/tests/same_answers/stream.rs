@@ -35,6 +35,8 @@ pub(crate) async fn answers(
     let options = JobOptions {
         job_id: "same-answers".to_owned(),
         parallelism,
+        state: None,
+        state_limit_bytes: None,
         preview: Arc::new(move |_schema, _context| Ok(Box::new(shown.clone()))),
     };
     let sql = format!("{} {} {query}", table("a"), table("b"));
