@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use headwater_connector::State;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
     OperatorConfig, OperatorError, Position, ProbePlace, Progress, Registry, SinkOperator,
@@ -35,7 +36,7 @@ pub(crate) async fn answers(
     let options = JobOptions {
         job_id: "same-answers".to_owned(),
         parallelism,
-        state: None,
+        state: State::default(),
         state_limit_bytes: None,
         preview: Arc::new(move |_schema, _context| Ok(Box::new(shown.clone()))),
     };
