@@ -11,10 +11,13 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use headwater_planner::plan::{Aggregate, WindowAggregate};
 
+/// The arguments of an aggregate, and its filter.
+type Expressions = (Vec<Arc<dyn PhysicalExpr>>, Option<Arc<dyn PhysicalExpr>>);
+
 /// Computes it.
 pub(super) struct Input {
     keys: Vec<Arc<dyn PhysicalExpr>>,
-    functions: Vec<(Vec<Arc<dyn PhysicalExpr>>, Option<Arc<dyn PhysicalExpr>>)>,
+    functions: Vec<Expressions>,
 }
 
 /// The keys of some rows and what the functions take of them.
