@@ -12,7 +12,11 @@ use crate::operators::instant::Instant;
 use crate::operators::late::LateRows;
 use crate::operators::stateful::Stateful;
 use crate::operators::ttl_join::TtlJoin;
+<<<<<<< HEAD
 use crate::operators::window;
+=======
+use crate::operators::updating::UpdatingAggregate;
+>>>>>>> 1412b2b (Runtime: the machine of aggregates that change)
 use crate::worker::has_dead_letters;
 
 /// What a machine is told beside what the plan says of its operator.
@@ -61,7 +65,7 @@ pub(crate) fn machine(
         PlanOperator::WindowAggregate(plan) => Some(window::machine(plan, context)?),
         PlanOperator::Instant(plan) => Some(Box::new(Instant::new(plan, context))),
         PlanOperator::TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?)),
-        PlanOperator::UpdatingAggregate(_) => None,
+        PlanOperator::UpdatingAggregate(by) => Some(Box::new(UpdatingAggregate::new(by, context)?)),
         _ => None,
     })
 }
