@@ -14,7 +14,13 @@ use headwater_planner::plan::{Aggregate, WindowAggregate};
 /// Computes it.
 pub(super) struct Input {
     keys: Vec<Arc<dyn PhysicalExpr>>,
-    functions: Vec<(Vec<Arc<dyn PhysicalExpr>>, Option<Arc<dyn PhysicalExpr>>)>,
+    functions: Vec<Function>,
+}
+
+/// What one function takes, not computed yet.
+struct Function {
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
 }
 
 /// The keys of some rows and what the functions take of them.
@@ -42,8 +48,10 @@ pub(super) enum Selection {
 
 impl Input {
     pub(super) fn new(plan: &WindowAggregate) -> Self {
-        let function =
-            |aggregate: &Aggregate| (arguments(&aggregate.function), aggregate.filter.clone());
+        let function = |aggregate: &Aggregate| Function {
+            arguments: arguments(&aggregate.function),
+            filter: aggregate.filter.clone(),
+        };
         Self {
             keys: plan.keys.clone(),
             functions: plan.aggregates.iter().map(function).collect(),
@@ -51,11 +59,14 @@ impl Input {
     }
 
     pub(super) fn columns(&self, batch: &RecordBatch) -> Result<Columns> {
-        let arguments = self.functions.iter().map(|(values, filter)| {
-            let filter = filter.as_ref().map(|filter| evaluate(filter, batch));
+        let arguments = self.functions.iter().map(|function| {
+            let filter = function
+                .filter
+                .as_ref()
+                .map(|filter| evaluate(filter, batch));
             let filter = filter.transpose()?;
             Ok(Arguments {
-                values: evaluate_all(values, batch)?,
+                values: evaluate_all(&function.arguments, batch)?,
                 filter: filter
                     .as_deref()
                     .map(as_boolean_array)
