@@ -34,8 +34,9 @@ use crate::operators::stateful::{Stateful, times};
 /// How many sessions are put out at once: some milliseconds.
 const PIECE: usize = 8_192;
 
-/// How many keys or places may be of no use, beside as many as there are open sessions.
-const UNUSED_MAX: usize = 65_536;
+/// How many keys or places may be of no use, beside as many as there are open sessions. In tests it is
+/// soon reached.
+const UNUSED_MAX: usize = if cfg!(test) { 4 } else { 65_536 };
 
 /// The machine.
 pub(super) struct Session {

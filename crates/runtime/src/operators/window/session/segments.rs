@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::ArrayRef;
 use arrow::compute::{concat, interleave};
-use datafusion::common::{Result, internal_err};
+use datafusion::common::Result;
 use datafusion::logical_expr::EmitTo;
 
 use super::book::Places;
 use crate::operators::window::aggregates::{Accumulators, Functions};
 use crate::operators::window::groups::Chunk;
-use crate::operators::window::input::{Columns, Selection};
+use crate::operators::window::input::Columns;
 
 /// The state of rows of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,46 +143,61 @@ impl Segments {
         if places.any(|place| place.segment == newest) {
             self.seal()?;
         }
-        let keys = self.keys_of(sessions)?;
+        let firsts: Vec<_> = sessions.iter().map(|places| places.first()).collect();
+        let keys = self.gather(&firsts, |chunk| &chunk.keys)?;
+        let (groups, places): (Vec<_>, Vec<_>) = sessions
+            .iter()
+            .enumerate()
+            .flat_map(|(group, places)| places.iter().map(move |place| (group, place)))
+            .unzip();
         let mut accumulators = self.functions.accumulators()?;
-        for (segment, (rows, groups)) in by_segment(sessions) {
-            let Some(sealed) = self.sealed.get_mut(&segment) else {
-                return internal_err!("segment {segment} is gone");
-            };
-            sealed.used -= rows.len();
-            let rows = Selection::Rows(UInt32Array::from(rows));
-            let states = sealed.chunk.states.iter().map(|state| rows.of_all(state));
-            let states = states.collect::<Result<Vec<_>>>()?;
-            accumulators.merge(&states, &groups, sessions.len())?;
-            if sealed.used == 0 {
-                self.bytes -= sealed.bytes;
-                self.places -= sealed.chunk.groups;
-                self.sealed.remove(&segment);
-            }
-        }
+        let functions = self.sealed.values().next();
+        let functions = functions.map_or(0, |sealed| sealed.chunk.states.len());
+        let states = (0..functions).map(|f| self.gather(&places, |chunk| &chunk.states[f]));
+        let states = states.collect::<Result<Vec<_>>>()?;
+        // all at once: accumulators take it that each group below the total has had a value
+        accumulators.merge(&states, &groups, sessions.len())?;
+        self.release(&places);
         Ok(Merged { keys, accumulators })
     }
 
-    fn keys_of(&self, sessions: &[&Places]) -> Result<Vec<ArrayRef>> {
+    /// Some columns at some places.
+    fn gather(
+        &self,
+        places: &[Place],
+        columns: impl Fn(&Chunk) -> &Vec<ArrayRef>,
+    ) -> Result<Vec<ArrayRef>> {
         let segments: Vec<_> = self.sealed.keys().copied().collect();
-        let place = |places: &&Places| {
-            let first = places.first();
-            // a segment in use is there
-            let index = segments.partition_point(|segment| *segment < first.segment);
-            (index, first.row as usize)
+        let chunks = self.sealed.values();
+        let chunks: Vec<_> = chunks.map(|sealed| columns(&sealed.chunk)).collect();
+        let row = |place: &Place| {
+            // a segment with a place in use is there
+            let index = segments.partition_point(|segment| *segment < place.segment);
+            (index, place.row as usize)
         };
-        let rows: Vec<_> = sessions.iter().map(place).collect();
-        let Some(any) = self.sealed.values().next() else {
-            return Ok(Vec::new());
-        };
-        let columns = (0..any.chunk.keys.len()).map(|column| {
-            let keys = self.sealed.values();
-            let keys: Vec<_> = keys
-                .map(|sealed| sealed.chunk.keys[column].as_ref())
-                .collect();
-            Ok(interleave(&keys, &rows)?)
+        let rows: Vec<_> = places.iter().map(row).collect();
+        let width = chunks.first().map_or(0, |chunk| chunk.len());
+        let gathered = (0..width).map(|column| {
+            let pieces: Vec<_> = chunks.iter().map(|chunk| chunk[column].as_ref()).collect();
+            Ok(interleave(&pieces, &rows)?)
         });
-        columns.collect()
+        gathered.collect()
+    }
+
+    /// Notes that places are of no use any more.
+    fn release(&mut self, places: &[Place]) {
+        for place in places {
+            if let Some(sealed) = self.sealed.get_mut(&place.segment) {
+                sealed.used -= 1;
+            }
+        }
+        self.sealed.retain(|_, sealed| {
+            if sealed.used == 0 {
+                self.bytes -= sealed.bytes;
+                self.places -= sealed.chunk.groups;
+            }
+            sealed.used > 0
+        });
     }
 
     /// Puts the states of sessions side by side into a segment of their own, and gives the first place.
@@ -210,19 +225,6 @@ impl Segments {
         let keys: usize = keys.map(|keys| keys.get_array_memory_size()).sum();
         keys + self.accumulators.size() + self.bytes
     }
-}
-
-/// The rows of each segment, and the numbers of the sessions to which they belong.
-fn by_segment(sessions: &[&Places]) -> BTreeMap<u32, (Vec<u32>, Vec<usize>)> {
-    let mut segments: BTreeMap<u32, (Vec<u32>, Vec<usize>)> = BTreeMap::new();
-    for (session, places) in sessions.iter().enumerate() {
-        for place in places.iter() {
-            let (rows, groups) = segments.entry(place.segment).or_default();
-            rows.push(place.row);
-            groups.push(session);
-        }
-    }
-    segments
 }
 
 /// Columns one behind the other.

@@ -1,0 +1,221 @@
+//! The machines against cases, and against an oracle that knows no batches, panes or segments.
+
+mod cases;
+mod oracle;
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, StringArray, TimestampNanosecondArray};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimestampNanosecondType};
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::array_value_to_string;
+use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::functions_aggregate::first_last::first_value_udaf;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::{AggregateUDF, Operator};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::PhysicalSortExpr;
+use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
+use headwater_connector::Metrics;
+use headwater_planner::plan::{Aggregate, TIME_TYPE, WINDOW, Window, WindowAggregate, time_field};
+
+use crate::operators::late::LateRows;
+use crate::operators::machines::MachineContext;
+use crate::operators::stateful::Stateful;
+
+/// A row: key, value, event time.
+type Row = (Option<&'static str>, Option<i64>, i64);
+
+/// A row of a window: start and end (both the event time for an instant), key, and the aggregates as text.
+type Made = (i64, i64, Option<String>, String);
+
+fn input() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Utf8, true),
+        Field::new("value", DataType::Int64, true),
+        time_field(),
+    ]))
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let keys: StringArray = rows.iter().map(|row| row.0).collect();
+    let values: Int64Array = rows.iter().map(|row| row.1).collect();
+    let times: TimestampNanosecondArray = rows.iter().map(|row| Some(row.2)).collect();
+    let columns = vec![
+        Arc::new(keys) as _,
+        Arc::new(values) as _,
+        Arc::new(times) as _,
+    ];
+    RecordBatch::try_new(input(), columns).expect("rows of the schema")
+}
+
+fn value() -> Arc<dyn PhysicalExpr> {
+    Arc::new(Column::new("value", 1))
+}
+
+/// An aggregate of the value; by `make` it becomes DISTINCT or ordered.
+fn aggregate(
+    function: Arc<AggregateUDF>,
+    positive: bool,
+    make: impl Fn(AggregateExprBuilder) -> AggregateExprBuilder,
+) -> Aggregate {
+    let builder = AggregateExprBuilder::new(function, vec![value()]);
+    let function = make(builder.schema(input()).alias("x")).build();
+    let filter = || Arc::new(BinaryExpr::new(value(), Operator::Gt, lit(0_i64)));
+    Aggregate {
+        function: Arc::new(function.expect("an aggregate")),
+        filter: positive.then(|| filter() as _),
+    }
+}
+
+fn by_value(builder: AggregateExprBuilder) -> AggregateExprBuilder {
+    let options = SortOptions {
+        descending: false,
+        nulls_first: false,
+    };
+    builder.order_by(vec![PhysicalSortExpr::new(value(), options)])
+}
+
+/// `count(value), sum(value), count(DISTINCT value), sum(value) FILTER (value > 0), first_value(value ORDER BY value NULLS LAST),
+/// array_agg(value ORDER BY value) FILTER (value > 0)`.
+fn aggregates() -> Vec<Aggregate> {
+    vec![
+        aggregate(count_udaf(), false, |builder| builder),
+        aggregate(sum_udaf(), false, |builder| builder),
+        aggregate(count_udaf(), false, AggregateExprBuilder::distinct),
+        aggregate(sum_udaf(), true, |builder| builder),
+        aggregate(first_value_udaf(), false, by_value),
+        aggregate(array_agg_udaf(), true, by_value),
+    ]
+}
+
+/// What `aggregates` are of these values, as text.
+fn aggregated(values: &[Option<i64>]) -> String {
+    let mut present: Vec<i64> = values.iter().copied().flatten().collect();
+    present.sort_unstable();
+    let positive: Vec<i64> = present.iter().copied().filter(|value| *value > 0).collect();
+    let mut distinct = present.clone();
+    distinct.dedup();
+    let sum = |values: &[i64]| match values {
+        [] => String::new(),
+        values => values.iter().sum::<i64>().to_string(),
+    };
+    let first = present.first().map_or(String::new(), ToString::to_string);
+    let list = match positive.as_slice() {
+        [] => String::new(),
+        values => format!("{values:?}"),
+    };
+    let (count, distinct) = (present.len(), distinct.len());
+    format!(
+        "{count} {} {distinct} {} {first} {list}",
+        sum(&present),
+        sum(&positive)
+    )
+}
+
+/// A machine and what it counts.
+struct Tested {
+    machine: Box<dyn Stateful>,
+    metrics: Arc<Metrics>,
+    has_key: bool,
+    has_window: bool,
+}
+
+fn tested(window: Window, has_key: bool) -> Tested {
+    let metrics: Arc<Metrics> = Arc::default();
+    let has_window = window != Window::Instant;
+    let aggregates = aggregates();
+    let mut fields = Vec::new();
+    if has_window {
+        let bound = |name: &str| Field::new(name, TIME_TYPE, false);
+        let bounds = Fields::from(vec![bound("start"), bound("end")]);
+        fields.push(Field::new(WINDOW, DataType::Struct(bounds), false));
+    }
+    fields.extend(has_key.then(|| Field::new("key", DataType::Utf8, true)));
+    let names = aggregates.iter().enumerate();
+    fields.extend(names.map(|(index, aggregate)| {
+        let field = aggregate.function.field();
+        Field::clone(&field).with_name(format!("x{index}"))
+    }));
+    fields.push(time_field());
+    let context = MachineContext {
+        inputs: vec![input()],
+        output: Arc::new(Schema::new(fields)),
+        late: LateRows::new(&metrics, false),
+        metrics: Arc::clone(&metrics),
+        worker: 0,
+        workers: 1,
+    };
+    let key = || Arc::new(Column::new("key", 0)) as Arc<dyn PhysicalExpr>;
+    let plan = WindowAggregate {
+        window,
+        time: 2,
+        keys: has_key.then(key).into_iter().collect(),
+        aggregates,
+    };
+    Tested {
+        machine: super::machine(&Arc::new(plan), &context).expect("a machine"),
+        metrics,
+        has_key,
+        has_window,
+    }
+}
+
+impl Tested {
+    fn rows(&mut self, rows: &[Row]) {
+        let made = self.machine.rows(0, batch(rows)).expect("no error");
+        assert_eq!(made, []);
+    }
+
+    fn advance(&mut self, watermark: i64) {
+        self.machine.advance(watermark).expect("no error");
+    }
+
+    /// The rows of one piece.
+    fn piece(&mut self) -> Option<Vec<Made>> {
+        let piece = self.machine.emit().expect("no error")?;
+        Some(
+            (0..piece.num_rows())
+                .map(|row| self.made(&piece, row))
+                .collect(),
+        )
+    }
+
+    /// All that is due.
+    fn due(&mut self) -> Vec<Made> {
+        std::iter::from_fn(|| self.piece()).flatten().collect()
+    }
+
+    fn made(&self, piece: &RecordBatch, row: usize) -> Made {
+        let mut columns = piece.columns().to_vec();
+        let time = columns.pop().expect("a time");
+        let time = time.as_primitive::<TimestampNanosecondType>().value(row);
+        let (start, end) = match self.has_window {
+            true => {
+                let window = columns.remove(0);
+                let bound = |index| {
+                    let bound = window.as_struct().column(index);
+                    bound.as_primitive::<TimestampNanosecondType>().value(row)
+                };
+                assert_eq!(time, bound(1) - 1, "the time is the last of the window");
+                (bound(0), bound(1))
+            }
+            false => (time, time),
+        };
+        let key = self.has_key.then(|| columns.remove(0));
+        let key = key.filter(|key| key.is_valid(row));
+        let key = key.map(|key| key.as_string::<i32>().value(row).to_owned());
+        let text = columns
+            .iter()
+            .map(|column| array_value_to_string(column, row));
+        let text: Vec<_> = text.map(|text| text.expect("text")).collect();
+        (start, end, key, text.join(" "))
+    }
+
+    fn late(&self) -> u64 {
+        self.metrics.snapshot().late_rows
+    }
+}
