@@ -11,7 +11,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 headwater
+ && useradd --system --uid 10001 headwater \
+ && install -d -o headwater /data
 COPY --from=build /usr/local/bin/headwater /usr/local/bin/headwater
 USER headwater
 WORKDIR /pipelines

@@ -3,6 +3,7 @@
 //! Written in Rust so that they need nothing but cargo, and light, so that they start at once. Each says what it runs.
 
 mod brokers;
+mod fuzz_api;
 mod mosquitto;
 mod process;
 mod tidy;
@@ -22,6 +23,8 @@ usage: cargo xtask <command>
   brokers [NAME…] [-- FILTER]
                              run the conformance suite against these brokers, or against all, which writes
                              docs/brokers.md; `cargo xtask brokers help` says which there are and how to install them
+  fuzz-api [schemathesis' arguments]
+                             send a server whatever its OpenAPI document allows and what it does not
   ci                         lint, then test
 ";
 
@@ -43,6 +46,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["lint"] => lint(),
         ["tidy"] => tidy::check(&root()),
         ["brokers", names @ ..] => brokers::run(names),
+        ["fuzz-api", arguments @ ..] => fuzz_api::run(arguments),
         ["ci"] => {
             lint()?;
             test(&[])

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use headwater_engine::connector::ConfigError;
 use headwater_engine::{JobError, PlanError};
+use headwater_server::client::ClientError;
 
 /// What the exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,18 @@ impl std::error::Error for Mistake {}
 impl From<&anyhow::Error> for Exit {
     fn from(error: &anyhow::Error) -> Self {
         let cannot_start = matches!(error.downcast_ref(), Some(JobError::Start { .. }));
-        let mistake = error.is::<Mistake>() || error.is::<ConfigError>() || error.is::<PlanError>();
+        let refused = matches!(
+            error.downcast_ref(),
+            Some(
+                ClientError::Refused { .. }
+                    | ClientError::Address(_)
+                    | ClientError::Certificate { .. }
+            )
+        );
+        let mistake = refused
+            || error.is::<Mistake>()
+            || error.is::<ConfigError>()
+            || error.is::<PlanError>();
         if mistake || cannot_start {
             Self::Usage
         } else {

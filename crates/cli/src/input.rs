@@ -17,9 +17,9 @@ pub(crate) struct Input {
     /// The SQL file; `-` for standard input.
     pub(crate) file: PathBuf,
 
-    /// A connection profile in JSON: {"name": "plant", "connector": "mqtt", "config": {"url": "mqtt://…"}}. Tables refer
-    /// to it by connection_profile = 'plant'. May be given several times.
-    #[arg(long = "profile", value_name = "FILE.json")]
+    /// A connection profile in JSON: {"name": "plant", "connector": "mqtt", "config": {"url": "mqtt://…"}}, or a list of
+    /// them. Tables refer to it by connection_profile = 'plant'. May be given several times.
+    #[arg(long = "profile", visible_alias = "profiles", value_name = "FILE.json")]
     profiles: Vec<PathBuf>,
 }
 
@@ -43,12 +43,9 @@ impl Input {
     pub(crate) async fn engine(&self) -> anyhow::Result<Engine> {
         let engine = Engine::default();
         for file in &self.profiles {
-            let text = std::fs::read_to_string(file)
-                .map_err(not_text)
-                .with_context(|| Mistake(format!("profile '{}' cannot be read", file.display())))?;
-            let profile: ConnectionProfile = serde_json::from_str(&text)
-                .with_context(|| Mistake(format!("profile '{}' is no profile", file.display())))?;
-            engine.add_profile(profile).await;
+            for profile in profiles_of(file)? {
+                engine.add_profile(profile).await;
+            }
         }
         Ok(engine)
     }
@@ -108,6 +105,23 @@ impl Input {
             .unwrap_or_default()
             .hash(&mut hasher);
         format!("{name}-{:08x}", hasher.finish() & 0xffff_ffff)
+    }
+}
+
+/// The profiles of a file.
+pub(crate) fn profiles_of(file: &Path) -> anyhow::Result<Vec<ConnectionProfile>> {
+    let text = std::fs::read_to_string(file)
+        .map_err(not_text)
+        .with_context(|| Mistake(format!("profile '{}' cannot be read", file.display())))?;
+    parse_profiles(&text)
+        .with_context(|| Mistake(format!("profile '{}' is no profile", file.display())))
+}
+
+/// One profile, or a list of them.
+pub(crate) fn parse_profiles(text: &str) -> serde_json::Result<Vec<ConnectionProfile>> {
+    match text.trim_start().starts_with('[') {
+        true => serde_json::from_str(text),
+        false => Ok(vec![serde_json::from_str(text)?]),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The `headwater` command.
 //!
 //! `run` executes a SQL file until it ends or is interrupted; `check` plans it and runs nothing; `test-connection` tries
-//! its tables; `serve` runs others' pipelines, `config` tells how it would; `infer` listens and writes one; `connectors` tells what can stand in `WITH (…)`; `demo` shows all of it without anything installed.
+//! its tables; `serve` runs others' pipelines, `config` tells how it would, `profile` talks to it; `infer` listens and writes one; `connectors` tells what can stand in `WITH (…)`; `demo` shows all of it without anything installed.
 //!
 //! Results go to the standard output, everything else to standard error. Exit codes: see [`exit`].
 
@@ -42,6 +42,7 @@ mod exit;
 mod infer;
 mod input;
 mod logging;
+mod profile;
 mod run;
 mod serve;
 mod signals;
@@ -68,6 +69,7 @@ enum Command {
     Run(run::Run),
     Serve(serve::Serve),
     Config(serve::Config),
+    Profile(profile::Profile),
     Check(check::Check),
     TestConnection(test_connection::TestConnection),
     Infer(infer::Infer),
@@ -104,6 +106,7 @@ async fn execute(command: Command) -> anyhow::Result<Exit> {
         Command::Run(run) => run.execute().await,
         Command::Serve(serve) => serve.execute().await,
         Command::Config(config) => config.execute(),
+        Command::Profile(profile) => profile.execute().await,
         Command::Check(check) => check.execute().await,
         Command::TestConnection(test) => test.execute().await,
         Command::Infer(infer) => infer.execute().await,

@@ -80,32 +80,41 @@ impl Jobs {
     }
 }
 
-/// Starts what was running when the server ended, and forgets what was only tried out.
-pub(crate) async fn resume(app: &App) {
-    let pipelines = match app.store.run(|db| db.pipelines()).await {
-        Ok(pipelines) => pipelines,
-        Err(error) => {
-            tracing::error!(
-                "the pipelines cannot be read: {:#}",
-                anyhow::Error::from(error)
-            );
-            return;
-        }
-    };
-    for pipeline in pipelines.into_iter().rev() {
-        let _turn = app.jobs.turn().await;
+/// What was running when the last server ended, oldest first; what was only tried out is forgotten. No state is told
+/// that is no longer true.
+pub(crate) async fn interrupted(app: &App) -> Result<Vec<PipelineRecord>, Problem> {
+    let mut interrupted = Vec::new();
+    for pipeline in app.store.run(|db| db.pipelines()).await?.into_iter().rev() {
+        let state = pipeline.job.state;
         if pipeline.preview {
-            let id = pipeline.id.clone();
-            app.store.run(move |db| db.delete_pipeline(&id)).await.ok();
-        } else if pipeline.stop == StopType::None && !pipeline.job.state.has_ended() {
-            let name = pipeline.name.clone();
-            match start(app, pipeline).await {
-                Ok(()) => tracing::info!("pipeline '{name}' goes on"),
-                Err(problem) => tracing::error!("pipeline '{name}' cannot go on: {problem}"),
-            }
-        } else if pipeline.stop != StopType::None && pipeline.job.state != JobState::Stopped {
+            let id = pipeline.id;
+            app.store.run(move |db| db.delete_pipeline(&id)).await?;
+        } else if pipeline.stop == StopType::None && !state.has_ended() {
+            note(app, pipeline.clone(), JobState::Scheduling).await?;
+            interrupted.push(pipeline);
+        } else if !state.has_ended() && state != JobState::Stopped {
             // the server ended before the job did
-            note(app, pipeline, JobState::Stopped).await.ok();
+            note(app, pipeline, JobState::Stopped).await?;
+        }
+    }
+    Ok(interrupted)
+}
+
+/// Starts pipelines again.
+pub(crate) async fn resume(app: &App, pipelines: Vec<PipelineRecord>) {
+    for pipeline in pipelines {
+        let _turn = app.jobs.turn().await;
+        let (id, name) = (pipeline.id.clone(), pipeline.name);
+        // somebody may have been quicker, and started, stopped or deleted it
+        let Ok(pipeline) = app.store.run(move |db| db.pipeline(&id)).await else {
+            continue;
+        };
+        if pipeline.stop != StopType::None || app.jobs.run_of(&pipeline.id).is_some() {
+            continue;
+        }
+        match start(app, pipeline).await {
+            Ok(()) => tracing::info!("pipeline '{name}' goes on"),
+            Err(problem) => tracing::error!("pipeline '{name}' cannot go on: {problem}"),
         }
     }
     app.jobs.ready.store(true, Ordering::Release);

@@ -128,8 +128,10 @@ impl Server {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let Self { app, listener } = self;
+        let interrupted = jobs::interrupted(&app).await;
+        let interrupted = interrupted.map_err(|problem| anyhow::anyhow!("{problem}"))?;
         let resuming = app.clone();
-        tokio::spawn(async move { jobs::resume(&resuming).await });
+        tokio::spawn(async move { jobs::resume(&resuming, interrupted).await });
         let watching = tokio::spawn(jobs::history::watch(app.clone()));
         let serving = axum::serve(listener, router(app.clone())).into_future();
         // streams of events have no end; so what is still being answered is not waited for

@@ -89,6 +89,10 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Input for Body<T> {
             let message = format!("the body must come whole and have at most {limit} bytes");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         };
+        // serde would take a list for the members of an object in their order
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::bad_request("the body must be a JSON object"));
+        }
         let parsed = serde_json::from_slice(&bytes);
         let body = parsed.map_err(|e| Problem::bad_request(format!("the body: {e}")))?;
         Ok(Self(body))

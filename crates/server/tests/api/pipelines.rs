@@ -151,6 +151,10 @@ async fn what_is_wrong_with_a_pipeline_is_told_and_nothing_is_kept() {
     insta::assert_snapshot!(check(json!({ "name": " " })).await, @"400: the name must have 1 to 200 characters, none of them a control character");
     insta::assert_snapshot!(check(json!({ "parallelism": 0 })).await, @"400: parallelism must be from 1 to 64");
     insta::assert_snapshot!(check(json!({ "parallelism": -1 })).await, @"400: the body: invalid value: integer `-1`, expected u64 at line 1 column 52");
+    let list = server
+        .refused(Method::POST, PATH, Some(json!(["p", "SELECT 1"])))
+        .await;
+    assert_eq!(list, "400: the body must be a JSON object");
     insta::assert_snapshot!(check(json!({ "checkpointIntervalMicros": 1 })).await, @"400: checkpointIntervalMicros must be from a second to a day");
     assert_eq!(
         server.get(PATH).await,
