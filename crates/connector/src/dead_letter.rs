@@ -29,6 +29,7 @@
 //! [`schema`] is what all of them have inside the engine; [`fit`] makes the columns of a user's table of it, in which
 //! the payload can always be had back exactly: as BYTEA, or as text with `encoding` beside it.
 
+mod documents;
 mod fit;
 mod rejects;
 
@@ -45,6 +46,7 @@ use headwater_format::{BadData, DeadLetterOptions, FormatConfig};
 
 use crate::config::ConfigError;
 
+pub use documents::Documents;
 pub use fit::{check_columns, fit, standard_columns};
 pub use rejects::Rejects;
 

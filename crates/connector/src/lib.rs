@@ -14,6 +14,7 @@ pub mod config;
 pub mod connector;
 pub mod dead_letter;
 pub mod decode;
+pub mod encode;
 pub mod metrics;
 pub mod operator;
 pub mod progress;
@@ -28,6 +29,7 @@ pub use connector::{
 };
 pub use dead_letter::{Rejection, Rejects};
 pub use decode::{MetadataColumns, NoMetadata, Place, RowDecoder};
+pub use encode::{Kept, RowEncoder};
 pub use headwater_format::BadData;
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use operator::{

@@ -122,19 +122,18 @@ impl Encoder {
     /// Appends one payload for each row, in their order.
     ///
     /// # Errors
-    /// A batch with columns of other types than those of the encoder's schema, a row that a format with a schema of
-    /// its own cannot express. Nothing was appended then.
+    /// A batch with columns of other types than those of the encoder's schema; nothing was appended then. A row that a
+    /// format with a schema of its own cannot express ([`FormatError::Row`]); the rows before it were appended then.
     pub fn encode(&mut self, batch: &RecordBatch, out: &mut Payloads) -> Result<(), FormatError> {
         self.check(batch)?;
         let (inner, schema) = (&self.inner, &self.schema);
         let Some(compressor) = &mut self.compressor else {
-            let before = out.len();
             let encoded = inner.encode(schema, batch, out);
-            return encoded.inspect_err(|_| out.truncate(before));
+            return encoded.inspect_err(|_| out.drop_unfinished());
         };
         let encoded = inner.encode(schema, batch, &mut compressor.plain);
-        encoded.inspect_err(|_| compressor.plain.clear())?;
-        compressor.compress(out)
+        compressor.compress(out)?;
+        encoded
     }
 
     /// Columns are matched by place, as SQL's `INSERT` does; their names are those of the table.

@@ -49,7 +49,7 @@ pub enum FormatError {
     /// Options that do not go together, or a value that cannot be used; says which, and what to do.
     #[error("{0}")]
     Option(String),
-    /// A row that the format cannot express; nothing of its batch was written.
+    /// A row that the format cannot express.
     #[error("row {row} of a batch cannot be written: {reason}")]
     Row {
         /// Its number in the batch, from 0.

@@ -26,9 +26,8 @@ impl Payloads {
         self.ends.push(self.buffer.len());
     }
 
-    /// Forgets all but the first `len`, and an unfinished one.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.ends.truncate(len);
+    /// Forgets what was appended since the last payload.
+    pub(crate) fn drop_unfinished(&mut self) {
         self.buffer.truncate(self.ends.last().copied().unwrap_or(0));
     }
 

@@ -6,13 +6,11 @@
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use headwater_connector::{Metrics, OperatorConfig, OperatorError, Rejection, Rejects};
-use headwater_format::{Encoder, Payloads};
+use headwater_connector::{Metrics, OperatorConfig, OperatorError, Rejection, Rejects, RowEncoder};
 
 /// Turns batches into lines.
 pub(crate) struct LineEncoder {
-    encoder: Encoder,
-    payloads: Payloads,
+    encoder: RowEncoder,
     metrics: Arc<Metrics>,
     rejects: Rejects,
 }
@@ -25,8 +23,11 @@ impl LineEncoder {
         rejects: Rejects,
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            encoder: Encoder::new(&config.format, config.schema.payload_schema())?,
-            payloads: Payloads::default(),
+            encoder: RowEncoder::new(
+                &config.format,
+                config.schema.payload_schema(),
+                rejects.clone(),
+            )?,
             metrics,
             rejects,
         })
@@ -34,15 +35,13 @@ impl LineEncoder {
 
     /// The rows as lines, in order.
     pub(crate) fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, OperatorError> {
-        self.payloads.clear();
-        self.encoder
-            .encode(rows, &mut self.payloads)
-            .map_err(|error| OperatorError::caused_by("rows cannot be encoded", error))?;
-        let mut lines = Vec::with_capacity(self.payloads.bytes() + rows.num_rows());
+        self.encoder.encode(rows, |_| None)?;
+        let payloads = self.encoder.payloads();
+        let mut lines = Vec::with_capacity(payloads.bytes() + rows.num_rows());
         let mut written = 0;
-        for payload in self.payloads.iter() {
+        for payload in payloads.iter() {
             if memchr::memchr(b'\n', payload).is_some() {
-                self.bad_row(payload)?;
+                bad_row(&self.rejects, payload)?;
                 continue;
             }
             lines.extend_from_slice(payload);
@@ -53,17 +52,17 @@ impl LineEncoder {
         self.metrics.add_rows(written);
         Ok(lines)
     }
+}
 
-    fn bad_row(&self, payload: &[u8]) -> Result<(), OperatorError> {
-        let error = format!(
-            "a line cannot hold the line feed in '{}'; use format 'json'",
-            String::from_utf8_lossy(&payload[..payload.len().min(120)]).escape_debug()
-        );
-        self.rejects.reject(&Rejection {
-            payload,
-            topic: None,
-            error: &error,
-            position: None,
-        })
-    }
+fn bad_row(rejects: &Rejects, payload: &[u8]) -> Result<(), OperatorError> {
+    let error = format!(
+        "a line cannot hold the line feed in '{}'; use format 'json'",
+        String::from_utf8_lossy(&payload[..payload.len().min(120)]).escape_debug()
+    );
+    rejects.reject(&Rejection {
+        payload,
+        topic: None,
+        error: &error,
+        position: None,
+    })
 }

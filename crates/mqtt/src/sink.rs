@@ -5,7 +5,7 @@
 //! there and sent again over the next connection. All messages go over one connection, so those of one topic arrive in
 //! the order of their rows.
 //!
-//! A row that cannot be sent is bad data: it is given to the context's [`Rejects`].
+//! A row that cannot be encoded or sent is bad data: it is given to the context's [`Rejects`].
 
 mod column;
 mod envelope;
@@ -21,9 +21,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use headwater_connector::dead_letter::{Rejection, Rejects};
 use headwater_connector::{
-    Flushed, Metrics, OperatorConfig, OperatorError, SinkOperator, TaskContext,
+    Flushed, Metrics, OperatorConfig, OperatorError, RowEncoder, SinkOperator, TaskContext,
 };
-use headwater_format::{Encoder, Payloads};
 
 use crate::config::{self, MqttProfile, MqttTable, SinkOptions};
 use crate::error::MqttError;
@@ -47,8 +46,7 @@ pub struct MqttSink {
     plan: EnvelopePlan,
     /// The envelope of all rows, if they have the same.
     fixed: Option<Envelope>,
-    encoder: Encoder,
-    payloads: Payloads,
+    encoder: RowEncoder,
     metrics: Arc<Metrics>,
     rejects: Rejects,
     /// Gone once the sink is closed.
@@ -69,7 +67,8 @@ impl MqttSink {
         context: TaskContext,
     ) -> anyhow::Result<Self> {
         let plan = EnvelopePlan::new(profile, table, sink, &config.schema)?;
-        let encoder = Encoder::new(&config.format, config.schema.payload_schema())?;
+        let payload = config.schema.payload_schema();
+        let encoder = RowEncoder::new(&config.format, payload, context.rejects.clone())?;
         let client_id = config::table_client_id(profile, table, &context)?;
         let mut options = config::connect_options(profile, client_id)?;
         // At QoS 1 a session saves a publish or two from coming twice; on 3.1.1 it would never end.
@@ -87,7 +86,6 @@ impl MqttSink {
             fixed: plan.fixed(),
             plan,
             encoder,
-            payloads: Payloads::new(),
             metrics: context.metrics,
             rejects: context.rejects,
         })
@@ -100,7 +98,7 @@ impl MqttSink {
 
     /// The messages of a batch whose payloads have been encoded.
     fn messages(&mut self, rows: &RecordBatch) -> Result<Vec<Publish>, OperatorError> {
-        let payloads = self.payloads.take();
+        let payloads = self.encoder.payloads().take();
         if let Some(envelope) = &self.fixed {
             let messages = payloads.map(|payload| envelope.clone().around(payload));
             return Ok(messages.collect());
@@ -191,9 +189,12 @@ impl SinkOperator for MqttSink {
 
     async fn write(&mut self, rows: RecordBatch) -> Result<(), OperatorError> {
         let payload = self.plan.payload(&rows).map_err(OperatorError::fatal)?;
-        self.encoder
-            .encode(&payload, &mut self.payloads)
-            .map_err(|e| OperatorError::fatal(e.to_string()))?;
+        let plan = &self.plan;
+        let topic = |row| plan.of(&rows.slice(row, 1)).ok()?.topic_of(0);
+        let rows = match self.encoder.encode(&payload, topic)? {
+            Some(kept) => kept.of(&rows)?,
+            None => rows,
+        };
         self.metrics.add_rows(rows.num_rows() as u64);
         let messages = self.messages(&rows)?;
         let name = Arc::clone(&self.name);

@@ -179,6 +179,12 @@ pub(crate) struct Envelopes<'a> {
 }
 
 impl Envelopes<'_> {
+    /// The topic of a row, if it has a legal one.
+    pub(crate) fn topic_of(&mut self, row: usize) -> Option<String> {
+        let topic = self.topic(row).ok()?;
+        Some(String::from_utf8_lossy(&topic).into_owned())
+    }
+
     /// The envelope of a row.
     ///
     /// # Errors

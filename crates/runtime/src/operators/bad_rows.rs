@@ -10,10 +10,9 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
-use headwater_connector::dead_letter::DeadLetters;
+use headwater_connector::dead_letter::{DeadLetters, Documents};
 use headwater_connector::{Metrics, Rejection};
 
-use crate::documents::Documents;
 use crate::error::row_fault;
 
 /// What happens to a row on which an expression fails.

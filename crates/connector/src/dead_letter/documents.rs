@@ -7,22 +7,26 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::error::{DataFusionError, Result};
 use headwater_format::{Encoder, Format, FormatConfig, Payloads};
 
 /// The rows of one batch as JSON objects. A column of a type for which the format `json` has no notation is given as
 /// text, so that nothing of the row is missing.
-pub(crate) struct Documents {
+#[derive(Debug)]
+pub struct Documents {
     batch: RecordBatch,
     encoder: Encoder,
     payloads: Payloads,
 }
 
 impl Documents {
-    pub(crate) fn new(batch: &RecordBatch) -> Result<Self> {
+    /// The documents of a batch.
+    ///
+    /// # Errors
+    /// A column that can be shown neither as JSON nor as text, which would be a bug.
+    pub fn new(batch: &RecordBatch) -> Result<Self, ArrowError> {
         let batch = writable(batch)?;
         let encoder = encoder(&batch.schema()).ok_or_else(|| {
-            DataFusionError::Internal("a row cannot be written as JSON".to_owned())
+            ArrowError::NotYetImplemented("a row cannot be written as JSON".to_owned())
         })?;
         Ok(Self {
             batch,
@@ -32,11 +36,14 @@ impl Documents {
     }
 
     /// One row.
-    pub(crate) fn row(&mut self, row: usize) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn row(&mut self, row: usize) -> Result<Vec<u8>, ArrowError> {
         self.payloads.clear();
         self.encoder
             .encode(&self.batch.slice(row, 1), &mut self.payloads)
-            .map_err(|error| DataFusionError::External(error.into()))?;
+            .map_err(|error| ArrowError::from_external_error(error.into()))?;
         Ok(self.payloads.iter().flatten().copied().collect())
     }
 }
@@ -50,7 +57,7 @@ fn encoder(schema: &Arc<Schema>) -> Option<Encoder> {
 }
 
 /// The batch with text in the place of what cannot be written.
-fn writable(batch: &RecordBatch) -> Result<RecordBatch> {
+fn writable(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let mut fields: Vec<FieldRef> = Vec::with_capacity(batch.num_columns());
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
@@ -65,9 +72,7 @@ fn writable(batch: &RecordBatch) -> Result<RecordBatch> {
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let schema = Arc::new(Schema::new(fields));
-    Ok(RecordBatch::try_new_with_options(
-        schema, columns, &options,
-    )?)
+    RecordBatch::try_new_with_options(schema, columns, &options)
 }
 
 fn texts(column: &ArrayRef) -> Result<StringArray, ArrowError> {
