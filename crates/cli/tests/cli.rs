@@ -45,6 +45,32 @@ fn a_bounded_pipeline_prints_its_rows_and_exits_with_0() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_ends_the_job_and_is_no_error() {
+    use std::io::{BufRead, BufReader};
+    let (_dir, file) = sql("CREATE TABLE ticks (counter BIGINT) WITH (
+           connector = 'impulse', event_rate = '1000');
+         SELECT counter FROM ticks;");
+    let mut child = support::command(["run", &file])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    // as `head -1` does: the pipe is closed behind it
+    let mut pipe = BufReader::new(child.stdout.take().unwrap());
+    pipe.read_line(&mut first).unwrap();
+    drop(pipe);
+    let ended = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(first, "{\"counter\":0}\n");
+    assert!(ended.status.success(), "{stderr}");
+    assert!(
+        !stderr.contains("error") && !stderr.contains("preview"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn sql_comes_from_standard_input_too() {
     use std::io::Write;
     use std::process::Stdio;

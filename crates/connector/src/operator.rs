@@ -56,6 +56,10 @@ pub enum OperatorError {
     /// A message or row that does not fit, in a table with `bad_data = 'fail'`.
     #[error("bad data: {0}")]
     BadData(String),
+    /// Nobody reads any more what is written (`| head` has what it wants). The job ends where it stands, and that is no
+    /// failure.
+    #[error("{0}")]
+    Unread(String),
     /// A fault that trying again does not mend (a wrong password, a refused filter, a full disk).
     #[error("{message}")]
     Fatal {

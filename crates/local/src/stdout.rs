@@ -1,7 +1,7 @@
 //! `stdout`: the standard output of the process, one message a line.
 //!
 //! Every batch is written with one call and flushed at once: rows that people look at or that a pipe hands on must not
-//! wait for the next batch. When the reader of a pipe has gone (`| head`), the job fails with that reason.
+//! wait for the next batch. When the reader of a pipe has gone (`| head`), the job ends.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -135,9 +135,10 @@ impl SinkOperator for StdoutSink {
         });
         match written.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Err(
-                OperatorError::caused_by("the reader of the standard output has gone away", error),
-            ),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                let gone = "the reader of the standard output has gone away";
+                Err(OperatorError::Unread(gone.to_owned()))
+            }
             Ok(Err(error)) => Err(OperatorError::caused_by(
                 "the standard output cannot be written",
                 error,

@@ -23,6 +23,7 @@ use crate::epoch::EpochClock;
 use crate::error::{JobError, panic_message};
 use crate::job::{Job, JobOptions, OperatorKind, OperatorStatus};
 use crate::lanes::Lanes;
+use crate::name::OperatorName;
 use crate::operators::machines::{MachineContext, machine};
 use crate::state::Fate;
 use crate::state_size::StateSize;
@@ -34,6 +35,8 @@ use crate::worker::{Blueprint, Ends};
 /// A job in the making: the tasks and the ends of the channels that the workers will take.
 pub(crate) struct Assembly {
     options: JobOptions,
+    /// What the nodes of the plan are called.
+    names: Vec<OperatorName>,
     workers: usize,
     lanes: Lanes,
     ends: Vec<Ends>,
@@ -50,8 +53,10 @@ type Task = Box<dyn FnOnce(&TaskTracker, &Arc<Fate>, &watch::Sender<usize>) + Se
 impl Assembly {
     pub(crate) fn new(plan: &Plan, options: JobOptions) -> Self {
         let workers = options.parallelism.max(1);
+        let names = 0..plan.nodes.len();
         Self {
             options,
+            names: names.map(|id| OperatorName::of(plan, NodeId(id))).collect(),
             workers,
             lanes: Lanes::of(plan, workers),
             ends: std::iter::repeat_with(Ends::default)
@@ -67,7 +72,7 @@ impl Assembly {
 
     fn make(
         &self,
-        name: &str,
+        id: NodeId,
         table: &Connection,
         registry: &Registry,
         context: TaskContext,
@@ -76,10 +81,19 @@ impl Assembly {
             .get(&table.connector)
             .map_err(anyhow::Error::from)
             .and_then(|connector| connector.make_operator(table, context))
-            .map_err(|source| JobError::Start {
-                operator: name.to_owned(),
-                source,
-            })
+            .map_err(|source| self.refused(id, source))
+    }
+
+    fn wrong_kind(&self, id: NodeId, expected: &str) -> JobError {
+        let source = anyhow::anyhow!("the connector did not make {expected} of it");
+        self.refused(id, source)
+    }
+
+    fn refused(&self, id: NodeId, source: anyhow::Error) -> JobError {
+        JobError::Start {
+            operator: self.names[id.0].clone(),
+            source,
+        }
     }
 
     fn context(
@@ -112,19 +126,16 @@ impl Assembly {
         let divisible = registry
             .get(&table.connector)
             .and_then(|connector| connector.max_parallelism(table))
-            .map_err(|error| JobError::Start {
-                operator: name.to_owned(),
-                source: error.into(),
-            })?;
+            .map_err(|error| self.refused(id, error.into()))?;
         let parallelism = divisible.clamp(1, self.workers);
         let metrics = Arc::new(Metrics::of(&table.name));
         let mut acks = Vec::with_capacity(parallelism);
         for subtask in 0..parallelism {
             let context = self.context(name, subtask, parallelism, &metrics);
-            let Operator::Source(source) = self.make(name, table, registry, context)? else {
-                return Err(wrong_kind(name, "a source"));
+            let Operator::Source(source) = self.make(id, table, registry, context)? else {
+                return Err(self.wrong_kind(id, "a source"));
             };
-            acks.push(self.add_share(id, name, self.sources + subtask, source));
+            acks.push(self.add_share(id, self.sources + subtask, source));
         }
         self.add_source(id, name, metrics, acks);
         Ok(())
@@ -134,7 +145,7 @@ impl Assembly {
     pub(crate) fn values(&mut self, id: NodeId, name: &str, rows: RecordBatch) {
         let metrics = Arc::new(Metrics::of(name));
         let source = Box::new(Values::new(rows, Arc::clone(&metrics)));
-        let acks = vec![self.add_share(id, name, self.sources, source)];
+        let acks = vec![self.add_share(id, self.sources, source)];
         self.add_source(id, name, metrics, acks);
     }
 
@@ -142,7 +153,6 @@ impl Assembly {
     fn add_share(
         &mut self,
         id: NodeId,
-        name: &str,
         worker: usize,
         source: Box<dyn SourceOperator>,
     ) -> Arc<AckGauge> {
@@ -153,7 +163,7 @@ impl Assembly {
         self.ends[worker % self.workers]
             .sources
             .insert(id, (inlet, acks));
-        let name = name.to_owned();
+        let name = self.names[id.0].clone();
         self.tasks.push(Box::new(move |tracker, fate, unopened| {
             let opened = open_signal(unopened);
             let drain = fate.drain.clone();
@@ -190,8 +200,8 @@ impl Assembly {
         let mut context = self.context(name, 0, 1, &metrics);
         let rejects = Rejects::new(table.config.format.bad_data, Arc::clone(&metrics));
         context.rejects = rejects.clone();
-        let Operator::Sink(sink) = self.make(name, table, registry, context)? else {
-            return Err(wrong_kind(name, "a sink"));
+        let Operator::Sink(sink) = self.make(id, table, registry, context)? else {
+            return Err(self.wrong_kind(id, "a sink"));
         };
         self.add_sink(id, name, sink, metrics, rejects);
         Ok(())
@@ -206,10 +216,8 @@ impl Assembly {
         let metrics = Arc::<Metrics>::default();
         let context = self.context(name, 0, 1, &metrics);
         let rejects = context.rejects.clone();
-        let sink = (self.options.preview)(schema, context).map_err(|source| JobError::Start {
-            operator: name.to_owned(),
-            source,
-        })?;
+        let sink = (self.options.preview)(schema, context);
+        let sink = sink.map_err(|source| self.refused(id, source))?;
         self.add_sink(id, name, sink, metrics, rejects);
         Ok(())
     }
@@ -227,7 +235,7 @@ impl Assembly {
         for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
             ends.sinks.insert(id, outlet);
         }
-        let task_name = name.to_owned();
+        let task_name = self.names[id.0].clone();
         self.tasks.push(Box::new(move |tracker, fate, unopened| {
             let opened = open_signal(unopened);
             spawn(tracker, fate, task_name, run_sink(sink, end, opened));
@@ -244,8 +252,9 @@ impl Assembly {
     /// A machine on every worker.
     pub(crate) fn stateful(&mut self, plan: &Plan, id: NodeId) -> Result<(), JobError> {
         let node = &plan.nodes[id.0];
+        let operator = self.names[id.0].clone();
         let refused = |source| JobError::Start {
-            operator: node.id.clone(),
+            operator: operator.clone(),
             source,
         };
         let metrics = Arc::new(Metrics::of(&tables_above(plan, id).join(", ")));
@@ -325,14 +334,6 @@ fn tables_above(plan: &Plan, id: NodeId) -> Vec<&str> {
     tables
 }
 
-fn wrong_kind(name: &str, expected: &str) -> JobError {
-    let source = anyhow::anyhow!("the connector did not make {expected} of it");
-    JobError::Start {
-        operator: name.to_owned(),
-        source,
-    }
-}
-
 fn open_signal(unopened: &watch::Sender<usize>) -> impl FnOnce() + Send + 'static {
     let unopened = unopened.clone();
     move || unopened.send_modify(|count| *count -= 1)
@@ -342,7 +343,7 @@ fn open_signal(unopened: &watch::Sender<usize>) -> impl FnOnce() + Send + 'stati
 fn spawn(
     tracker: &TaskTracker,
     fate: &Arc<Fate>,
-    operator: String,
+    operator: OperatorName,
     task: impl Future<Output = Result<(), OperatorError>> + Send + 'static,
 ) {
     let fate = Arc::clone(fate);
@@ -355,9 +356,13 @@ fn spawn(
         };
         match result {
             Ok(Ok(())) => {}
+            Ok(Err(OperatorError::Unread(what))) => {
+                tracing::info!("{what}; the job ends");
+                fate.end();
+            }
             Ok(Err(source)) => fate.fail(JobError::Operator { operator, source }),
             Err(panic) => fate.fail(JobError::Panicked {
-                place: format!("the task of '{operator}'"),
+                place: format!("the task of {operator}"),
                 message: panic_message(panic.as_ref()),
             }),
         }

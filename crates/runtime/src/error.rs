@@ -4,40 +4,42 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use headwater_connector::OperatorError;
 
+use crate::name::OperatorName;
+
 /// What ended a job. Only the first cause is kept; what follows from it is noise.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// An operator of a connector gave up.
-    #[error("'{operator}' failed")]
+    #[error("{operator} failed")]
     Operator {
-        /// The operator's id in the plan.
-        operator: String,
+        /// Which operator.
+        operator: OperatorName,
         /// Why.
         source: OperatorError,
     },
     /// An expression failed on a row, and the table does not say `bad_data = 'drop'`.
     #[error(
-        "'{operator}' failed on a row: {reason}; with bad_data = 'drop' in the source such rows are left out"
+        "{operator} failed on a row: {reason}; with bad_data = 'drop' in the source such rows are left out"
     )]
     Evaluate {
-        /// The operator's id in the plan.
-        operator: String,
+        /// Which operator.
+        operator: OperatorName,
         /// Why, as [`row_fault`] tells it.
         reason: String,
     },
     /// An operator with state could not go on.
-    #[error("'{operator}' failed: {reason}")]
+    #[error("{operator} failed: {reason}")]
     Compute {
-        /// The operator's id in the plan.
-        operator: String,
+        /// Which operator.
+        operator: OperatorName,
         /// Why, as [`row_fault`] tells it.
         reason: String,
     },
     /// An operator could not be made.
-    #[error("'{operator}' cannot start")]
+    #[error("{operator} cannot start")]
     Start {
-        /// The operator's id in the plan.
-        operator: String,
+        /// Which operator.
+        operator: OperatorName,
         /// Why.
         source: anyhow::Error,
     },
@@ -55,13 +57,13 @@ pub enum JobError {
 }
 
 impl JobError {
-    /// The operator that it was, if it was one.
+    /// The id of the operator that it was, if it was one.
     pub fn operator(&self) -> Option<&str> {
         match self {
             Self::Operator { operator, .. }
             | Self::Evaluate { operator, .. }
             | Self::Compute { operator, .. }
-            | Self::Start { operator, .. } => Some(operator),
+            | Self::Start { operator, .. } => Some(operator.id()),
             Self::Panicked { .. } | Self::Threads(_) => None,
         }
     }

@@ -17,6 +17,7 @@ use crate::acks::AckGauge;
 use crate::assembly::Assembly;
 use crate::backlog::Backlog;
 use crate::error::JobError;
+use crate::name::OperatorName;
 use crate::state::Fate;
 use crate::worker;
 
@@ -188,7 +189,7 @@ fn check_dead_letters(plan: &Plan, id: NodeId) -> Result<(), JobError> {
         return Ok(());
     }
     Err(JobError::Start {
-        operator: node.id.clone(),
+        operator: OperatorName::of(plan, id),
         source: anyhow::anyhow!("the plan has no place for its dead letters; this is a bug"),
     })
 }

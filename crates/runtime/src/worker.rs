@@ -23,6 +23,7 @@ use crate::epoch::EpochClock;
 use crate::error::{JobError, row_fault};
 use crate::lanes::{Lanes, tick_every};
 use crate::minimum::Minimum;
+use crate::name::OperatorName;
 use crate::operators::bad_rows::BadRows;
 use crate::operators::chain::{Chain, chain_rows};
 use crate::operators::dead_letters::dead_letters;
@@ -162,7 +163,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_) => self.stage(id, node),
             PlanOperator::Sink(_) | PlanOperator::Preview => self.sink(id, node.inputs[0]),
-            PlanOperator::DeadLetters { table } => self.dead_letters(node, table),
+            PlanOperator::DeadLetters { table } => self.dead_letters(id, node, table),
         }
     }
 
@@ -196,7 +197,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
 
     fn chain(&self, id: NodeId, node: &Node, steps: &[Step]) -> Option<Stream<'scope, u64, Rows>> {
         let chain = Chain::new(steps, self.bad_rows(id));
-        let fail = self.evaluate_fault(node);
+        let fail = self.evaluate_fault(id);
         let rows = self.input(node.inputs[0])?;
         Some(match piece_rows(steps) {
             None => chain_rows(rows, &node.id, chain, fail),
@@ -241,7 +242,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         let lanes = (self.lanes_above(node), lane);
         let watermarks = Watermarks::new(watermark, &node.schema, lanes, self.bad_rows(id));
         let rows = self.input(node.inputs[0])?;
-        let fail = self.evaluate_fault(node);
+        let fail = self.evaluate_fault(id);
         Some(watermark_rows(rows, &node.id, watermarks, fail))
     }
 
@@ -252,7 +253,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         keys: &[Arc<dyn PhysicalExpr>],
     ) -> Option<Stream<'scope, u64, Rows>> {
         let rows = self.renamed(self.input(node.inputs[0])?, (id, 0), node);
-        let fail = self.evaluate_fault(node);
+        let fail = self.evaluate_fault(id);
         let exchange = Exchange::new(keys, self.scope.peers());
         let exchange = exchange.map_err(fail.clone()).ok()?;
         Some(exchange_rows(rows, &node.id, exchange, fail))
@@ -271,7 +272,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             state_size: Arc::clone(&self.blueprint.state_size),
             backlog: Arc::clone(&self.blueprint.backlog),
         };
-        let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
+        let (fate, operator) = (Arc::clone(&self.blueprint.fate), self.name(id));
         let fail = move |error| {
             fate.fail(JobError::Compute {
                 operator: operator.clone(),
@@ -292,8 +293,8 @@ impl<'a, 'scope> Builder<'a, 'scope> {
     }
 
     /// What to do when an expression fails on a row.
-    fn evaluate_fault(&self, node: &Node) -> impl Fn(DataFusionError) + Clone + 'static {
-        let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
+    fn evaluate_fault(&self, id: NodeId) -> impl Fn(DataFusionError) + Clone + 'static {
+        let (fate, operator) = (Arc::clone(&self.blueprint.fate), self.name(id));
         move |error| {
             fate.fail(JobError::Evaluate {
                 operator: operator.clone(),
@@ -302,8 +303,17 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         }
     }
 
-    fn dead_letters(&self, node: &Node, table: &str) -> Option<Stream<'scope, u64, Rows>> {
-        let (fate, operator) = (Arc::clone(&self.blueprint.fate), node.id.clone());
+    fn name(&self, id: NodeId) -> OperatorName {
+        OperatorName::of(&self.blueprint.plan, id)
+    }
+
+    fn dead_letters(
+        &self,
+        id: NodeId,
+        node: &Node,
+        table: &str,
+    ) -> Option<Stream<'scope, u64, Rows>> {
+        let (fate, operator) = (Arc::clone(&self.blueprint.fate), self.name(id));
         let fail = move |error| {
             fate.fail(JobError::Operator {
                 operator: operator.clone(),

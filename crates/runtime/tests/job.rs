@@ -164,7 +164,7 @@ async fn a_failing_sink_fails_the_job_and_nothing_is_committed() {
     let job = bench.start(nodes, 2);
     bench.send("in", rows(&[1]));
     let error = anyhow::Error::from(ended(&job).await.unwrap_err());
-    assert_eq!(format!("{error:#}"), "'out' failed: the disk is full");
+    assert_eq!(format!("{error:#}"), "table 'out' failed: the disk is full");
     assert_eq!(bench.committed_now("in"), 0);
 }
 

@@ -10,6 +10,8 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Query, Select, SelectItem, SetExpr, Spanned, Statement, Value, Visit, Visitor,
 };
 
+use headwater_connector::Location;
+
 use super::Planner;
 use crate::bind_error::DUPLICATE;
 use crate::error::PlanError;
@@ -24,7 +26,7 @@ const TOKENS_MAX: usize = 500;
 impl Planner {
     /// The same error, with the place of the expression that causes it if it stands at the beginning of the statement.
     pub(super) async fn pinpointed(&self, error: PlanError, parsed: &Parsed) -> PlanError {
-        let vague = error.location == Some(parsed.location) && error.more.is_empty();
+        let vague = is_vague(&error, parsed);
         let Some(query) = query_of(&parsed.statement) else {
             return error;
         };
@@ -41,9 +43,8 @@ impl Planner {
             message: &error.message,
             left: TRIALS_MAX,
         };
-        let location = trials.culprit().await;
-        let location = location.and_then(|expr| place(expr.span().start));
-        match location {
+        let culprit = trials.culprit().await;
+        match culprit.as_ref().and_then(place_of) {
             Some(location) => error.at(location),
             None => error,
         }
@@ -80,6 +81,37 @@ fn query_of(statement: &Statement) -> Option<&Query> {
     }
 }
 
+/// Whether an error stands at the beginning of its statement because nothing better was known.
+pub(super) fn is_vague(error: &PlanError, parsed: &Parsed) -> bool {
+    error.location == Some(parsed.location) && error.more.is_empty()
+}
+
+/// Where an expression begins.
+pub(super) fn place_of(expr: &Expr) -> Option<Location> {
+    place(expr.span().start)
+}
+
+/// The smallest part of an expression that fails alone with the same words: `tried` tells how one fails.
+pub(super) async fn smallest(
+    mut expr: Expr,
+    message: &str,
+    mut tried: impl AsyncFnMut(&Expr) -> Option<PlanError>,
+) -> Expr {
+    'descend: loop {
+        for part in parts(&expr) {
+            if place_of(&part).is_none() {
+                continue;
+            }
+            let error = tried(&part).await;
+            if error.is_some_and(|error| error.message == message) {
+                expr = part;
+                continue 'descend;
+            }
+        }
+        return expr;
+    }
+}
+
 /// What an expression is tried as.
 #[derive(Clone, Copy)]
 enum Role {
@@ -108,39 +140,30 @@ impl Trials<'_> {
             let condition = select.selection.iter().map(|expr| (expr, Role::Condition));
             for (expr, role) in columns.chain(condition) {
                 if self.fails(&select, expr, role).await {
-                    return Some(self.smallest(&select, expr.clone()).await);
+                    let message = self.message;
+                    let tried = async |part: &Expr| self.tried(&select, part, Role::Column).await;
+                    return Some(smallest(expr.clone(), message, tried).await);
                 }
             }
         }
         None
     }
 
-    async fn smallest(&mut self, select: &Select, mut expr: Expr) -> Expr {
-        'descend: loop {
-            for part in parts(&expr) {
-                if place(part.span().start).is_some()
-                    && self.fails(select, &part, Role::Column).await
-                {
-                    expr = part;
-                    continue 'descend;
-                }
-            }
-            return expr;
-        }
-    }
-
     /// Whether an expression over the tables of a `SELECT` fails in the same way.
     async fn fails(&mut self, select: &Select, expr: &Expr, role: Role) -> bool {
-        let Some(left) = self.left.checked_sub(1) else {
-            return false;
-        };
-        self.left = left;
+        let error = self.tried(select, expr, role).await;
+        error.is_some_and(|error| error.message == self.message)
+    }
+
+    /// How an expression over the tables of a `SELECT` fails, if it does.
+    async fn tried(&mut self, select: &Select, expr: &Expr, role: Role) -> Option<PlanError> {
+        self.left = self.left.checked_sub(1)?;
         let trial = trial(self.query, select, expr, role);
         let outcome = match self.planner.bind(&trial, self.parsed) {
             Ok(bound) => self.planner.compile(&bound, self.parsed).await.map(drop),
             Err(error) => Err(error),
         };
-        outcome.is_err_and(|error| error.message == self.message)
+        outcome.err()
     }
 }
 

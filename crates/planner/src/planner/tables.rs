@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::DataFusionError;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::CreateTable;
+use datafusion::sql::sqlparser::ast::{self, CreateTable};
 use headwater_connector::config::nearest;
 use headwater_connector::{
     Connection, ConnectionProfile, ConnectionType, ErasedConnector, SqlOption, TableSchema,
 };
 
-use super::{Draft, Planner, dead_letter};
+use super::{Draft, Planner, dead_letter, pinpoint};
 use crate::catalog::Relation;
 use crate::ddl::{self, Configuration, Declaration, Values};
 use crate::error::PlanError;
@@ -151,21 +152,48 @@ impl Planner {
             let field = &column.field;
             exprs.push(match &column.values {
                 Values::Physical(_) => Expr::Column(field.name().as_str().into()),
-                Values::Generated(expr) => {
-                    self.refuse(expr.as_ref(), parsed)?;
-                    let expr = self
-                        .session()?
-                        .expression(expr.as_ref().clone(), scan.schema());
-                    let expr = Box::new(expr.map_err(bind_error)?);
-                    Expr::Cast(Cast::new(expr, field.data_type().clone())).alias(field.name())
-                }
+                Values::Generated(expr) => self.generated(&scan, field, expr, parsed).await?,
             });
         }
         let query = scan.project(exprs).and_then(LogicalPlanBuilder::build);
-        let query = query.map_err(bind_error)?;
-        // Compiled only to find now, and here, what would be found when the table is read.
-        self.compile(&query, parsed).await?;
-        Ok(query)
+        query.map_err(bind_error)
+    }
+
+    /// The expression of a generated column.
+    async fn generated(
+        &self,
+        scan: &LogicalPlanBuilder,
+        field: &Field,
+        expr: &ast::Expr,
+        parsed: &Parsed,
+    ) -> Result<Expr, PlanError> {
+        self.refuse(expr, parsed)?;
+        let typed = async |expr: &ast::Expr, as_type: Option<&DataType>| {
+            let bind_error = |error: DataFusionError| self.bind_error(&error, parsed);
+            let expr = self.session()?.expression(expr.clone(), scan.schema());
+            let expr = expr.map_err(bind_error)?;
+            let expr = match as_type {
+                Some(data_type) => Expr::Cast(Cast::new(Box::new(expr), data_type.clone())),
+                None => expr,
+            };
+            let alone = scan.clone().project([expr.clone()]);
+            let alone = alone.and_then(LogicalPlanBuilder::build);
+            // compiled only to find now, and here, what would be found when the table is read
+            self.compile(&alone.map_err(bind_error)?, parsed).await?;
+            Ok::<_, PlanError>(expr)
+        };
+        match typed(expr, Some(field.data_type())).await {
+            Ok(expr) => Ok(expr.alias(field.name())),
+            Err(error) if pinpoint::is_vague(&error, parsed) => {
+                let fails = async |part: &ast::Expr| typed(part, None).await.err();
+                let expr = pinpoint::smallest(expr.clone(), &error.message, fails).await;
+                Err(match pinpoint::place_of(&expr) {
+                    Some(location) => error.at(location),
+                    None => error,
+                })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A table of the catalog. One without columns is made without, so that it can at least be tested.

@@ -544,10 +544,10 @@ fn generated_column_of_a_wrong_type() {
     );
     insta::assert_snapshot!(error, @r#"
     error: TEXT[] cannot be cast to DOUBLE
-     --> test.sql:1:1
+     --> test.sql:1:57
       |
     1 | CREATE TABLE t (x TEXT[], y DOUBLE GENERATED ALWAYS AS (x) STORED) WITH (connector = 'fake', type = 'source', topic = 'x')
-      | ^
+      |                                                         ^
     "#);
 }
 
