@@ -90,12 +90,12 @@ fn objects_are_tables() {
     );
     check(
         &[r#"{"pos":{"lat":1,"Lon":2},"l":[{"a":1},{"b":[]}]}"#],
-        r#"format=json | pos STRUCT<lat BIGINT, "Lon" BIGINT>!, l JSON!"#,
+        "format=json | pos STRUCT<lat BIGINT, Lon BIGINT>!, l JSON!",
     );
     check(&[r#"{"v":1}"#, r#"{"v":"on"}"#], "format=json | v JSON!");
     check(
         &[r#"{"v":18446744073709551615,"w":1e400,"order":1}"#],
-        r#"format=json | v DECIMAL(38, 0)!, w JSON!, "order" BIGINT!"#,
+        "format=json | v DECIMAL(38, 0)!, w JSON!, order BIGINT!",
     );
 }
 

@@ -4,15 +4,13 @@
 //! one `Chain` where a union, a sink or the terminal needs them as a node. A table that several queries read is one
 //! source; a table that several queries write is one sink behind a union.
 
+mod values;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::compute::concat_batches;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
-use datafusion::datasource::source::DataSource as _;
+use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, cast};
 use datafusion::physical_plan::ExecutionPlan;
@@ -20,7 +18,6 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::unnest::UnnestExec;
@@ -220,7 +217,7 @@ impl Dataflow {
         if let Some(scan) = query.downcast_ref::<SourceExec>() {
             return Ok(self.scan(scan));
         }
-        if let Some(values) = values(query)? {
+        if let Some(values) = values::values(query)? {
             return Ok(self.values(values, target));
         }
         if let Some(stream) = query.downcast_ref::<StreamExec>() {
@@ -395,30 +392,6 @@ fn check_depth(expr: &Arc<dyn PhysicalExpr>) -> Result<(), PlanError> {
         open.extend(expr.children().into_iter().map(|child| (child, depth + 1)));
     }
     Ok(())
-}
-
-/// The rows of a leaf that has them in itself: one without columns where there is no table, or those of `VALUES`.
-fn values(leaf: &Arc<dyn ExecutionPlan>) -> Result<Option<RecordBatch>, PlanError> {
-    let schema = leaf.schema();
-    let failed = |error: ArrowError| PlanError::new(error.to_string());
-    if leaf.is::<PlaceholderRowExec>() && schema.fields().is_empty() {
-        let one = RecordBatchOptions::new().with_row_count(Some(1));
-        let row = RecordBatch::try_new_with_options(schema, Vec::new(), &one);
-        return row.map(Some).map_err(failed);
-    }
-    let Some(memory) = leaf
-        .downcast_ref::<DataSourceExec>()
-        .and_then(|leaf| leaf.data_source().downcast_ref::<MemorySourceConfig>())
-        .filter(|memory| memory.fetch().is_none())
-    else {
-        return Ok(None);
-    };
-    let batches = memory.partitions().iter().flatten();
-    let rows = concat_batches(&memory.original_schema(), batches).map_err(failed)?;
-    match memory.projection() {
-        Some(columns) => rows.project(columns).map(Some).map_err(failed),
-        None => Ok(Some(rows)),
-    }
 }
 
 /// One operator of DataFusion as one step of a chain.
