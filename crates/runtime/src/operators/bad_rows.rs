@@ -60,8 +60,11 @@ impl BadRows {
                 letters(batch, &bad)?
             }
             Self::Drop(metrics) => {
-                let reason = || bad.last().map(|(_, error)| error.clone());
-                metrics.drop_bad_data(bad.len() as u64, || reason().unwrap_or_default());
+                let last = || {
+                    bad.last()
+                        .map_or_else(String::new, |(_, error)| error.clone())
+                };
+                metrics.drop_bad_data(bad.len() as u64, last);
                 None
             }
             Self::Fail => None,
@@ -120,4 +123,70 @@ pub(crate) fn add_letters<'a>(
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+    use datafusion::common::exec_err;
+
+    use super::*;
+
+    /// The numbers of a batch, unless one of them is negative.
+    fn numbers(batch: &RecordBatch) -> Result<Vec<i64>> {
+        let numbers = batch
+            .column(0)
+            .as_primitive::<Int64Type>()
+            .values()
+            .to_vec();
+        match numbers.iter().find(|number| **number < 0) {
+            Some(number) => exec_err!("{number} is negative"),
+            None => Ok(numbers),
+        }
+    }
+
+    fn batch(numbers: Vec<i64>) -> RecordBatch {
+        let numbers = Arc::new(Int64Array::from(numbers)) as _;
+        RecordBatch::try_from_iter([("n", numbers)]).unwrap()
+    }
+
+    #[test]
+    fn the_good_rows_of_every_batch_keep_their_order() {
+        const ROWS: i64 = 7;
+        // for each set of bad rows
+        for bad in 0..1 << ROWS {
+            let is_bad = |row: &i64| bad & 1 << row != 0;
+            let rows = (0..ROWS).map(|row| if is_bad(&row) { -row - 1 } else { row });
+            let metrics = Arc::<Metrics>::default();
+            let bad_rows = BadRows::DeadLetter(Arc::clone(&metrics));
+            let evaluated = bad_rows.evaluate(&batch(rows.collect()), numbers).unwrap();
+            let expect: Vec<_> = (0..ROWS).filter(|row| !is_bad(row)).collect();
+            assert_eq!(evaluated.good.concat(), expect, "{bad:b}");
+            let letters = evaluated.letters.map_or(0, |letters| letters.num_rows());
+            assert_eq!(letters as i64, ROWS - expect.len() as i64);
+            assert_eq!(metrics.snapshot().dead_letters, letters as u64);
+        }
+    }
+
+    #[test]
+    fn one_bad_row_costs_few_evaluations() {
+        let mut rows: Vec<_> = (0..8192).collect();
+        rows[4711] = -1;
+        let mut evaluations = 0;
+        let count = |rows: &RecordBatch| {
+            evaluations += 1;
+            numbers(rows)
+        };
+        let evaluated = BadRows::Drop(Arc::default()).evaluate(&batch(rows), count);
+        assert_eq!(evaluated.unwrap().good.concat().len(), 8191);
+        assert_eq!(evaluations, 1 + 2 * 13);
+    }
+
+    #[test]
+    fn a_bad_row_fails_the_batch_unless_something_else_is_said() {
+        let error = BadRows::Fail.evaluate(&batch(vec![1, -1]), numbers).err();
+        assert!(error.unwrap().to_string().contains("-1 is negative"));
+    }
 }

@@ -21,13 +21,9 @@ fn numbers(values: impl IntoIterator<Item = i64>) -> RecordBatch {
 
 /// What each of some workers gets, in its order, if each of them sends all keys and then a tick, in two rounds. The
 /// numbers are the keys and a hundred times the sender, the time is ten times the sender and the round.
-fn received(workers: usize, keyed: bool) -> Vec<Vec<Rows>> {
+fn received(config: timely::Config, workers: usize, keyed: bool) -> Vec<Vec<Rows>> {
     let (sender, receiver) = mpsc::channel();
     let sender = Mutex::new(sender);
-    let config = match workers {
-        1 => timely::Config::thread(),
-        workers => timely::Config::process(workers),
-    };
     let guards = timely::execute(config, move |worker| {
         let (index, sender) = (worker.index(), sender.lock().unwrap().clone());
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
@@ -87,10 +83,27 @@ fn ticks(rows: &[Rows]) -> usize {
     rows.iter().filter(is_tick).count()
 }
 
+/// Within a process, and as if each worker were one of its own: then rows go over as bytes.
+fn configs(workers: usize) -> [timely::Config; 2] {
+    let communication = timely::CommunicationConfig::ProcessBinary(workers);
+    let worker = timely::WorkerConfig::default();
+    let within = timely::Config::process(workers);
+    [
+        within,
+        timely::Config {
+            communication,
+            worker,
+        },
+    ]
+}
+
 #[test]
 fn equal_keys_meet_on_one_worker() {
-    for workers in [1, 2, 3] {
-        let received = received(workers, true);
+    let runs = [1, 2, 3].into_iter().flat_map(|workers| {
+        let runs = configs(workers).into_iter();
+        runs.map(move |config| (workers, received(config, workers, true)))
+    });
+    for (workers, received) in runs {
         let mut places = BTreeMap::<i64, BTreeSet<usize>>::new();
         let mut count = 0;
         for (worker, rows) in received.iter().enumerate() {
@@ -109,7 +122,8 @@ fn equal_keys_meet_on_one_worker() {
 
 #[test]
 fn without_keys_all_rows_go_to_the_first_worker() {
-    let received = received(3, false);
+    let [within, _] = configs(3);
+    let received = received(within, 3, false);
     assert_eq!(keys(&received[0]).len(), 3 * 2 * KEYS as usize);
     for rows in &received {
         assert_eq!(ticks(rows), 6);
@@ -119,7 +133,8 @@ fn without_keys_all_rows_go_to_the_first_worker() {
 
 #[test]
 fn what_one_worker_sends_another_keeps_its_order() {
-    for rows in received(3, true) {
+    let received = configs(3).map(|config| received(config, 3, true));
+    for rows in received.iter().flatten() {
         for sender in 0..3 {
             // for each batch of the sender 'r', for each of its ticks the round
             let from_sender = rows.iter().filter_map(|rows| match rows {

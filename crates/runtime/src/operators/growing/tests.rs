@@ -1,5 +1,7 @@
 //! Pieces, and the bound that they keep.
 
+use std::cell::RefCell;
+
 use arrow::array::{Int64Array, Int64Builder, ListBuilder};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{ScalarValue, UnnestOptions};
@@ -7,12 +9,14 @@ use datafusion::physical_expr::expressions::{col, lit};
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
 use headwater_connector::Rejects;
+use timely::Accountable;
 use timely::dataflow::operators::{Input, Probe};
 use timely::worker::Worker;
 
 use super::*;
 use crate::backlog::BACKLOG_ROWS;
 use crate::bridge;
+use crate::operators::apply::apply;
 use crate::operators::bad_rows::BadRows;
 use crate::operators::sink::sink_rows;
 
@@ -125,4 +129,38 @@ fn bound_is_kept(worker: &mut Worker) {
 #[test]
 fn what_waits_at_the_sinks_is_bounded() {
     timely::execute_directly(bound_is_kept);
+}
+
+#[test]
+fn what_is_said_about_time_keeps_its_place() {
+    timely::execute_directly(|worker: &mut Worker| {
+        let seen = Rc::<RefCell<Vec<i64>>>::default();
+        let out = Rc::clone(&seen);
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_input::<Rows>();
+            let bound = (10, Arc::<Backlog>::default());
+            let chain = Chain::new(&[], BadRows::Fail);
+            let fail = |error| panic!("{error}");
+            let rows = growing_rows(rows, "chain", chain, bound, fail);
+            let see = move |rows: Rows| {
+                out.borrow_mut().push(match rows {
+                    Rows::Control(Control::Tick { now_us }) => -now_us.cast_signed(),
+                    rows => rows.record_count(),
+                });
+                Ok::<_, ()>(Vec::<Rows>::new())
+            };
+            apply(rows, Pipeline, "see", see, |()| {});
+            input
+        });
+        for now_us in [1, 2] {
+            let column = Int64Array::from_iter_values(0..25);
+            let batch = RecordBatch::try_new(numbers(), vec![Arc::new(column)]).unwrap();
+            input.send_batch(&mut Rows::new(batch));
+            input.send_batch(&mut Rows::Control(Control::Tick { now_us }));
+            input.advance_to(now_us);
+        }
+        worker.step();
+        // the negative ones are ticks, the others pieces
+        assert_eq!(*seen.borrow(), [10, 10, 5, -1, 10, 10, 5, -2]);
+    });
 }
