@@ -274,7 +274,7 @@ async fn rows_are_inserted_and_counted() -> Result<()> {
     assert_eq!(
         texts,
         [
-            r#"{"device":"a","v":1,"at":"2026-01-02T03:04:05Z"}"#,
+            r#"{"device":"a","v":1,"at":"2026-01-02T03:04:05"}"#,
             r#"{"device":"b","v":2,"at":null}"#,
             r#"{"device":null,"v":3,"at":null}"#,
         ]

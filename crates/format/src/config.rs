@@ -174,7 +174,7 @@ pub struct DeadLetterOptions {
 }
 
 /// Options of the format `json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JsonOptions {
     /// The whole document, unparsed, in one column.
@@ -185,13 +185,25 @@ pub struct JsonOptions {
     pub decimal_encoding: DecimalEncoding,
 }
 
-/// How a timestamp is written as JSON.
+impl Default for JsonOptions {
+    fn default() -> Self {
+        Self {
+            unstructured: false,
+            timestamp_format: TimestampFormat::Iso8601,
+            decimal_encoding: DecimalEncoding::default(),
+        }
+    }
+}
+
+/// How a timestamp is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimestampFormat {
     /// `"2026-11-21T06:24:48.123Z"`.
     #[default]
     Rfc3339,
+    /// `"2026-11-21T06:24:48.123"`, as Arroyo does: UTC, and no zone that says so. The default of `json`.
+    Iso8601,
     /// Milliseconds since 1970.
     UnixMillis,
     /// Seconds since 1970, with fraction.
@@ -358,6 +370,7 @@ mod tests {
                 &properties(&top[format])["timestamp_format"],
                 &[
                     TimestampFormat::Rfc3339,
+                    TimestampFormat::Iso8601,
                     TimestampFormat::UnixMillis,
                     TimestampFormat::UnixSeconds,
                     TimestampFormat::UnixMicros,

@@ -22,7 +22,7 @@ use crate::json::fault::{Fault, Result};
 use crate::json::number;
 use crate::json::scan::Scanner;
 use crate::json::text::{write_float, write_integer};
-use crate::json::{is_json, is_text};
+use crate::json::{is_json, is_text, time};
 use crate::payloads::Payloads;
 use crate::rows::{Cell, Number, Rows, as_text, check, timestamp_number};
 use crate::token::{Source, Token, TokenDecoder};
@@ -408,7 +408,7 @@ impl CsvEncoder {
             Cell::Timestamp(value, unit) => match timestamp_number(value, unit, self.timestamps) {
                 Some(Number::Whole(number)) => write_integer(plain, number),
                 Some(Number::Fraction(number)) => write_float(plain, number),
-                None => drop(as_text(cell, plain)),
+                None => time::write_timestamp_text(plain, value, unit, self.timestamps),
             },
             _ => drop(as_text(cell, plain)),
         }

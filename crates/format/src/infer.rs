@@ -179,7 +179,7 @@ fn options(config: &FormatConfig) -> Vec<(&'static str, String)> {
         ("cbor.timestamp_format", config.cbor.timestamp_format),
     ] {
         let value = match format {
-            TimestampFormat::Rfc3339 => continue,
+            TimestampFormat::Rfc3339 | TimestampFormat::Iso8601 => continue,
             TimestampFormat::UnixSeconds => "unix_seconds",
             TimestampFormat::UnixMillis => "unix_millis",
             TimestampFormat::UnixMicros => "unix_micros",

@@ -236,7 +236,7 @@ pub(crate) fn timestamp_number(
 ) -> Option<Number> {
     let have = time::digits(unit);
     let want = match format {
-        TimestampFormat::Rfc3339 => return None,
+        TimestampFormat::Rfc3339 | TimestampFormat::Iso8601 => return None,
         _ => time::number_digits(format),
     };
     if want >= have {
@@ -314,15 +314,21 @@ fn write_cell(cell: &Cell<'_>, timestamps: TimestampFormat, sink: &mut impl Sink
                 Err(_) => sink.double(number as f64),
             },
             Some(Number::Fraction(number)) => sink.double(number),
-            None => write_text(cell, sink),
+            None => write_text(sink, |text| {
+                time::write_timestamp_text(text, *value, *unit, timestamps);
+            }),
         },
-        Cell::Decimal(..) | Cell::Date(_) | Cell::Time(_) => write_text(cell, sink),
+        Cell::Decimal(..) | Cell::Date(_) | Cell::Time(_) => {
+            write_text(sink, |text| {
+                as_text(cell, text);
+            });
+        }
     }
 }
 
-fn write_text(cell: &Cell<'_>, sink: &mut impl Sink) {
+fn write_text(sink: &mut impl Sink, write: impl FnOnce(&mut Vec<u8>)) {
     let mut text = Vec::with_capacity(32);
-    as_text(cell, &mut text);
+    write(&mut text);
     sink.text(std::str::from_utf8(&text).unwrap_or_default());
 }
 

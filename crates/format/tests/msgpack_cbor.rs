@@ -375,6 +375,7 @@ fn timestamps_are_written_as_asked() {
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
     for (timestamp_format, expect) in [
         (TimestampFormat::Rfc3339, "\"2026-11-21T06:24:48.500Z\""),
+        (TimestampFormat::Iso8601, "\"2026-11-21T06:24:48.500\""),
         (TimestampFormat::UnixSeconds, "1795242288.5"),
         (TimestampFormat::UnixMillis, "1795242288500"),
         (TimestampFormat::UnixMicros, "1795242288500000"),

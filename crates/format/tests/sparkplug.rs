@@ -266,8 +266,8 @@ fn what_the_message_says_is_in_every_row() {
     assert_eq!(
         rows(&mut decoder, &schema),
         [
-            "g n NCMD 255 1970-01-01T00:00:01Z 1970-01-01T00:00:02Z true false false",
-            "g n NCMD 255 1970-01-01T00:00:01Z 1970-01-01T00:00:01Z false true true"
+            "g n NCMD 255 1970-01-01T00:00:01 1970-01-01T00:00:02 true false false",
+            "g n NCMD 255 1970-01-01T00:00:01 1970-01-01T00:00:01 false true true"
         ]
     );
 }

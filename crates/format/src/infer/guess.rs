@@ -23,10 +23,15 @@ fn config(format: Format) -> FormatConfig {
     }
 }
 
-/// The columns of objects, if every sample is one.
+/// Where no number counts time, the default stays.
+fn set(format: &mut TimestampFormat, seen: Option<TimestampFormat>) {
+    *format = seen.unwrap_or(*format);
+}
+
+/// The columns of objects, if every sample is one, and in which unit numbers count time.
 fn objects<'a, S: Source<'a>>(
     sources: impl Iterator<Item = S>,
-) -> Option<(TimestampFormat, Vec<InferredColumn>)> {
+) -> Option<(Option<TimestampFormat>, Vec<InferredColumn>)> {
     let mut seen = Seen::default();
     let mut count = 0;
     for mut source in sources {
@@ -38,17 +43,20 @@ fn objects<'a, S: Source<'a>>(
     columns(&seen.map, count).filter(|_| is_object)
 }
 
-fn columns(members: &Members, count: usize) -> Option<(TimestampFormat, Vec<InferredColumn>)> {
+fn columns(
+    members: &Members,
+    count: usize,
+) -> Option<(Option<TimestampFormat>, Vec<InferredColumn>)> {
     let unit = members.unit();
     let columns = members.columns(count, unit);
-    (!columns.is_empty()).then_some((unit.unwrap_or_default(), columns))
+    (!columns.is_empty()).then_some((unit, columns))
 }
 
 /// One object a payload.
 pub(super) fn json(samples: &[&[u8]]) -> Option<Guess> {
     let (timestamps, columns) = objects(samples.iter().map(|sample| Document::new(sample)))?;
     let mut config = config(Format::Json);
-    config.json.timestamp_format = timestamps;
+    set(&mut config.json.timestamp_format, timestamps);
     Some((config, columns))
 }
 
@@ -63,7 +71,7 @@ pub(super) fn json_lines(samples: &[&[u8]]) -> Option<Guess> {
     }
     let (timestamps, columns) = objects(lines().map(Document::new))?;
     let mut config = config(Format::Json);
-    config.json.timestamp_format = timestamps;
+    set(&mut config.json.timestamp_format, timestamps);
     config.framing = Some(Framing::Newline);
     Some((config, columns))
 }
@@ -78,7 +86,7 @@ fn lines(sample: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(super) fn cbor(samples: &[&[u8]]) -> Option<Guess> {
     let (timestamps, columns) = objects(samples.iter().map(|sample| cbor::Scanner::new(sample)))?;
     let mut config = config(Format::Cbor);
-    config.cbor.timestamp_format = timestamps;
+    set(&mut config.cbor.timestamp_format, timestamps);
     Some((config, columns))
 }
 
@@ -87,7 +95,7 @@ pub(super) fn msgpack(samples: &[&[u8]]) -> Option<Guess> {
     let (timestamps, columns) =
         objects(samples.iter().map(|sample| msgpack::Scanner::new(sample)))?;
     let mut config = config(Format::Msgpack);
-    config.msgpack.timestamp_format = timestamps;
+    set(&mut config.msgpack.timestamp_format, timestamps);
     Some((config, columns))
 }
 
@@ -161,7 +169,7 @@ pub(super) fn csv(samples: &[&[u8]]) -> Option<Guess> {
             }
         }
         let (timestamps, columns) = columns(&members, count)?;
-        config.csv.timestamp_format = timestamps;
+        set(&mut config.csv.timestamp_format, timestamps);
         Some((config, columns))
     })
 }

@@ -418,8 +418,10 @@ fn write_map(
 fn write_timestamp(out: &mut Vec<u8>, value: i64, unit: TimeUnit, format: TimestampFormat) {
     let have = time::digits(unit);
     let want = match format {
-        TimestampFormat::Rfc3339 => {
-            return quoted(out, |out| time::write_timestamp(out, value, unit));
+        TimestampFormat::Rfc3339 | TimestampFormat::Iso8601 => {
+            return quoted(out, |out| {
+                time::write_timestamp_text(out, value, unit, format);
+            });
         }
         TimestampFormat::UnixSeconds => {
             return write_scaled(out, i128::from(value), have as i8, false);

@@ -1,8 +1,8 @@
 //! Timestamps, dates and times of day, as text (RFC 3339) and as numbers.
 //!
 //! Read: `2026-11-21T06:24:48.123456789Z`, with a space or a small `t` for the `T`, with `Z`, `±hh:mm`, `±hhmm`, `±hh`
-//! or nothing (UTC) at the end, and a date alone (midnight). Written: UTC with `Z`, and as many digits of fraction as
-//! are needed: 0, 3, 6 or 9.
+//! or nothing (UTC) at the end, and a date alone (midnight). Written: UTC, with `Z` or (`iso8601`) without, and as many
+//! digits of fraction as are needed: 0, 3, 6 or 9.
 
 use arrow::datatypes::TimeUnit;
 
@@ -26,7 +26,7 @@ pub(crate) fn digits(unit: TimeUnit) -> u32 {
 pub(crate) fn number_digits(format: TimestampFormat) -> u32 {
     match format {
         TimestampFormat::UnixSeconds => 0,
-        TimestampFormat::Rfc3339 | TimestampFormat::UnixMillis => 3,
+        TimestampFormat::Rfc3339 | TimestampFormat::Iso8601 | TimestampFormat::UnixMillis => 3,
         TimestampFormat::UnixMicros => 6,
         TimestampFormat::UnixNanos => 9,
     }
@@ -167,15 +167,27 @@ fn civil_from_days(days: i64) -> (i64, u32, u32) {
     (year, month, day)
 }
 
-/// Writes a timestamp (without quotes).
+/// Writes a timestamp (without quotes), with `Z`.
 pub(crate) fn write_timestamp(out: &mut Vec<u8>, value: i64, unit: TimeUnit) {
+    write_timestamp_text(out, value, unit, TimestampFormat::Rfc3339);
+}
+
+/// Writes a timestamp (without quotes), with `Z` unless the format is one without a zone.
+pub(crate) fn write_timestamp_text(
+    out: &mut Vec<u8>,
+    value: i64,
+    unit: TimeUnit,
+    format: TimestampFormat,
+) {
     let scale = 10i64.pow(digits(unit));
     let seconds = value.div_euclid(scale);
     let nanos = value.rem_euclid(scale) * 10i64.pow(9 - digits(unit));
     write_date(out, seconds.div_euclid(DAY_SECONDS));
     out.push(b'T');
     write_time(out, seconds.rem_euclid(DAY_SECONDS) * 1_000_000_000 + nanos);
-    out.push(b'Z');
+    if format != TimestampFormat::Iso8601 {
+        out.push(b'Z');
+    }
 }
 
 /// Writes a date, given in days since 1970.
