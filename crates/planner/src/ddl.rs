@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{Field, Schema};
 use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{
     ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr, GeneratedAs, Ident, Spanned,
-    SqlOption as OptionSyntax, UnaryOperator, Value,
+    SqlOption as OptionSyntax, TableConstraint, UnaryOperator, Value,
 };
 use headwater_connector::{Column, ColumnOrigin, Location, Options, SqlOption, TableSchema};
 
@@ -134,12 +134,7 @@ pub(crate) fn declaration(
     check_clauses(&create, parsed)?;
     let (name, location) = single(&create.name)?;
     let location = location.unwrap_or(parsed.location);
-    let columns = create
-        .columns
-        .into_iter()
-        .map(|column| declared_column(column, parsed, session))
-        .collect::<Result<Vec<_>, _>>()?;
-    check_unique(&columns)?;
+    let columns = columns(create.columns, parsed, session)?;
     let mut options = match create.table_options {
         CreateTableOptions::With(options) => read_options(options)?,
         _ => Options::default(),
@@ -163,17 +158,60 @@ pub(crate) fn declaration(
     })
 }
 
+/// Whether a table has no connector, so that it is a stream within the job: it has columns, or is that of a query.
+pub(crate) fn is_memory(create: &CreateTable) -> bool {
+    let named = !create.columns.is_empty() || create.query.is_some();
+    named && matches!(create.table_options, CreateTableOptions::None)
+}
+
+/// Reads the columns of a memory table.
+///
+/// # Errors
+/// Types and clauses that are not supported, and what only a source has.
+pub(crate) fn memory(
+    create: &CreateTable,
+    parsed: &Parsed,
+    session: &Session,
+) -> Result<Schema, PlanError> {
+    check_clauses(create, parsed)?;
+    let columns = columns(create.columns.clone(), parsed, session)?;
+    let mut columns_elsewhere = columns
+        .iter()
+        .filter(|column| !matches!(column.values, Values::Physical(ColumnOrigin::Payload)));
+    let location = columns_elsewhere.next().map(|column| column.location);
+    let watermark = parsed.watermark.as_ref().map(|clause| clause.location);
+    if let Some(location) = location.or(watermark) {
+        let message = "a memory table has plain columns, filled by INSERT, and the event time of what is written to it";
+        return Err(PlanError::new(message)
+            .at(location)
+            .hint("or was a connector meant: WITH (connector = '…', …)?"));
+    }
+    let fields = columns.into_iter().map(|column| column.field);
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn columns(
+    columns: Vec<ColumnDef>,
+    parsed: &Parsed,
+    session: &Session,
+) -> Result<Vec<DeclaredColumn>, PlanError> {
+    let columns = columns.into_iter();
+    let columns = columns.map(|column| declared_column(column, parsed, session));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    check_unique(&columns)?;
+    Ok(columns)
+}
+
 /// Refuses every clause that is not read here: what is left of the statement without them must be a bare one.
 fn check_clauses(create: &CreateTable, parsed: &Parsed) -> Result<(), PlanError> {
     let refuse = |message: &str| Err(PlanError::new(message).at(parsed.location));
-    if create.query.is_some() {
-        return refuse("CREATE TABLE … AS is not understood; use CREATE VIEW, or INSERT INTO");
-    }
     if create.or_replace || create.temporary {
         return refuse("CREATE OR REPLACE and CREATE TEMPORARY TABLE are not understood");
     }
-    if let Some(constraint) = create.constraints.first() {
-        let message = "table constraints (PRIMARY KEY, UNIQUE, …) are not supported yet";
+    let unknown =
+        |constraint: &&TableConstraint| !matches!(constraint, TableConstraint::PrimaryKey(_));
+    if let Some(constraint) = create.constraints.iter().find(unknown) {
+        let message = "of table constraints only PRIMARY KEY is supported";
         let location = place(constraint.span().start).unwrap_or(parsed.location);
         return Err(PlanError::new(message).at(location));
     }
@@ -186,6 +224,8 @@ fn check_clauses(create: &CreateTable, parsed: &Parsed) -> Result<(), PlanError>
     }
     let rest = CreateTable {
         columns: Vec::new(),
+        constraints: Vec::new(),
+        query: None,
         if_not_exists: false,
         table_options: CreateTableOptions::None,
         ..create.clone()
@@ -205,7 +245,11 @@ fn declared_column(
     let mut values = Values::Physical(ColumnOrigin::Payload);
     for option in &column.options {
         match &option.option {
-            ColumnOption::NotNull | ColumnOption::Null | ColumnOption::Comment(_) => {}
+            // A key is what the other side says of its rows: nothing here relies on it.
+            ColumnOption::PrimaryKey(_)
+            | ColumnOption::NotNull
+            | ColumnOption::Null
+            | ColumnOption::Comment(_) => {}
             ColumnOption::Generated {
                 generated_as: GeneratedAs::Always | GeneratedAs::ExpStored,
                 generation_expr: Some(expr),
@@ -251,9 +295,9 @@ fn column_option_error(
         "column '{}' has the option {option}, which is not supported yet",
         column.name.value
     );
-    PlanError::new(message)
-        .at(location)
-        .hint("there are NOT NULL, METADATA FROM '…' and GENERATED ALWAYS AS (…) STORED")
+    PlanError::new(message).at(location).hint(
+        "there are NOT NULL, PRIMARY KEY, METADATA FROM '…' and GENERATED ALWAYS AS (…) STORED",
+    )
 }
 
 fn check_unique(columns: &[DeclaredColumn]) -> Result<(), PlanError> {
