@@ -28,7 +28,7 @@ pub use connector::{
 };
 pub use dead_letter::{Rejection, Rejects};
 pub use decode::{MetadataColumns, NoMetadata, Place, RowDecoder};
-pub use headwater_format::BadData;
+pub use headwater_format::{BadData, Format, RETRACT};
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use operator::{
     Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,
