@@ -16,6 +16,8 @@ pub(crate) struct Totals {
     pub(crate) output: MetricsSnapshot,
     /// The greatest lag to acknowledgement of any source.
     pub(crate) lag_us: u64,
+    /// Rows that came after their windows had closed, whatever became of them.
+    pub(crate) late_rows: u64,
 }
 
 impl Totals {
@@ -42,7 +44,9 @@ impl Totals {
             )
         };
         let lag = |operator: &OperatorStatus| operator.acks.iter().map(|ack| ack.lag_us()).max();
+        let late = |operator: &OperatorStatus| operator.metrics.snapshot().late_rows;
         Self {
+            late_rows: job.operators().iter().map(late).sum(),
             input: sum(OperatorKind::Source),
             output: sum(OperatorKind::Sink),
             lag_us: job.operators().iter().filter_map(lag).max().unwrap_or(0),
@@ -57,8 +61,12 @@ impl Totals {
             0 => String::new(),
             count => format!(" {} dead letters,", HumanCount(count)),
         };
+        let late = match self.late_rows {
+            0 => String::new(),
+            count => format!(" {} late,", HumanCount(count)),
+        };
         format!(
-            "{} messages in, {} out, {} dropped as bad data,{letters} {} reconnects",
+            "{} messages in, {} out, {} dropped as bad data,{letters}{late} {} reconnects",
             HumanCount(self.input.messages),
             HumanCount(self.output.messages),
             HumanCount(dropped),
