@@ -81,19 +81,24 @@ impl SourceExec {
         let unbounded = Boundedness::Unbounded {
             requires_infinite_memory: false,
         };
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            unbounded,
-        )
-        .with_scheduling_type(SchedulingType::Cooperative);
+        let properties = never_executed(schema, unbounded);
         Ok(Self {
             connection,
             projection,
             properties: Arc::new(properties),
         })
     }
+}
+
+/// The properties of a plan that is planned and never executed: one partition, which comes bit by bit.
+pub(crate) fn never_executed(schema: SchemaRef, boundedness: Boundedness) -> PlanProperties {
+    PlanProperties::new(
+        EquivalenceProperties::new(schema),
+        Partitioning::UnknownPartitioning(1),
+        EmissionType::Incremental,
+        boundedness,
+    )
+    .with_scheduling_type(SchedulingType::Cooperative)
 }
 
 impl DisplayAs for SourceExec {

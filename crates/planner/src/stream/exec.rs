@@ -7,14 +7,15 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::Boundedness;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
     ReplaceChildrenOptions,
 };
 
 use crate::plan::PlanOperator;
+use crate::source::never_executed;
 
 /// One operator of a dataflow, with the exchanges before it.
 #[derive(Debug)]
@@ -38,13 +39,7 @@ impl StreamExec {
         let unbounded = Boundedness::Unbounded {
             requires_infinite_memory: false,
         };
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            unbounded,
-        )
-        .with_scheduling_type(SchedulingType::Cooperative);
+        let properties = never_executed(schema, unbounded);
         Self {
             operator,
             exchange,
