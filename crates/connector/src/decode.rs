@@ -9,6 +9,8 @@
 //! names the message, with `'drop'` it is counted and left out, with `'dead_letter'` it is counted and leaves beside the
 //! rows.
 
+mod memory;
+
 use std::cell::LazyCell;
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use headwater_format::{BadData, BadPayload, Decoder, Rejected};
 use crate::dead_letter::{DeadLetters, Rejection};
 use crate::metrics::Metrics;
 use crate::operator::{OperatorConfig, OperatorError, Position, SourceBatch};
+use crate::state::State;
+use memory::Memory;
 
 /// The metadata columns that a table declares, growing message by message.
 pub trait MetadataColumns: Send {
@@ -71,6 +75,8 @@ pub struct Place {
 pub struct RowDecoder<M> {
     decoder: Decoder,
     needs_topic: bool,
+    /// Where what the format learns is kept, if it is.
+    memory: Option<Memory>,
     metadata: M,
     /// Whether there is any metadata column: most tables have none, and then it costs nothing.
     has_metadata: bool,
@@ -108,6 +114,7 @@ impl<M: MetadataColumns> RowDecoder<M> {
         Ok(Self {
             needs_topic: decoder.needs_topic(),
             decoder,
+            memory: None,
             metadata,
             has_metadata: !declared.is_empty(),
             is_metadata,
@@ -116,6 +123,30 @@ impl<M: MetadataColumns> RowDecoder<M> {
             rejected: DeadLetters::default(),
             metrics,
         })
+    }
+
+    /// Takes up what the format has learnt from messages of earlier runs, and keeps in this place what it learns now. For
+    /// formats in which a message says what later ones mean.
+    ///
+    /// # Errors
+    /// A state folder that cannot be used, or holds what this version does not understand.
+    pub fn remembering(mut self, state: &State) -> Result<Self, OperatorError> {
+        if self.needs_topic {
+            self.memory = Memory::begin(state, &mut self.decoder)?;
+        }
+        Ok(self)
+    }
+
+    /// All batches up to this position are durable, and are about to be acknowledged: stores what they have taught.
+    ///
+    /// # Errors
+    /// A state folder that cannot be used.
+    #[inline]
+    pub fn committed(&mut self, position: Position) -> Result<(), OperatorError> {
+        match &mut self.memory {
+            Some(memory) => memory.committed(position),
+            None => Ok(()),
+        }
     }
 
     /// Appends the rows of one message, or its dead letter. `place` tells where the message comes from.
@@ -211,6 +242,9 @@ impl<M: MetadataColumns> RowDecoder<M> {
     /// # Errors
     /// Arrow refuses the columns, which would be a bug.
     pub fn finish(&mut self, position: Position) -> Result<SourceBatch, OperatorError> {
+        if let Some(memory) = &mut self.memory {
+            memory.note(position, &mut self.decoder);
+        }
         let rejected = self.rejected.finish();
         let rejected =
             rejected.map_err(|e| OperatorError::caused_by("cannot build dead letters", e))?;

@@ -29,6 +29,15 @@ pub struct Decoder {
     bytes: usize,
 }
 
+/// A piece of what a decoder knows beyond the payload at hand: names that a message told once, for all that follow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learnt {
+    /// What tells it from other pieces.
+    pub name: String,
+    /// What it is now; nothing if it holds no longer.
+    pub value: Option<serde_json::Value>,
+}
+
 /// ```text
 /// payload ── Decompressor ──► plain bytes ── Framer ──► frames ──► format
 /// ```
@@ -100,6 +109,26 @@ impl Decoder {
     #[must_use]
     pub fn needs_topic(&self) -> bool {
         matches!(self.inner, Inner::Sparkplug(_))
+    }
+
+    /// Takes up what an earlier decoder of the same format has [learnt](Self::learnt): the last value under each name.
+    /// Most formats learn nothing.
+    ///
+    /// # Errors
+    /// A value that this version does not understand.
+    pub fn remember(&mut self, memory: Vec<serde_json::Value>) -> Result<(), FormatError> {
+        match &mut self.inner {
+            Inner::Sparkplug(decoder) => decoder.remember(memory),
+            _ => Ok(()),
+        }
+    }
+
+    /// What has been learnt since the last call, each name once.
+    pub fn learnt(&mut self) -> Vec<Learnt> {
+        match &mut self.inner {
+            Inner::Sparkplug(decoder) => decoder.learnt(),
+            _ => Vec::new(),
+        }
     }
 
     /// The number of rows since the last [`Decoder::finish`].

@@ -46,6 +46,9 @@ pub enum FormatError {
         /// The batch's.
         found: String,
     },
+    /// What an earlier decoder has learnt, and this one does not understand.
+    #[error("what an earlier run has learnt of its messages cannot be taken up: {0}")]
+    Memory(String),
     /// Options that do not go together, or a value that cannot be used; says which, and what to do.
     #[error("{0}")]
     Option(String),

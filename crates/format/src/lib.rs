@@ -53,7 +53,7 @@ pub use config::{
     AvroOptions, BadData, CborOptions, Compression, CsvOptions, DeadLetterOptions, DecimalEncoding,
     Format, FormatConfig, Framing, JsonOptions, MsgpackOptions, ProtobufOptions, TimestampFormat,
 };
-pub use decoder::Decoder;
+pub use decoder::{Decoder, Learnt};
 pub use encoder::Encoder;
 pub use error::{BadPayload, FormatError, Rejected};
 pub use payloads::Payloads;

@@ -7,12 +7,15 @@
 //! ```
 //!
 //! What a message is about stands in its topic, so this is the one format that needs to be told the topic. Births tell
-//! the names and types of aliases; they are remembered for each edge node, in memory ([`births`]). A metric whose alias
+//! the names and types of aliases; they are remembered for each edge node ([`births`]). A metric whose alias
 //! no birth has told yet is a row without a name: births are sent once, and the stream must not end because it was
-//! joined late. (With `name TEXT NOT NULL` it is bad data.)
+//! joined late. (With `name TEXT NOT NULL` it is bad data.) Arrays and data sets are JSON ([`list`]); the members of a
+//! template are rows behind its own ([`template`]).
 
 mod births;
+mod list;
 mod payload;
+mod template;
 
 use std::borrow::Cow;
 
@@ -20,16 +23,18 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use prost::Message;
+use serde_json::Value;
 
 use crate::config::{Format, TimestampFormat};
+use crate::decoder::Learnt;
 use crate::error::{BadPayload, FormatError};
 use crate::json::fault::{Fault, NOWHERE, Result};
 use crate::token::{Source, Token, TokenDecoder, check_columns};
-use births::{Births, Known, Place};
+use births::{Birth, Births, Known, Place};
 use payload::{Metric, Payload};
 
 /// The columns that a table may have, each of them or none.
-const COLUMNS: [&str; 20] = [
+const COLUMNS: [&str; 21] = [
     "group_id",
     "node_id",
     "device_id",
@@ -50,6 +55,7 @@ const COLUMNS: [&str; 20] = [
     "value_boolean",
     "value_text",
     "value_bytes",
+    "value_json",
 ];
 
 /// A message whose payload is compressed inside of Sparkplug's own.
@@ -87,25 +93,54 @@ impl SparkplugDecoder {
         let Some(topic) = Topic::parse(topic).map_err(fail)? else {
             return Ok(0);
         };
-        let message = Payload::decode(payload)
+        let mut message = Payload::decode(payload)
             .map_err(|e| fail(format!("the payload is no Sparkplug B message: {e}")))?;
         if message.uuid.as_deref() == Some(COMPRESSED) {
             return Err(fail(
                 "the payload is compressed by Sparkplug's own means, which is not read".to_owned(),
             ));
         }
+        let place = topic.place();
+        let births = &self.births;
+        let known = |metric: &Metric| {
+            births
+                .find(&place, metric)
+                .map(|known| known.name.to_string())
+        };
+        template::unfold(&mut message, payload.len(), known).map_err(fail)?;
         if topic.is_birth() {
-            self.births.learn(&topic.place(), &message).map_err(fail)?;
+            self.births.learn(&place, &message).map_err(fail)?;
         }
-        let mut rows = rows_of(&self.births, &topic, &message).into_iter();
+        let mut rows = rows_of(&self.births, &topic, &message);
         let pushed = self.rows.push_each(payload, |decoder| match rows.next() {
-            Some(row) => decoder.append(&mut Row::new(row)).map(|()| true),
+            Some(row) => decoder.append(&mut Row::new(row?)).map(|()| true),
             None => Ok(false),
         });
+        drop(rows);
         if topic.is_death() && pushed.is_ok() {
             self.births.forget(&topic.place(), &message);
         }
         pushed
+    }
+
+    /// Takes up what an earlier decoder has [learnt](Self::learnt).
+    ///
+    /// # Errors
+    /// What no decoder has learnt.
+    pub(crate) fn remember(&mut self, memory: Vec<Value>) -> std::result::Result<(), FormatError> {
+        let births: std::result::Result<_, _> =
+            memory.into_iter().map(serde_json::from_value).collect();
+        let births = births.map_err(|e| FormatError::Memory(e.to_string()))?;
+        self.births.restore(births).map_err(FormatError::Memory)
+    }
+
+    /// What births and deaths have changed since the last call.
+    pub(crate) fn learnt(&mut self) -> Vec<Learnt> {
+        let learnt = |(name, birth): (String, Option<Birth>)| Learnt {
+            name,
+            value: birth.and_then(|birth| serde_json::to_value(birth).ok()),
+        };
+        self.births.changes().into_iter().map(learnt).collect()
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -120,22 +155,25 @@ impl SparkplugDecoder {
 /// The metrics of a message, and for a death all that it makes stale.
 fn rows_of<'a>(
     births: &'a Births,
-    topic: &Topic<'a>,
+    topic: &'a Topic<'a>,
     message: &'a Payload,
-) -> Vec<Vec<Member<'a>>> {
+) -> impl Iterator<Item = Result<Vec<Member<'a>>>> {
     let place = topic.place();
-    let row = |metric: &'a Metric| {
+    let quality = if topic.is_death() { "STALE" } else { "GOOD" };
+    let of_message = message.metrics.iter().map(move |metric| {
         let known = births.find(&place, metric);
-        let quality = if topic.is_death() { "STALE" } else { "GOOD" };
-        topic.row(message, topic.device, metric, known, quality)
+        topic.row(message, topic.device, metric, (known, quality))
+    });
+    let stale = match topic.is_death() {
+        true => births.stale(&place, message),
+        false => Vec::new(),
     };
-    let mut rows: Vec<_> = message.metrics.iter().map(row).collect();
-    if topic.is_death() {
-        for (device, known) in births.stale(&place, message) {
-            rows.push(topic.row(message, device, &NOTHING, Some(known), "STALE"));
-        }
-    }
-    rows
+    let stale = stale.into_iter();
+    of_message.chain(
+        stale.map(move |(device, known)| {
+            topic.row(message, device, &NOTHING, (Some(known), quality))
+        }),
+    )
 }
 
 /// The metric of which a death says nothing.
@@ -188,19 +226,21 @@ impl<'a> Topic<'a> {
         }
     }
 
-    /// One metric as the columns of a row.
+    /// One metric as the columns of a row; what is known of it, and its quality.
     fn row(
         &self,
         message: &Payload,
         device: Option<&'a str>,
         metric: &'a Metric,
-        known: Option<&'a Known>,
-        quality: &'static str,
-    ) -> Vec<Member<'a>> {
+        (known, quality): (Option<&'a Known>, &'static str),
+    ) -> Result<Vec<Member<'a>>> {
         let datatype = metric.datatype.or(known.map(|known| known.datatype));
         let name = metric.name.as_deref().or(known.map(|known| &*known.name));
         let alias = metric.alias.or(known.and_then(|known| known.alias));
-        let value = metric.value(datatype);
+        let value = metric.value(datatype).map_err(|reason| {
+            let name = name.unwrap_or("without a name");
+            Fault::new(NOWHERE, format!("metric '{name}': {reason}"))
+        })?;
         let mut row = vec![
             ("group_id", text(Some(self.group))),
             ("node_id", text(Some(self.node))),
@@ -218,7 +258,7 @@ impl<'a> Topic<'a> {
             ("is_null", Token::Boolean(matches!(value, Token::Null))),
         ];
         row.extend(payload::value_columns(value));
-        row
+        Ok(row)
     }
 }
 

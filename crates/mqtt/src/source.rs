@@ -86,10 +86,11 @@ impl MqttSource {
         config: &OperatorConfig,
         context: TaskContext,
     ) -> anyhow::Result<Self> {
-        let filters = Filters::new(profile, table, source)?;
+        let filters = Filters::new(profile, table, source, &config.schema)?;
         filters.warn();
         let metadata = MqttMetadata::new(&config.schema, &filters.patterns)?;
         let decoder = RowDecoder::new(config, metadata, context.metrics.clone())?;
+        let decoder = decoder.remembering(&context.state)?;
         let client_id = config::table_client_id(profile, table, &context)?;
         let qos = filters.subscriptions.iter().map(|s| s.qos).max();
         let qos = qos.unwrap_or(QoS::AtMostOnce);
@@ -260,6 +261,7 @@ impl SourceOperator for MqttSource {
     }
 
     async fn commit(&mut self, position: Position) -> Result<(), OperatorError> {
+        self.rows.decoder.committed(position)?;
         if let Some(subscriber) = &mut self.subscriber {
             subscriber.ack(position.0);
         }

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
+use arrow::datatypes::TimeUnit;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::list;
 use crate::json::time;
 use crate::token::Token;
-
-use arrow::datatypes::TimeUnit;
 
 /// One message.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -63,10 +63,61 @@ pub(super) enum Value {
     String(String),
     #[prost(bytes, tag = "16")]
     Bytes(Vec<u8>),
-    #[prost(bytes, tag = "17")]
-    DataSet(Vec<u8>),
-    #[prost(bytes, tag = "18")]
-    Template(Vec<u8>),
+    #[prost(message, tag = "17")]
+    DataSet(DataSet),
+    #[prost(message, tag = "18")]
+    Template(Template),
+}
+
+/// A table of values.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct DataSet {
+    #[prost(string, repeated, tag = "2")]
+    pub(super) columns: Vec<String>,
+    #[prost(uint32, repeated, packed = "false", tag = "3")]
+    pub(super) types: Vec<u32>,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) rows: Vec<DataSetRow>,
+}
+
+/// One row of a data set.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct DataSetRow {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) elements: Vec<Element>,
+}
+
+/// One value of a row.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Element {
+    #[prost(oneof = "Cell", tags = "1, 2, 3, 4, 5, 6")]
+    pub(super) value: Option<Cell>,
+}
+
+/// The value as it is sent; the type of its column says what it means.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(super) enum Cell {
+    #[prost(uint32, tag = "1")]
+    Int(u32),
+    #[prost(uint64, tag = "2")]
+    Long(u64),
+    #[prost(float, tag = "3")]
+    Float(f32),
+    #[prost(double, tag = "4")]
+    Double(f64),
+    #[prost(bool, tag = "5")]
+    Boolean(bool),
+    #[prost(string, tag = "6")]
+    String(String),
+}
+
+/// Metrics that belong together: the definition of a type, or an instance of it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Template {
+    #[prost(message, repeated, tag = "2")]
+    pub(super) metrics: Vec<Metric>,
+    #[prost(bool, optional, tag = "5")]
+    pub(super) is_definition: Option<bool>,
 }
 
 /// The specification's names of datatypes, by their numbers.
@@ -132,12 +183,17 @@ impl Metric {
     }
 
     /// What the value means as this datatype. Signed integers come as the two's complement of their bits.
-    pub(super) fn value(&self, datatype: Option<u32>) -> Token<'_> {
+    ///
+    /// # Errors
+    /// An array or data set that is none.
+    pub(super) fn value(&self, datatype: Option<u32>) -> Result<Token<'_>, String> {
         if self.is_null() {
-            return Token::Null;
+            return Ok(Token::Null);
         }
-        match (&self.value, datatype) {
-            (None, _) => Token::Null,
+        let json = |text: String| Token::Json(Cow::Owned(text));
+        Ok(match (&self.value, datatype) {
+            // The members of a template are metrics of their own.
+            (None | Some(Value::Template(_)), _) => Token::Null,
             (Some(Value::Int(bits)), Some(1)) => Token::Integer((*bits as i8).into()),
             (Some(Value::Int(bits)), Some(2)) => Token::Integer((*bits as i16).into()),
             (Some(Value::Int(bits)), Some(3)) => Token::Integer((*bits as i32).into()),
@@ -151,15 +207,17 @@ impl Metric {
             (Some(Value::Double(value)), _) => Token::Double(*value),
             (Some(Value::Boolean(value)), _) => Token::Boolean(*value),
             (Some(Value::String(text)), _) => Token::Text(Cow::Borrowed(text)),
-            (Some(Value::Bytes(bytes) | Value::DataSet(bytes) | Value::Template(bytes)), _) => {
-                Token::Binary(Cow::Borrowed(bytes))
+            (Some(Value::Bytes(bytes)), Some(datatype)) if list::is_array(datatype) => {
+                json(list::array(datatype, bytes)?)
             }
-        }
+            (Some(Value::Bytes(bytes)), _) => Token::Binary(Cow::Borrowed(bytes)),
+            (Some(Value::DataSet(set)), _) => json(list::data_set(set)?),
+        })
     }
 }
 
 /// The value in each column that can hold it.
-pub(super) fn value_columns(value: Token<'_>) -> [(&'static str, Token<'_>); 6] {
+pub(super) fn value_columns(value: Token<'_>) -> [(&'static str, Token<'_>); 7] {
     let integer = match &value {
         Token::Integer(value) => i64::try_from(*value).ok(),
         Token::Timestamp(nanos) => i64::try_from(nanos.div_euclid(1_000_000)).ok(),
@@ -185,6 +243,7 @@ pub(super) fn value_columns(value: Token<'_>) -> [(&'static str, Token<'_>); 6] 
         ("value_boolean", boolean),
         ("value_text", text),
         ("value_bytes", bytes),
+        ("value_json", value.clone()),
         ("value", as_text(value)),
     ]
 }
@@ -193,6 +252,7 @@ pub(super) fn value_columns(value: Token<'_>) -> [(&'static str, Token<'_>); 6] 
 fn as_text(value: Token<'_>) -> Token<'_> {
     let text = match value {
         Token::Null | Token::Text(_) => return value,
+        Token::Json(text) => return Token::Text(text),
         Token::Binary(bytes) => STANDARD.encode(bytes),
         Token::Timestamp(nanos) => {
             let mut text = Vec::new();

@@ -1,7 +1,9 @@
 //! What a source remembers of its session in the state folder, from one run to the next.
 
 use anyhow::Result;
-use headwater_connector::State;
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Field, Schema};
+use headwater_connector::{State, TableSchema};
 use headwater_testkit::{Mosquitto, TestClient};
 
 use crate::support::*;
@@ -54,5 +56,71 @@ async fn without_a_state_folder_overlapping_filters_bring_rows_twice() -> Result
     let seen = runs_follow_each_other("3.1.1", &State::default()).await?;
     assert_eq!(seen[0], [1, 3]);
     assert!(seen[1].starts_with(&[11, 11, 13]), "{seen:?}");
+    Ok(())
+}
+
+/// The topic's type and the payload in hex, as in `sql-tests/format/sparkplug.slt`.
+const NODE_BIRTH: (&str, &str) = ("NBIRTH/n", "08e807120b0a056264536571200858001800");
+const DEVICE_BIRTH: (&str, &str) = (
+    "DBIRTH/n/d",
+    "08e807120c0a017410022009650000ac41120a0a026f6e1003200b70011801",
+);
+/// Of the aliases 2 and 9.
+const DATA: (&str, &str) = ("DDATA/n/d", "08d00f12071002650000b4411204100950051802");
+const DEATH: (&str, &str) = ("NDEATH/n", "120b0a05626453657120085800");
+
+/// Publishes messages to a source that has begun to read; names and values of the metrics of `rows` rows.
+async fn metrics(
+    broker: &Mosquitto,
+    state: &State,
+    messages: &[(&str, &str)],
+    rows: usize,
+    commit: bool,
+) -> Result<Vec<String>> {
+    let text = |name| Field::new(name, DataType::Utf8, true);
+    let schema = TableSchema::payload_only(&Schema::new(vec![text("name"), text("value")]));
+    let with = With::source(broker, "spBv1.0/#").qos_1();
+    let with = with.and("format", "sparkplug_b");
+    let mut source = open_with_state("sparkplug", state.clone(), with, schema).await?;
+    let client = TestClient::connect(broker).await?;
+    for (topic, hex) in messages {
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16);
+        let payload: Result<Vec<u8>, _> = (0..hex.len()).step_by(2).map(byte).collect();
+        let topic = format!("spBv1.0/g/{topic}");
+        client.publish(&topic, payload?, 1, false).await?;
+    }
+    let mut seen = Vec::new();
+    while seen.len() < rows {
+        let (batch, position) = next_rows(&mut *source).await?;
+        let column = |at: usize| batch.column(at).as_string::<i32>().iter();
+        let cell = |text: Option<&str>| text.unwrap_or("-").to_owned();
+        let row = |(name, value)| format!("{} {}", cell(name), cell(value));
+        seen.extend(column(0).zip(column(1)).map(row));
+        if commit {
+            source.commit(position).await?;
+        }
+    }
+    source.close().await?;
+    Ok(seen)
+}
+
+#[tokio::test]
+async fn births_of_an_earlier_run_name_the_aliases_of_this_one() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let state = State::open(dir.path())?;
+    let broker = Mosquitto::start()?;
+    let births = [NODE_BIRTH, DEVICE_BIRTH];
+    let seen = metrics(&broker, &state, &births, 3, true).await?;
+    assert_eq!(seen, ["bdSeq 0", "t 21.5", "on true"]);
+    let seen = metrics(&broker, &state, &[DATA], 2, true).await?;
+    assert_eq!(seen, ["t 22.5", "- 5"]);
+    // A death that no row was made durable of is told again, and still knows what it made stale.
+    let stale = ["bdSeq 0", "t -", "on -"];
+    assert_eq!(metrics(&broker, &state, &[DEATH], 3, false).await?, stale);
+    assert_eq!(metrics(&broker, &state, &[], 3, true).await?, stale);
+    let seen = metrics(&broker, &state, &[DATA], 2, true).await?;
+    assert_eq!(seen, ["- 22.5", "- 5"], "it is forgotten now");
+    let seen = metrics(&broker, &State::default(), &[DATA], 2, true).await?;
+    assert_eq!(seen, ["- 22.5", "- 5"]);
     Ok(())
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod births;
+mod values;
+
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
@@ -230,8 +233,9 @@ fn every_datatype_has_its_column() {
             "null null null null AP8= AP8=",
         ),
         (
-            json!({"datatype": 16, "datasetValue": "CAE="}),
-            "null null null null CAE= CAE=",
+            json!({"datatype": 16, "datasetValue": {"columns": ["n", "t"], "types": [1, 12], "rows": [
+                {"elements": [{"intValue": 255}, {"stringValue": "x"}]}, {"elements": [{}, {"booleanValue": true}]}]}}),
+            "null null null null null [{\\n\\:-1,\\t\\:\\x\\},{\\n\\:null,\\t\\:true}]",
         ),
         (json!({"datatype": 99}), "null null null null null null"),
     ] {
