@@ -10,6 +10,13 @@ use crate::scene::Scene;
 /// Every QoS that the client offers.
 pub(crate) const SERVICES: &[QoS] = &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
+/// Every version of MQTT that the client speaks, in the order of their numbers.
+pub(crate) const VERSIONS: [ProtocolVersion; 3] = [
+    ProtocolVersion::V31,
+    ProtocolVersion::V311,
+    ProtocolVersion::V5,
+];
+
 /// One promise, checked on one broker.
 #[derive(Clone, Copy)]
 pub(crate) struct Check {
@@ -32,7 +39,10 @@ pub(crate) type Run = fn(Scene) -> BoxFuture<'static, Result<()>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Versions {
+    /// 3.1.1 and 5.
     Both,
+    /// Those, and 3.1: of that version only what a pipeline stands on is checked.
+    All,
     V5,
 }
 
@@ -55,7 +65,7 @@ pub(crate) struct Variant {
 }
 
 impl Check {
-    /// A check in both versions, at one QoS, that needs nothing special.
+    /// A check in versions 3.1.1 and 5, at one QoS, that needs nothing special.
     pub(crate) const fn new(name: &'static str, title: &'static str, run: Run) -> Self {
         Self {
             name,
@@ -65,6 +75,12 @@ impl Check {
             needs: &[],
             run,
         }
+    }
+
+    /// Of MQTT 3.1 too.
+    pub(crate) const fn v31(mut self) -> Self {
+        self.versions = Versions::All;
+        self
     }
 
     /// Of MQTT 5 only.
@@ -87,7 +103,12 @@ impl Check {
 
     /// The check in one version, with each QoS that it is about.
     pub(crate) fn variants(self, protocol: ProtocolVersion) -> Vec<Variant> {
-        if self.versions == Versions::V5 && protocol != ProtocolVersion::V5 {
+        let has_it = match protocol {
+            ProtocolVersion::V31 => self.versions == Versions::All,
+            ProtocolVersion::V311 => self.versions != Versions::V5,
+            ProtocolVersion::V5 => true,
+        };
+        if !has_it {
             return Vec::new();
         }
         let variant = |qos: &QoS| Variant {
@@ -123,13 +144,20 @@ impl Variant {
     /// Everything that the broker must offer.
     pub(crate) fn needs(&self) -> Vec<Feature> {
         let mut needs = self.check.needs.to_vec();
-        if self.protocol == ProtocolVersion::V5 {
-            needs.push(Feature::V5);
-        }
+        needs.extend(version_feature(self.protocol));
         if self.qos.level() == 2 {
             needs.push(Feature::ExactlyOnce);
         }
         needs
+    }
+}
+
+/// What a broker must offer for a version, if not every broker does.
+pub(crate) fn version_feature(protocol: ProtocolVersion) -> Option<Feature> {
+    match protocol {
+        ProtocolVersion::V31 => Some(Feature::V31),
+        ProtocolVersion::V311 => None,
+        ProtocolVersion::V5 => Some(Feature::V5),
     }
 }
 

@@ -10,12 +10,13 @@ mod retained;
 mod sessions;
 mod shared;
 mod topics;
+mod wills;
 
 use crate::check::Check;
 
 /// Every check.
 pub(crate) fn all() -> impl Iterator<Item = Check> {
-    let groups: [&[Check]; 10] = [
+    let groups: [&[Check]; 11] = [
         delivery::CHECKS,
         topics::CHECKS,
         retained::CHECKS,
@@ -23,6 +24,7 @@ pub(crate) fn all() -> impl Iterator<Item = Check> {
         shared::CHECKS,
         flow::CHECKS,
         connections::CHECKS,
+        wills::CHECKS,
         properties::CHECKS,
         options::CHECKS,
         connector::CHECKS,

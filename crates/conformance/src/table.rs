@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use headwater_mqtt::ProtocolVersion;
 
-use crate::check::Variant;
+use crate::check::{VERSIONS, Variant};
 use crate::trial::{Contender, Outcome, key, variants};
 
 const HEAD: &str = "\
@@ -44,7 +44,7 @@ impl Notes {
 fn markdown(contenders: &[Arc<Contender>]) -> Result<String> {
     let mut text = HEAD.to_owned();
     let mut notes = Notes::default();
-    for protocol in [ProtocolVersion::V311, ProtocolVersion::V5] {
+    for protocol in VERSIONS {
         section(&mut text, &mut notes, protocol, contenders)?;
     }
     text.push_str("\n## Notes\n\n");

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use futures::FutureExt;
-use headwater_mqtt::ProtocolVersion;
 use headwater_testkit::brokers::{
-    AEDES, AMQTT, Broker, EJABBERD, Feature, MOSQUITTO, NATS, Product, RABBITMQ,
+    AEDES, AMQTT, Broker, EJABBERD, MOSQUITTO, NATS, Product, RABBITMQ,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::check::{Variant, version_name};
+use crate::check::{VERSIONS, Variant, version_feature, version_name};
 use crate::scene::Scene;
 use crate::{checks, table};
 
@@ -68,8 +67,8 @@ pub(crate) struct Contender {
     pub(crate) product: &'static Product,
     /// Started by the first check; the reason if it could not be. Ends with the last owner.
     broker: Mutex<Option<Result<Arc<Broker>, String>>>,
-    /// Whether it answers a login of MQTT 5, once it was asked.
-    speaks_v5: OnceLock<bool>,
+    /// Whether it answers a login of each version, once it was asked.
+    speaks: [OnceLock<bool>; VERSIONS.len()],
     results: Mutex<Vec<(String, Outcome)>>,
     /// Held by the check that runs, if checks run alone.
     turn: Mutex<()>,
@@ -103,7 +102,7 @@ fn contenders() -> Result<Vec<Arc<Contender>>> {
         Arc::new(Contender {
             product,
             broker: Mutex::default(),
-            speaks_v5: OnceLock::new(),
+            speaks: Default::default(),
             results: Mutex::default(),
             turn: Mutex::default(),
         })
@@ -114,7 +113,7 @@ fn contenders() -> Result<Vec<Arc<Contender>>> {
 /// Every check in every version. The index is part of the names that a check uses on its broker.
 pub(crate) fn variants() -> impl Iterator<Item = (usize, Variant)> {
     checks::all().enumerate().flat_map(|(index, check)| {
-        [ProtocolVersion::V311, ProtocolVersion::V5]
+        VERSIONS
             .into_iter()
             .flat_map(move |protocol| check.variants(protocol))
             .map(move |variant| (index, variant))
@@ -183,7 +182,7 @@ impl Contender {
         };
         let outcome = match self.speaks(&scene) {
             true => run_check(variant, scene),
-            false => Err(anyhow!("the broker does not answer a login of MQTT 5")),
+            false => Err(anyhow!("it does not answer a login of {}", scene.protocol)),
         };
         let judged = self.judge(variant, &outcome);
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,15 +193,17 @@ impl Contender {
         }
     }
 
-    /// Whether the broker speaks the version. One that is said not to speak MQTT 5 is asked once: it may have learnt it,
-    /// but silence takes long.
+    /// Whether the broker speaks the version. One that is said not to speak it is asked once: it may have learnt it, but
+    /// silence takes long.
     fn speaks(&self, scene: &Scene) -> bool {
-        let lacks_v5 = self.product.lacks(&[Feature::V5]).is_some();
+        let protocol = scene.protocol;
+        let said_to_lack = version_feature(protocol)
+            .is_some_and(|feature| self.product.lacks(&[feature]).is_some());
         let ask = || {
             let scene = scene.clone();
             block_on(async move { scene.sender().await?.close().await }).is_ok()
         };
-        scene.protocol != ProtocolVersion::V5 || !lacks_v5 || *self.speaks_v5.get_or_init(ask)
+        !said_to_lack || *self.speaks[protocol as usize].get_or_init(ask)
     }
 
     fn judge(&self, variant: &Variant, outcome: &Result<()>) -> Outcome {

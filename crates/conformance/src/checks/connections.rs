@@ -16,7 +16,8 @@ pub(super) const CHECKS: &[Check] = &[
         "password",
         "a wrong password is refused, for good",
         |scene| wrong_password(scene).boxed(),
-    ),
+    )
+    .v31(),
     Check::new(
         "anonymous",
         "a login without a user is refused, for good",
@@ -26,7 +27,8 @@ pub(super) const CHECKS: &[Check] = &[
         "keep-alive",
         "pings keep a silent connection alive",
         |scene| keep_alive(scene).boxed(),
-    ),
+    )
+    .v31(),
     Check::new(
         "empty-id",
         "an empty client id gets one of the broker",

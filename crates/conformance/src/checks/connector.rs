@@ -21,15 +21,18 @@ pub(super) const CHECKS: &[Check] = &[
         "test-source",
         "the connection test of a source passes every step",
         |scene| connection_test(scene, "source", "a/+").boxed(),
-    ),
+    )
+    .v31(),
     Check::new(
         "test-sink",
         "the connection test of a sink passes every step",
         |scene| connection_test(scene, "sink", "a").boxed(),
-    ),
+    )
+    .v31(),
     Check::new("rows", "rows go out of a sink and into a source", |scene| {
         rows(scene).boxed()
-    }),
+    })
+    .v31(),
 ];
 
 /// The connector as the engine sees it.

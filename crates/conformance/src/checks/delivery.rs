@@ -12,7 +12,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new("publish", "publish and subscribe", |scene| {
         publish(scene).boxed()
     })
-    .each(Services::Each),
+    .each(Services::Each)
+    .v31(),
     Check::new(
         "lowered",
         "a subscription at QoS 0 lowers what is published at a higher one",
@@ -21,10 +22,12 @@ pub(super) const CHECKS: &[Check] = &[
     .each(Services::EachAcknowledged),
     Check::new("bytes", "payloads of any bytes, and empty ones", |scene| {
         any_bytes(scene).boxed()
-    }),
+    })
+    .v31(),
     Check::new("large", "a message of 1 MiB", |scene| {
         large(scene, 1024 * 1024).boxed()
-    }),
+    })
+    .v31(),
     Check::new("huge", "a message of 16 MiB", |scene| {
         large(scene, 16 * 1024 * 1024).boxed()
     })

@@ -33,6 +33,24 @@ pub(super) const CHECKS: &[Check] = &[
         |scene| no_local(scene).boxed(),
     )
     .v5(),
+    Check::new(
+        "identifiers",
+        "subscription identifiers tell filters apart",
+        |scene| identifiers(scene).boxed(),
+    )
+    .v5(),
+    Check::new(
+        "identifiers-overlap",
+        "a message for two filters has both their identifiers",
+        |scene| identifiers_overlap(scene).boxed(),
+    )
+    .v5(),
+    Check::new(
+        "topic-alias",
+        "topics that the broker may abbreviate come whole",
+        |scene| topic_alias(scene).boxed(),
+    )
+    .v5(),
 ];
 
 fn subscription(scene: &Scene) -> Subscription {
@@ -97,4 +115,69 @@ async fn no_local(scene: Scene) -> Result<()> {
     subscription.no_local = true;
     let mut receiver = Receiver::open(scene.options("sub"), vec![subscription]).await?;
     expect_live(&scene, &mut receiver).await
+}
+
+async fn identified(scene: &Scene, filters: [(&str, u32); 2]) -> Result<Receiver> {
+    let subscription = |(filter, identifier)| {
+        let mut subscription = Subscription::new(scene.topic(filter), scene.qos);
+        subscription.identifier = Some(identifier);
+        subscription
+    };
+    let subscriptions = filters.map(subscription);
+    Receiver::open(scene.options("sub"), subscriptions.to_vec()).await
+}
+
+async fn identifiers(scene: Scene) -> Result<()> {
+    let mut receiver = identified(&scene, [("a", 1), ("b/+", 300)]).await?;
+    let messages = ["b/x", "a"].map(|topic| scene.message(&scene.topic(topic), ""));
+    scene.sender().await?.send(messages.to_vec()).await?;
+    for wanted in ["SubscriptionIdentifier(300)", "SubscriptionIdentifier(1)"] {
+        let came = receiver.next_acked().await?;
+        ensure!(
+            came.properties == [wanted],
+            "in the place of {wanted} came {came:?}"
+        );
+    }
+    Ok(())
+}
+
+/// In one message, or in a copy for each (section 3.3.4).
+async fn identifiers_overlap(scene: Scene) -> Result<()> {
+    let mut receiver = identified(&scene, [("+/b", 1), ("a/+", 2)]).await?;
+    let message = scene.message(&scene.topic("a/b"), "");
+    scene.sender().await?.send(vec![message]).await?;
+    let mut came = receiver.next_acked().await?.properties;
+    while let Some(copy) = receiver.next_unless_silent().await? {
+        receiver.ack(copy.seq);
+        came.extend(copy.properties);
+    }
+    came.sort();
+    ensure!(
+        came == ["SubscriptionIdentifier(1)", "SubscriptionIdentifier(2)"],
+        "came with {came:?}"
+    );
+    Ok(())
+}
+
+async fn topic_alias(scene: Scene) -> Result<()> {
+    let mut options = scene.options("sub");
+    options.topic_alias_maximum = 3;
+    let filter = Subscription::new(scene.topic("#"), scene.qos);
+    let mut receiver = Receiver::open(options, vec![filter]).await?;
+    // More topics than aliases, each several times.
+    let topics: Vec<String> = (0..20)
+        .map(|n| scene.topic(&format!("{}", n % 5)))
+        .collect();
+    let messages = topics
+        .iter()
+        .map(|topic| scene.message(topic, topic.clone()));
+    scene.sender().await?.send(messages.collect()).await?;
+    for topic in &topics {
+        let came = receiver.next_acked().await?;
+        ensure!(
+            came.topic == *topic && came.text() == *topic,
+            "in the place of '{topic}' came {came:?}"
+        );
+    }
+    Ok(())
 }

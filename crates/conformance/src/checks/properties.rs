@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use bytes::Bytes;
 use futures::FutureExt;
 use headwater_mqtt::{PropertiesWriter, Subscription};
 
@@ -10,6 +11,11 @@ use crate::check::Check;
 use crate::scene::{Receiver, Scene, expect_same};
 
 pub(super) const CHECKS: &[Check] = &[
+    Check::new("payload-format", "payload format indicator", |scene| {
+        // The connector reads it and does not write it.
+        arrives(scene, Bytes::from_static(&[1, 1])).boxed()
+    })
+    .v5(),
     Check::new("content-type", "content type", |scene| {
         travels(scene, |write| {
             write.content_type("text/größe");
@@ -68,9 +74,13 @@ pub(super) const CHECKS: &[Check] = &[
 async fn travels(scene: Scene, write: fn(&mut PropertiesWriter)) -> Result<()> {
     let mut writer = PropertiesWriter::default();
     write(&mut writer);
+    arrives(scene, writer.take()).await
+}
+
+async fn arrives(scene: Scene, properties: Bytes) -> Result<()> {
     let topic = scene.topic("a");
     let mut message = scene.message(&topic, "x");
-    message.properties = writer.take();
+    message.properties = properties;
     let sent: Vec<String> = headwater_mqtt::Properties::new(&message.properties)
         .iter()
         .map(|property| format!("{property:?}"))

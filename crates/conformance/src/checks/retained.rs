@@ -13,7 +13,8 @@ pub(super) const CHECKS: &[Check] = &[
         "a retained message comes to a later subscriber, with the flag",
         |scene| kept(scene).boxed(),
     )
-    .each(Services::Each),
+    .each(Services::Each)
+    .v31(),
     Check::new(
         "retained-live",
         "it comes without the flag to who has subscribed before",
@@ -28,7 +29,8 @@ pub(super) const CHECKS: &[Check] = &[
         "retained-cleared",
         "an empty retained message deletes it",
         |scene| cleared(scene).boxed(),
-    ),
+    )
+    .v31(),
     Check::new(
         "retained-wildcard",
         "a wildcard brings all that are retained",

@@ -17,7 +17,8 @@ pub(super) const CHECKS: &[Check] = &[
             const OTHERS: [&str; 4] = ["a/c", "a/x/y/c", "a/x/c/d", "b/x/c"];
             matching(scene, "a/+/c", &MATCHED, &OTHERS).boxed()
         },
-    ),
+    )
+    .v31(),
     Check::new(
         "hash",
         "`#` matches any number of levels, also none",
@@ -25,7 +26,8 @@ pub(super) const CHECKS: &[Check] = &[
             const MATCHED: [&str; 5] = ["a", "a/", "a/b", "a/b/c/d", "a/$b"];
             matching(scene, "a/#", &MATCHED, &["b", "aa", "b/a/c"]).boxed()
         },
-    ),
+    )
+    .v31(),
     Check::new("plus-hash", "`+` and `#` in one filter", |scene| {
         const MATCHED: [&str; 3] = ["x/a", "x/a/b/c", "/a/b"];
         matching(scene, "+/a/#", &MATCHED, &["a", "x/b/a"]).boxed()

@@ -37,6 +37,8 @@ pub const PASSWORD_HASH: &str =
 /// What a broker may leave out without breaking the protocol, or leaves out as everybody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
+    /// MQTT 3.1.
+    V31,
     /// MQTT 5.
     V5,
     /// QoS 2.
