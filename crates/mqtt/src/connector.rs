@@ -168,7 +168,7 @@ fn check_source(
     let TableType::Source(source) = &table.type_ else {
         return Err(ConfigError::new(Some("type"), "the table is no source"));
     };
-    let filters = Filters::new(profile, table, source)?;
+    let filters = Filters::new(profile, table, source, schema)?;
     let metadata = MqttMetadata::new(schema, &filters.patterns)?;
     Decoder::new(format, schema.payload_schema()).map_err(|e| wrong_format(&e))?;
     // The same rows as when it runs, so that a type that metadata cannot have is not found out only then.

@@ -88,6 +88,11 @@ pub fn defs() -> Vec<MetadataDef> {
             "1 if the sender says that the payload is UTF-8 text, else 0 or null (MQTT 5).",
         ),
         def(
+            SUBSCRIPTION_IDENTIFIER,
+            DataType::Int32,
+            "Which of `topics` the broker sent the message for, from 1 (MQTT 5), or null.",
+        ),
+        def(
             "user_properties",
             text_map(),
             "All user properties (MQTT 5) in their order; empty if there are none.",
@@ -99,6 +104,9 @@ pub fn defs() -> Vec<MetadataDef> {
         ),
     ]
 }
+
+/// The column that tells filters apart. The source asks for identifiers only where a table has it, or filters overlap.
+pub(crate) const SUBSCRIPTION_IDENTIFIER: &str = "subscription_identifier";
 
 const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Nanosecond, None);
 
@@ -139,6 +147,7 @@ enum Column {
     CorrelationData(BinaryBuilder),
     MessageExpiryInterval(Int64Builder),
     PayloadFormatIndicator(Int32Builder),
+    SubscriptionIdentifier(Int32Builder),
     UserProperties(Box<MapBuilder<StringBuilder, StringBuilder>>),
     UserProperty(String, StringBuilder),
 }
@@ -285,6 +294,7 @@ impl Column {
             "correlation_data" => Self::CorrelationData(BinaryBuilder::new()),
             "message_expiry_interval" => Self::MessageExpiryInterval(Int64Builder::new()),
             "payload_format_indicator" => Self::PayloadFormatIndicator(Int32Builder::new()),
+            SUBSCRIPTION_IDENTIFIER => Self::SubscriptionIdentifier(Int32Builder::new()),
             "user_properties" => Self::UserProperties(Box::new(map_builder())),
             _ => {
                 let known: Vec<_> = defs().into_iter().map(|def| def.name).collect();
@@ -309,6 +319,7 @@ impl Column {
                 | Self::CorrelationData(_)
                 | Self::MessageExpiryInterval(_)
                 | Self::PayloadFormatIndicator(_)
+                | Self::SubscriptionIdentifier(_)
                 | Self::UserProperty(..)
         )
     }
@@ -345,6 +356,7 @@ impl Column {
                 Property::PayloadFormatIndicator(indicator) => Some(i32::from(indicator)),
                 _ => None,
             })),
+            Self::SubscriptionIdentifier(b) => b.append_option(subscription_identifier(message)),
             Self::UserProperties(b) => append_user_properties(b, message),
             Self::UserProperty(key, b) => {
                 b.append_option(message.properties.user_property(key).next());
@@ -359,9 +371,10 @@ impl Column {
             | Self::ContentType(b)
             | Self::ResponseTopic(b)
             | Self::UserProperty(_, b) => Arc::new(b.finish()),
-            Self::Qos(b) | Self::PacketId(b) | Self::PayloadFormatIndicator(b) => {
-                Arc::new(b.finish())
-            }
+            Self::Qos(b)
+            | Self::PacketId(b)
+            | Self::PayloadFormatIndicator(b)
+            | Self::SubscriptionIdentifier(b) => Arc::new(b.finish()),
             Self::UserProperties(b) => Arc::new(b.finish()),
             Self::Retain(b) | Self::Dup(b) => Arc::new(b.finish()),
             Self::ReceivedAt(b) => Arc::new(b.finish()),
@@ -376,6 +389,15 @@ fn property<'a, T>(
     pick: impl FnMut(Property<'a>) -> Option<T>,
 ) -> Option<T> {
     message.properties.iter().find_map(pick)
+}
+
+/// The first of the filters for which the message came; a broker may name several in any order.
+fn subscription_identifier(message: &Message<'_>) -> Option<i32> {
+    let identifiers = message.properties.iter().filter_map(|p| match p {
+        Property::SubscriptionIdentifier(id) => i32::try_from(id).ok(),
+        _ => None,
+    });
+    identifiers.min()
 }
 
 /// A builder whose arrays have the type of [`text_map`].

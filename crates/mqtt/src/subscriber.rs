@@ -19,7 +19,7 @@ use crate::packet::Inbound;
 const INBOX_BATCHES: usize = 8;
 
 /// How long [`Subscriber::close`] takes at most.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// One connection that receives.
 ///
@@ -140,7 +140,7 @@ impl Subscriber {
     }
 
     /// How many messages were acknowledged and dropped because no filter asks for them: a session of an earlier process
-    /// brought them ([`Subscriptions::former`]).
+    /// brought them ([`Subscriptions::former`]), or the broker sent retained ones unasked.
     pub fn unwanted(&self) -> u64 {
         self.acks.unwanted.load(Ordering::Relaxed)
     }
@@ -152,8 +152,9 @@ impl Subscriber {
     }
 
     /// Ends the connection in good order: what was acknowledged by [`ack`](Self::ack) is written to the broker, then
-    /// DISCONNECT. Messages that were not acknowledged stay with the broker, if the session outlives the connection.
-    /// Takes at most five seconds.
+    /// DISCONNECT. At QoS 2 it waits up to two seconds for the broker to release what was acknowledged (PUBREL, PUBCOMP), so
+    /// that the next process does not get it again. Messages that were not acknowledged stay with the broker, if the
+    /// session outlives the connection. Takes at most eight seconds.
     ///
     /// # Errors
     /// [`MqttError::Timeout`] if the broker did not take the acknowledgements in time.

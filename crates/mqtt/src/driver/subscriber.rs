@@ -1,6 +1,7 @@
 //! The task behind a [`Subscriber`](crate::Subscriber).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_connector::Metrics;
 use tokio::sync::mpsc::error::TrySendError;
@@ -14,6 +15,9 @@ use crate::options::{ConnectOptions, Subscriptions};
 use crate::packet::Inbound;
 use crate::session::{Link, SubscriberSession};
 use crate::subscriber::Acks;
+
+/// How long the end of a connection waits for the broker to release what was acknowledged at QoS 2.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a subscriber's task shares with its handle.
 pub(crate) struct SubscriberDriver {
@@ -155,20 +159,46 @@ impl Receiving {
     /// The owner closes: acknowledges what it has acknowledged, and says goodbye.
     async fn finish(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
         self.session.ack(self.driver.acks.upto());
+        let mut outcome = self.await_release(socket).await;
         self.session.finish();
         self.count_in_flight();
-        let link = self.session.link();
-        socket
-            .farewell(link.output())
-            .await
-            .map_err(|error| lost(link.options(), error))
-            .or_else(|fault| {
-                tracing::warn!(
-                    cause = fault.chain(),
-                    "the last acknowledgements were not written"
-                );
-                Ok(())
-            })
+        if outcome.is_ok() {
+            let link = self.session.link();
+            let farewell = socket.farewell(link.output()).await;
+            outcome = farewell.map_err(|error| lost(link.options(), error));
+        }
+        outcome.or_else(|fault| {
+            tracing::warn!(
+                cause = fault.chain(),
+                "the connection ended before the last acknowledgements were through"
+            );
+            Ok(())
+        })
+    }
+
+    /// Goes on until the broker has answered PUBREC with PUBREL, or has taken too long. A broker that hears DISCONNECT
+    /// behind a PUBREC may forget the one over the other, and sends the message to the next process again, which knows
+    /// nothing of it. What else comes meanwhile is for nobody, and is not acknowledged.
+    async fn await_release(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
+        let deadline = now() + RELEASE_TIMEOUT;
+        let mut alarm = Alarm::new();
+        while self.session.awaits_release() {
+            let link = self.session.link();
+            tokio::select! {
+                turn = socket.turn(link.output(), Some(link.missing())) => {
+                    match turn.map_err(|error| lost(link.options(), error))? {
+                        Turn::Wrote(len) => self.session.wrote(len, now()),
+                        Turn::Read => drop(self.session.receive(&mut socket.input, now())?),
+                        Turn::End => return Err(link.closed()),
+                    }
+                }
+                () = alarm.wait(Some(deadline)) => if now() >= deadline {
+                    tracing::debug!("the broker has not released all that was acknowledged at QoS 2");
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn count_in_flight(&self) {

@@ -61,9 +61,9 @@ impl Batch {
             .map(|(i, entry)| (i, entry.packet_id))
     }
 
-    /// Whether all messages are what they mostly are: of QoS 0 or 1 and sent for the first time.
+    /// Whether all messages are what they mostly are: live, of QoS 0 or 1 and sent for the first time.
     pub(crate) fn is_plain(&self) -> bool {
-        self.flags & (DUP | QOS_2) == 0
+        self.flags & (DUP | QOS_2 | RETAIN) == 0
     }
 
     /// Keeps the messages for which this says so; it is asked in the order of receipt.

@@ -67,16 +67,25 @@ impl Receipts {
         self.queue.len() + self.unreleased
     }
 
+    /// Whether a PUBREL is due.
+    pub(super) fn awaits_release(&self) -> bool {
+        self.unreleased > 0
+    }
+
     /// Takes note of messages of which the first will have this number, and drops those that were handed over before
     /// and those that are not wanted. Answers how many were not wanted; they are acknowledged in their turn all the
     /// same.
+    ///
+    /// Whether they are wanted is asked of retained messages, and of all if there are `strangers`: subscriptions that
+    /// nobody asks for.
     pub(super) fn take(
         &mut self,
         batch: &mut Batch,
         first_seq: u64,
-        wanted: Option<impl Fn(&str) -> bool>,
+        strangers: bool,
+        wanted: impl Fn(&str) -> bool,
     ) -> u64 {
-        if batch.is_plain() && self.repeated.is_none() && wanted.is_none() {
+        if batch.is_plain() && self.repeated.is_none() && !strangers {
             let ids = batch.packet_ids();
             self.queue.extend(ids.map(|(i, packet_id)| Receipt {
                 seq: first_seq + i as u64,
@@ -88,7 +97,7 @@ impl Receipts {
         let mut seq = first_seq;
         let mut unwanted = 0;
         batch.retain(|message| {
-            if wanted.as_ref().is_some_and(|w| !w(message.topic())) {
+            if (strangers || message.retain()) && !wanted(message.topic()) {
                 unwanted += 1;
                 // Durable as soon as the message before it is.
                 self.take_one(message, seq - 1);
@@ -241,10 +250,14 @@ mod tests {
 
     /// Messages as they come in one read: QoS, packet id, whether again.
     fn batch(messages: &[(QoS, u16, bool)]) -> Batch {
+        let publish = |&(qos, packet_id, dup): &_| (Publish::new("t", "", qos), packet_id, dup);
+        batch_of(messages.iter().map(publish))
+    }
+
+    fn batch_of(messages: impl Iterator<Item = (Publish, u16, bool)>) -> Batch {
         let protocol = ProtocolVersion::V311;
         let mut input = ReadBuffer::default();
-        for &(qos, packet_id, dup) in messages {
-            let publish = Publish::new("t", "", qos);
+        for (publish, packet_id, dup) in messages {
             publish.encode(protocol, packet_id, dup, input.for_read(0));
         }
         let decoded = Decoder::new(protocol, MAX_PACKET_SIZE).decode(&mut input);
@@ -254,7 +267,7 @@ mod tests {
     /// Takes them; answers how many are handed over.
     fn take(receipts: &mut Receipts, first_seq: u64, messages: &[(QoS, u16, bool)]) -> usize {
         let mut batch = batch(messages);
-        let unwanted = receipts.take(&mut batch, first_seq, None::<fn(&str) -> bool>);
+        let unwanted = receipts.take(&mut batch, first_seq, false, |_| false);
         assert_eq!(unwanted, 0);
         batch.len()
     }
@@ -322,10 +335,26 @@ mod tests {
         let mut all = [true, false, false].into_iter().cycle();
         let wanted = std::cell::RefCell::new(&mut all);
         let wanted = |_: &str| wanted.borrow_mut().next().unwrap();
-        assert_eq!(receipts.take(&mut batch, 1, Some(wanted)), 2);
+        assert_eq!(receipts.take(&mut batch, 1, true, wanted), 2);
         assert_eq!(batch.len(), 1);
         assert!(durable(&mut receipts, 0).is_empty(), "not before its elder");
         assert_eq!(durable(&mut receipts, 1), [5, 6, 7]);
         assert!(receipts.release(7));
+    }
+
+    #[test]
+    fn only_retained_messages_are_doubted_where_no_subscription_is_strange() {
+        let message = |topic: &'static str, retain| {
+            let mut publish = Publish::new(topic, "", ONE);
+            publish.retain = retain;
+            publish
+        };
+        let messages = [("t", true), ("x", true), ("x", false)];
+        let messages = messages.map(|(topic, retain)| message(topic, retain));
+        let mut receipts = Receipts::default();
+        let mut batch = batch_of(messages.into_iter().zip(5..).map(|(m, id)| (m, id, false)));
+        let unwanted = receipts.take(&mut batch, 1, false, |topic| topic == "t");
+        assert_eq!((unwanted, batch.len()), (1, 2));
+        assert_eq!(durable(&mut receipts, 2), [5, 6, 7], "all are acknowledged");
     }
 }

@@ -74,7 +74,7 @@ impl SubscriberSession {
     }
 
     /// How many messages were dropped because no filter asks for them: they came of subscriptions that an earlier process
-    /// made. They are acknowledged.
+    /// made, or the broker has sent retained ones unasked, as aMQTT does. They are acknowledged.
     pub fn unwanted(&self) -> u64 {
         self.unwanted
     }
@@ -151,16 +151,11 @@ impl SubscriberSession {
 
     fn take(&mut self, mut batch: Batch) -> Result<Option<Inbound>, MqttError> {
         let first_seq = self.next_seq;
-        let subscribing = &self.subscribing;
-        let wanted = |topic: &str| subscribing.wants(topic);
-        let wanted = self.strangers.then_some(wanted);
-        let unwanted = self.receipts.take(&mut batch, first_seq, wanted);
+        let wanted = |topic: &str| self.subscribing.wants(topic);
+        let receipts = &mut self.receipts;
+        let unwanted = receipts.take(&mut batch, first_seq, self.strangers, wanted);
         if unwanted > 0 && self.unwanted == 0 {
-            tracing::warn!(
-                client_id = self.link.options().client_id,
-                "messages of a subscription that is not asked for any more are acknowledged and dropped; an earlier run \
-                 with this client id has left it in the session"
-            );
+            self.tell_unwanted();
         }
         self.unwanted += unwanted;
         self.next_seq += batch.len() as u64;
@@ -173,6 +168,22 @@ impl SubscriberSession {
         }
         let inbound = |batch| Inbound::new(self.link.epoch(), first_seq, batch);
         Ok((!batch.is_empty()).then(|| inbound(batch)))
+    }
+
+    fn tell_unwanted(&self) {
+        let client_id = &self.link.options().client_id;
+        if self.strangers {
+            tracing::warn!(
+                client_id,
+                "messages of a subscription that is not asked for any more are acknowledged and dropped; an earlier run \
+                 with this client id has left it in the session"
+            );
+        } else {
+            tracing::warn!(
+                client_id,
+                "retained messages that match no filter are acknowledged and dropped; the broker sends them unasked"
+            );
+        }
     }
 
     /// PUBREL: the broker knows that we have the message, and gives its id to another one after our answer.
@@ -263,6 +274,11 @@ impl SubscriberSession {
     pub fn ack(&mut self, upto: u64) {
         let upto = upto.min(self.next_seq - 1);
         self.receipts.durable(upto, self.link.output_mut());
+    }
+
+    /// Whether the broker has yet to release a message of QoS 2 that was acknowledged.
+    pub fn awaits_release(&self) -> bool {
+        self.link.is_up() && self.receipts.awaits_release()
     }
 
     /// The first `len` bytes of the output were written.

@@ -10,9 +10,11 @@
 //!
 //! The same holds for members of a shared group, each of which applies it to what it gets.
 
+use headwater_connector::TableSchema;
 use headwater_connector::config::ConfigError;
 
 use crate::config::{self, MqttProfile, MqttTable, ProtocolVersion, Retained, SourceOptions};
+use crate::metadata::SUBSCRIPTION_IDENTIFIER;
 use crate::options::{QoS, RetainHandling, Subscription};
 use crate::packet::{Message, Property};
 use crate::topic::{TopicPattern, covers, matches, overlap};
@@ -42,7 +44,7 @@ pub(crate) struct Gate {
 }
 
 impl Filters {
-    /// The subscriptions of a table.
+    /// The subscriptions of a table. They have identifiers if some overlap, or if the table has a column for them.
     ///
     /// # Errors
     /// Topics and options that are wrong or do not go together.
@@ -50,18 +52,22 @@ impl Filters {
         profile: &MqttProfile,
         table: &MqttTable,
         source: &SourceOptions,
+        schema: &TableSchema,
     ) -> Result<Self, ConfigError> {
         let patterns = config::patterns(table, source)?;
         check_options(profile, source, &patterns)?;
         // Looked at here, so that a table that cannot run is not declared.
         config::session_expiry(source, QoS::AtMostOnce)?;
-        Ok(Self::of(profile, source, patterns))
+        let mut metadata = schema.metadata();
+        let named = metadata.any(|(_, name, _)| name == SUBSCRIPTION_IDENTIFIER);
+        Ok(Self::of(profile, source, patterns, named))
     }
 
     fn of(
         profile: &MqttProfile,
         source: &SourceOptions,
         patterns: Vec<(TopicPattern, QoS)>,
+        named: bool,
     ) -> Self {
         let v5 = profile.protocol_version == ProtocolVersion::X5;
         let kept = without_covered(&patterns);
@@ -74,7 +80,7 @@ impl Filters {
         let ambiguous = overlapping.filter(|_| !v5);
         let text = |at: usize| patterns[at].0.to_string();
         let ambiguous = ambiguous.map(|(one, other)| (text(one), text(other)));
-        let identified = overlapping.is_some() && v5;
+        let identified = v5 && (named || overlapping.is_some());
         let subscriptions = kept.iter().map(|&at| {
             let (pattern, qos) = &patterns[at];
             Subscription {
@@ -91,7 +97,7 @@ impl Filters {
         });
         let subscriptions = subscriptions.collect();
         let mut owners = Vec::new();
-        if identified {
+        if v5 && overlapping.is_some() {
             let mut order = kept;
             order.sort_by_key(|&at| std::cmp::Reverse(patterns[at].1));
             let owner = |at: usize| (shared_filter(at).to_owned(), identifier(at));
@@ -194,7 +200,7 @@ impl Gate {
     }
 }
 
-/// The identifier of the subscription to the pattern at this place.
+/// The identifier of the subscription to the pattern at this place: its number among the topics, from 1.
 fn identifier(at: usize) -> u32 {
     u32::try_from(at + 1).unwrap_or(1)
 }
@@ -230,6 +236,10 @@ mod tests {
     use super::*;
 
     fn filters(version: &str, given: &[(&str, QoS)]) -> Filters {
+        filters_of(version, given, false)
+    }
+
+    fn filters_of(version: &str, given: &[(&str, QoS)], named: bool) -> Filters {
         let profile = json!({"url": "mqtt://h", "protocol_version": version});
         let source = json!({});
         let patterns = given
@@ -239,7 +249,21 @@ mod tests {
             &serde_json::from_value(profile).unwrap(),
             &serde_json::from_value(source).unwrap(),
             patterns.collect(),
+            named,
         )
+    }
+
+    #[test]
+    fn identifiers_that_a_column_asks_for_filter_nothing() {
+        let given = [("a", QoS::AtMostOnce), ("b/+", QoS::AtMostOnce)];
+        let identifiers = |version| {
+            let filters = filters_of(version, &given, true);
+            assert!(filters.gate.open);
+            let identifiers = filters.subscriptions.iter().map(|s| s.identifier);
+            identifiers.collect::<Vec<_>>()
+        };
+        assert_eq!(identifiers("5"), [Some(1), Some(2)]);
+        assert_eq!(identifiers("3.1.1"), [None, None]);
     }
 
     #[test]

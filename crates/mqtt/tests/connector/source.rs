@@ -341,7 +341,7 @@ fn tables_that_cannot_work_are_refused_before_anything_is_connected() {
             .and("topic", topic)
     };
     insta::assert_snapshot!(error(source("a/#/b"), one_column()), @"option 'topic': 'a/#/b' has '#' as level 2 of 3; it must be the last");
-    insta::assert_snapshot!(error(source("a"), with_metadata(&[("topc", DataType::Utf8)])), @"column 'topc': unknown metadata 'topc'; did you mean 'topic'? (there are 'topic', 'topic.*', 'topic[*]', 'qos', 'retain', 'dup', 'packet_id', 'received_at', 'content_type', 'response_topic', 'correlation_data', 'message_expiry_interval', 'payload_format_indicator', 'user_properties', 'user_property.*')");
+    insta::assert_snapshot!(error(source("a"), with_metadata(&[("topc", DataType::Utf8)])), @"column 'topc': unknown metadata 'topc'; did you mean 'topic'? (there are 'topic', 'topic.*', 'topic[*]', 'qos', 'retain', 'dup', 'packet_id', 'received_at', 'content_type', 'response_topic', 'correlation_data', 'message_expiry_interval', 'payload_format_indicator', 'subscription_identifier', 'user_properties', 'user_property.*')");
     insta::assert_snapshot!(error(source("a/{dev}"), with_metadata(&[("topic.dve", DataType::Utf8)])), @"column 'topic.dve': the topic 'a/+' has no level '{dve}'; did you mean 'dev'?");
     insta::assert_snapshot!(error(source("a").and("sink.retain", "true"), one_column()), @"option 'sink.retain' is for type = 'sink', but this table has type = 'source'");
     insta::assert_snapshot!(error(source("a").and("qos", "ExactlyTwice"), one_column()), @"option 'qos': 'ExactlyTwice' is not one of 'AtMostOnce', 'AtLeastOnce', 'ExactlyOnce'; did you mean 'ExactlyOnce'?");
