@@ -49,12 +49,14 @@ fn usage(error: &ConfigError) -> Exit {
 }
 
 fn line(metadata: &ConnectorMetadata) -> String {
-    let kinds = match (metadata.source, metadata.sink) {
-        (true, true) => "source, sink",
-        (true, false) => "source",
-        (false, _) => "sink",
-    };
-    format!("{:<12} {:<13} {}", metadata.id, kinds, metadata.description)
+    let kinds = [
+        (metadata.source, "source"),
+        (metadata.sink, "sink"),
+        (metadata.lookup, "lookup"),
+    ];
+    let kinds = kinds.into_iter().filter(|(is, _)| *is);
+    let kinds = kinds.map(|(_, kind)| kind).collect::<Vec<_>>().join(", ");
+    format!("{:<12} {:<21} {}", metadata.id, kinds, metadata.description)
 }
 
 fn options(metadata: &ConnectorMetadata) -> anyhow::Result<String> {

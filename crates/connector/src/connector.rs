@@ -20,7 +20,7 @@ use crate::progress::{ProbePlace, Progress};
 use crate::sample::{SampleRequest, Sampled};
 use crate::table::TableSchema;
 
-/// Whether a table is read or written.
+/// Whether a table is read, written, or asked for rows by key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionType {
@@ -28,6 +28,8 @@ pub enum ConnectionType {
     Source,
     /// Rows go to it.
     Sink,
+    /// Rows of streams look others up in it.
+    Lookup,
 }
 
 /// What a connector says of itself.
@@ -43,6 +45,8 @@ pub struct ConnectorMetadata {
     pub source: bool,
     /// Whether tables of it can be written.
     pub sink: bool,
+    /// Whether rows can be looked up in tables of it.
+    pub lookup: bool,
     /// Whether `test_profile` and `test` do anything.
     pub testing: bool,
     /// Whether payloads have a format, so that `format` must be given.
@@ -82,7 +86,7 @@ pub struct Connection {
     pub connector: String,
     /// The table's name.
     pub name: String,
-    /// Whether it is read or written.
+    /// What is done with it.
     pub connection_type: ConnectionType,
     /// The profile, by the connector's schema. May hold secrets: print it only through [`config::redact`].
     pub profile: Value,

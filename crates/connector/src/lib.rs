@@ -6,7 +6,7 @@
 //!
 //! In the order of a table's life: [`config`] reads the `WITH` options by the schemas, [`connector`] makes a
 //! [`Connection`] of them, [`progress`] reports its test, and [`operator`] moves the data, which [`decode`] makes rows
-//! of. What cannot be made rows of, or cannot be sent, is the affair of [`dead_letter`]; what the next run must know, of
+//! of; [`lookup`] is for tables in which rows look others up. What cannot be made rows of, or cannot be sent, is the affair of [`dead_letter`]; what the next run must know, of
 //! [`state`].
 
 mod bad_data;
@@ -15,6 +15,7 @@ pub mod connector;
 pub mod dead_letter;
 pub mod decode;
 pub mod encode;
+pub mod lookup;
 pub mod metrics;
 pub mod operator;
 pub mod progress;
@@ -31,6 +32,7 @@ pub use dead_letter::{Rejection, Rejects};
 pub use decode::{MetadataColumns, NoMetadata, Place, RowDecoder};
 pub use encode::{Kept, RowEncoder};
 pub use headwater_format::BadData;
+pub use lookup::{CacheOptions, Found, LookupError, LookupOperator};
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use operator::{
     Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,

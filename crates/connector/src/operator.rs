@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use headwater_format::FormatConfig;
 
 use crate::dead_letter::Rejects;
+use crate::lookup::LookupOperator;
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::table::TableSchema;
@@ -155,6 +156,8 @@ pub enum Operator {
     Source(Box<dyn SourceOperator>),
     /// Rows go out.
     Sink(Box<dyn SinkOperator>),
+    /// Rows are looked up.
+    Lookup(Box<dyn LookupOperator>),
 }
 
 /// What all connectors need to know beside their own profile and table.

@@ -105,6 +105,11 @@ impl TableProviderFactory for ConnectorTableFactory {
         Ok(match connection.connection_type {
             ConnectionType::Source => Arc::new(SourceTable::try_new(connector, connection, job)?),
             ConnectionType::Sink => Arc::new(SinkTable::try_new(connector, connection, job)?),
+            ConnectionType::Lookup => {
+                return plan_err!(
+                    "table '{name}': looking rows up needs the engine; here there are sources and sinks"
+                );
+            }
         })
     }
 }

@@ -135,10 +135,13 @@ fn check(
         );
     }
     if connection.connection_type != kind {
-        return match kind {
-            ConnectionType::Source => plan_err!("table '{name}' is a sink, not a source"),
-            ConnectionType::Sink => plan_err!("table '{name}' is a source, not a sink"),
+        let named = |kind| match kind {
+            ConnectionType::Source => "source",
+            ConnectionType::Sink => "sink",
+            ConnectionType::Lookup => "lookup table",
         };
+        let (is, wanted) = (named(connection.connection_type), named(kind));
+        return plan_err!("table '{name}' is a {is}, not a {wanted}");
     }
     if connection.config.format.bad_data == BadData::DeadLetter {
         return plan_err!(

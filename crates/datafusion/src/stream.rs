@@ -165,7 +165,9 @@ impl Running {
                 runtime: Handle::current(),
                 gate,
             }),
-            Operator::Sink(_) => plan_err!("table '{}' is no source", connection.name),
+            Operator::Sink(_) | Operator::Lookup(_) => {
+                plan_err!("table '{}' is no source", connection.name)
+            }
         }
     }
 }

@@ -58,6 +58,7 @@ fn kind(operator: &PlanOperator) -> String {
     let fixed = match operator {
         PlanOperator::Source(table) => return format!("{} source", table.connector),
         PlanOperator::Sink(table) => return format!("{} sink", table.connector),
+        PlanOperator::Lookup(lookup) => return format!("{} lookup", lookup.table.connector),
         PlanOperator::Values(_) => "values",
         PlanOperator::Chain(_) => "chain",
         PlanOperator::Union => "union",

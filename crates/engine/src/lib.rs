@@ -155,7 +155,7 @@ impl Engine {
             let connection = connector.from_options("preview", &options, table, None)?;
             match connector.make_operator(&connection, context)? {
                 connector::Operator::Sink(sink) => Ok(sink),
-                connector::Operator::Source(_) => {
+                connector::Operator::Source(_) | connector::Operator::Lookup(_) => {
                     Err(OperatorError::fatal("'stdout' is no sink").into())
                 }
             }

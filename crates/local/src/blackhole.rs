@@ -37,6 +37,7 @@ impl Connector for BlackholeConnector {
             description: "Counts rows and forgets them",
             source: false,
             sink: true,
+            lookup: false,
             testing: false,
             format: false,
             profile_schema: None,

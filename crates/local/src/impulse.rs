@@ -60,6 +60,7 @@ impl Connector for ImpulseConnector {
             description: "Generates numbered rows at a given rate",
             source: true,
             sink: false,
+            lookup: false,
             testing: false,
             format: false,
             profile_schema: None,

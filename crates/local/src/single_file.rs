@@ -9,6 +9,8 @@
 //! Errors: a file that cannot be opened, read or written fails the job with its path. A line that does not fit the
 //! format is bad data and is named by file and line.
 
+mod lookup;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,11 +21,12 @@ use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use headwater_connector::lookup::try_lookup;
 use headwater_connector::{
-    ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Metrics,
-    NoMetadata, Operator, OperatorConfig, OperatorError, Options, Place, Position, ProbePlace,
-    Progress, RowDecoder, SinkOperator, SourceBatch, SourceOperator, SqlOption, TableSchema,
-    TaskContext,
+    BadData, ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed,
+    Metrics, NoMetadata, Operator, OperatorConfig, OperatorError, Options, Place, Position,
+    ProbePlace, Progress, RowDecoder, SinkOperator, SourceBatch, SourceOperator, SqlOption,
+    TableSchema, TaskContext,
 };
 use headwater_format::{Format, FormatConfig, FormatError};
 use tokio::io::AsyncReadExt;
@@ -59,10 +62,11 @@ impl Connector for SingleFileConnector {
         ConnectorMetadata {
             id: NAME,
             name: "Single file",
-            description: "Reads or writes a file, one message a line",
+            description: "Reads or writes a file, one message a line, or looks rows up in it",
             source: true,
             sink: true,
-            testing: false,
+            lookup: true,
+            testing: true,
             format: true,
             profile_schema: None,
             table_schema: include_str!("../../../schemas/local/single_file/table.json"),
@@ -79,6 +83,7 @@ impl Connector for SingleFileConnector {
         match table.type_ {
             SingleFileType::Source { .. } => ConnectionType::Source,
             SingleFileType::Sink { .. } => ConnectionType::Sink,
+            SingleFileType::Lookup { .. } => ConnectionType::Lookup,
         }
     }
 
@@ -92,6 +97,10 @@ impl Connector for SingleFileConnector {
     ) -> Result<Connection, ConfigError> {
         refuse_metadata(NAME, &schema)?;
         let connection_type = self.table_type(&(), &table);
+        if connection_type == ConnectionType::Lookup && format.bad_data == BadData::DeadLetter {
+            let message = "option 'bad_data': lines of a lookup table have no dead letters; use 'fail' or 'drop'";
+            return Err(ConfigError::new(Some("bad_data"), message.to_owned()));
+        }
         let parts = Parts {
             connector: NAME,
             name,
@@ -111,12 +120,20 @@ impl Connector for SingleFileConnector {
     fn test(
         &self,
         (): (),
-        _table: SingleFileTable,
-        _config: &OperatorConfig,
+        table: SingleFileTable,
+        config: &OperatorConfig,
         _place: ProbePlace,
-        _progress: Progress,
+        progress: Progress,
     ) -> Option<BoxFuture<'static, bool>> {
-        None
+        let lookup = lookup::of(&table, config)?;
+        Some(
+            try_lookup(
+                Box::new(lookup),
+                progress,
+                "see that the file is there and fits its format",
+            )
+            .boxed(),
+        )
     }
 
     fn exclusive(&self, (): &(), table: &SingleFileTable) -> Option<String> {
@@ -135,11 +152,14 @@ impl Connector for SingleFileConnector {
         context: TaskContext,
     ) -> anyhow::Result<Operator> {
         let path = PathBuf::from(table.path.as_str());
+        if let Some(lookup) = lookup::of(&table, &config) {
+            return Ok(Operator::Lookup(Box::new(lookup)));
+        }
         Ok(match table.type_ {
             SingleFileType::Source { .. } => {
                 Operator::Source(Box::new(FileSource::new(path, &config, context.metrics)?))
             }
-            SingleFileType::Sink { .. } => Operator::Sink(Box::new(FileSink {
+            _ => Operator::Sink(Box::new(FileSink {
                 path,
                 file: None,
                 lines: LineEncoder::new(&config, context.metrics, context.rejects)?,

@@ -42,6 +42,7 @@ impl Connector for StdoutConnector {
             description: "Prints rows, one a line",
             source: false,
             sink: true,
+            lookup: false,
             testing: false,
             format: true,
             profile_schema: None,

@@ -72,14 +72,14 @@ impl Task {
     fn source(&self, connection: &Connection) -> Box<dyn SourceOperator> {
         match self.operator(connection) {
             Operator::Source(source) => source,
-            Operator::Sink(_) => panic!("a sink, not a source"),
+            _ => panic!("not a source"),
         }
     }
 
     fn sink(&self, connection: &Connection) -> Box<dyn SinkOperator> {
         match self.operator(connection) {
             Operator::Sink(sink) => sink,
-            Operator::Source(_) => panic!("a source, not a sink"),
+            _ => panic!("not a sink"),
         }
     }
 }

@@ -40,6 +40,7 @@ impl Connector for MqttConnector {
             description: "Read from and write to the topics of an MQTT broker (3.1.1 and 5)",
             source: true,
             sink: true,
+            lookup: false,
             testing: true,
             format: true,
             profile_schema: Some(PROFILE_SCHEMA),
@@ -75,7 +76,9 @@ impl Connector for MqttConnector {
         let connection_type = self.table_type(&profile, &table);
         let description = match connection_type {
             ConnectionType::Source => check_source(&profile, &table, &schema, &format)?,
-            ConnectionType::Sink => check_sink(&profile, &table, &schema, &format)?,
+            ConnectionType::Sink | ConnectionType::Lookup => {
+                check_sink(&profile, &table, &schema, &format)?
+            }
         };
         let json = |e: serde_json::Error| ConfigError::new(None, e.to_string());
         Ok(Connection {

@@ -6,7 +6,7 @@ use arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{
     ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr, GeneratedAs, Ident, Spanned,
-    SqlOption as OptionSyntax, UnaryOperator, Value,
+    SqlOption as OptionSyntax, TableConstraint, UnaryOperator, Value,
 };
 use headwater_connector::{Column, ColumnOrigin, Location, Options, SqlOption, TableSchema};
 
@@ -169,11 +169,13 @@ fn check_clauses(create: &CreateTable, parsed: &Parsed) -> Result<(), PlanError>
     if create.query.is_some() {
         return refuse("CREATE TABLE … AS is not understood; use CREATE VIEW, or INSERT INTO");
     }
-    if create.or_replace || create.temporary {
-        return refuse("CREATE OR REPLACE and CREATE TEMPORARY TABLE are not understood");
+    if create.or_replace {
+        return refuse("CREATE OR REPLACE TABLE is not understood");
     }
-    if let Some(constraint) = create.constraints.first() {
-        let message = "table constraints (PRIMARY KEY, UNIQUE, …) are not supported yet";
+    let unknown =
+        |constraint: &&TableConstraint| !matches!(constraint, TableConstraint::PrimaryKey(_));
+    if let Some(constraint) = create.constraints.iter().find(unknown) {
+        let message = "of table constraints only PRIMARY KEY is supported";
         let location = place(constraint.span().start).unwrap_or(parsed.location);
         return Err(PlanError::new(message).at(location));
     }
@@ -186,6 +188,8 @@ fn check_clauses(create: &CreateTable, parsed: &Parsed) -> Result<(), PlanError>
     }
     let rest = CreateTable {
         columns: Vec::new(),
+        constraints: Vec::new(),
+        temporary: false,
         if_not_exists: false,
         table_options: CreateTableOptions::None,
         ..create.clone()
@@ -205,7 +209,11 @@ fn declared_column(
     let mut values = Values::Physical(ColumnOrigin::Payload);
     for option in &column.options {
         match &option.option {
-            ColumnOption::NotNull | ColumnOption::Null | ColumnOption::Comment(_) => {}
+            // A key is what the other side says of its rows: nothing here relies on it.
+            ColumnOption::PrimaryKey(_)
+            | ColumnOption::NotNull
+            | ColumnOption::Null
+            | ColumnOption::Comment(_) => {}
             ColumnOption::Generated {
                 generated_as: GeneratedAs::Always | GeneratedAs::ExpStored,
                 generation_expr: Some(expr),
@@ -251,9 +259,9 @@ fn column_option_error(
         "column '{}' has the option {option}, which is not supported yet",
         column.name.value
     );
-    PlanError::new(message)
-        .at(location)
-        .hint("there are NOT NULL, METADATA FROM '…' and GENERATED ALWAYS AS (…) STORED")
+    PlanError::new(message).at(location).hint(
+        "there are NOT NULL, PRIMARY KEY, METADATA FROM '…' and GENERATED ALWAYS AS (…) STORED",
+    )
 }
 
 fn check_unique(columns: &[DeclaredColumn]) -> Result<(), PlanError> {

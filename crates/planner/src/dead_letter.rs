@@ -66,6 +66,7 @@ impl<F: FnMut(&Connection) -> Result<Sink, PlanError>> Route<F> {
             }
             // rows without a time, and late ones, go the way of those on which an expression fails
             PlanOperator::Chain(_)
+            | PlanOperator::Lookup(_)
             | PlanOperator::Watermark(_)
             | PlanOperator::WindowAggregate(_) => self.chain(plan, id),
             PlanOperator::Values(_)

@@ -46,6 +46,12 @@ impl Plan {
             },
             PlanOperator::Chain(_) => {}
             PlanOperator::Union => write!(f, ": union")?,
+            PlanOperator::Lookup(lookup) => write!(
+                f,
+                ": look up {} in {}",
+                List(&lookup.keys),
+                Place(&lookup.table)
+            )?,
             PlanOperator::Watermark(watermark) => {
                 write!(f, ": watermark of '{}'", watermark.table)?
             }

@@ -4,12 +4,14 @@
 
 mod event_time;
 mod instant_input;
+mod lookup;
 
 pub use self::event_time::{
     Aggregate, EventTime, Instant, RETRACT, TIME, TIME_TYPE, TtlJoin, UpdatingAggregate, WINDOW,
     Watermark, Window, WindowAggregate, time_field, with_time,
 };
 pub use self::instant_input::InstantInput;
+pub use self::lookup::Lookup;
 
 use std::sync::Arc;
 
@@ -55,6 +57,8 @@ pub enum PlanOperator {
     Chain(Vec<Step>),
     /// The rows of all inputs, those of one input in their order.
     Union,
+    /// Looks each row up in a table.
+    Lookup(Arc<Lookup>),
     /// Gives rows their event time, and watermarks.
     Watermark(Arc<Watermark>),
     /// Brings rows with equal keys to the same worker; without keys, all rows to one.

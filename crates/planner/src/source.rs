@@ -29,6 +29,11 @@ impl SourceTable {
         let schema = connection.config.schema.arrow_schema();
         Self { connection, schema }
     }
+
+    /// The table.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
 }
 
 #[async_trait]

@@ -129,6 +129,7 @@ impl Dataflow {
             .iter()
             .filter_map(|node| match &node.operator {
                 PlanOperator::Source(table) => Some(table),
+                PlanOperator::Lookup(lookup) => Some(&lookup.table),
                 _ => None,
             });
         let nodes = self.plan.nodes.iter();
@@ -372,6 +373,7 @@ impl Dataflow {
 /// What the node of an operator is called.
 fn stream_kind(operator: &PlanOperator) -> &'static str {
     match operator {
+        PlanOperator::Lookup(_) => "lookup",
         PlanOperator::Watermark(_) => "watermark",
         PlanOperator::WindowAggregate(_) => "window",
         PlanOperator::Instant(_) => "instant",

@@ -12,7 +12,7 @@ use headwater_connector::{
     TaskContext,
 };
 use headwater_format::BadData;
-use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+use headwater_planner::plan::{Lookup, NodeId, Plan, PlanOperator};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +23,9 @@ use crate::epoch::EpochClock;
 use crate::error::{JobError, panic_message};
 use crate::job::{Job, JobOptions, OperatorKind, OperatorStatus};
 use crate::lanes::Lanes;
+use crate::lookup::LookupTask;
 use crate::name::OperatorName;
+use crate::operators::lookup::key_schema;
 use crate::operators::machines::{MachineContext, machine};
 use crate::state::Fate;
 use crate::state_size::StateSize;
@@ -247,6 +249,47 @@ impl Assembly {
             metrics,
             acks: Vec::new(),
         });
+    }
+
+    /// One task for all workers, and so one cache.
+    pub(crate) fn lookup(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        plan: &Lookup,
+        registry: &Registry,
+    ) -> Result<(), JobError> {
+        let table = &plan.table;
+        let metrics = Arc::new(Metrics::of(&table.name));
+        let context = self.context(name, 0, 1, &metrics);
+        self.names[id.0] = OperatorName::of_table(name, &table.name);
+        let Operator::Lookup(operator) = self.make(id, table, registry, context)? else {
+            return Err(self.wrong_kind(id, "a lookup table"));
+        };
+        let (end, outlets) = bridge::lookup::lookup(self.workers);
+        for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
+            ends.lookups.insert(id, outlet);
+        }
+        let task = LookupTask {
+            table: table.name.clone(),
+            operator,
+            keys: key_schema(plan),
+            schema: table.config.schema.arrow_schema(),
+            metrics: Arc::clone(&metrics),
+        };
+        let task_name = self.names[id.0].clone();
+        self.tasks.push(Box::new(move |tracker, fate, unopened| {
+            let opened = open_signal(unopened);
+            spawn(tracker, fate, task_name, task.run(end, opened));
+        }));
+        self.metrics.insert(id, Arc::clone(&metrics));
+        self.operators.push(OperatorStatus {
+            id: name.to_owned(),
+            kind: OperatorKind::Stateful,
+            metrics,
+            acks: Vec::new(),
+        });
+        Ok(())
     }
 
     /// A machine on every worker.

@@ -11,6 +11,8 @@
 //! A tokio task wakes an operator by its [`Waker`]; the operator wakes a task by sending. Neither ever blocks on the
 //! other. When a worker goes away its ends are dropped, and the task sees its channel closed.
 
+pub(crate) mod lookup;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, mpsc as sync_mpsc};
 

@@ -100,6 +100,9 @@ impl Job {
                 PlanOperator::Preview => {
                     assembly.preview(NodeId(index), &node.id, Arc::clone(&node.schema))?;
                 }
+                PlanOperator::Lookup(lookup) => {
+                    assembly.lookup(NodeId(index), &node.id, lookup, registry)?;
+                }
                 PlanOperator::WindowAggregate(_)
                 | PlanOperator::Instant(_)
                 | PlanOperator::TtlJoin(_)

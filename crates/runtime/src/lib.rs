@@ -11,7 +11,7 @@
 //! threads and tasks; `tasks` are the loops around sources and sinks; `threads` those that work; `bridge` joins tokio and
 //! timely; `epoch` cuts processing time; `control`, `lanes` and `minimum` are how event time goes with the rows; `worker`
 //! builds and runs one thread's share; `operators` are the timely operators; `parcel` is what goes from worker to worker;
-//! `acks` is the way back; `state` is how everything ends.
+//! `lookup` is the task of a table in which rows are looked up; `acks` is the way back; `state` is how everything ends.
 //!
 //! **Promises.** A position is handed back to its source only after every row derived from it, in every sink, has been
 //! accepted by the other side, or has been absorbed by an operator with state. What is between a source and its sinks is bounded in rows and bytes, where it is read
@@ -27,6 +27,7 @@ mod epoch;
 mod error;
 pub mod job;
 mod lanes;
+mod lookup;
 mod minimum;
 mod name;
 mod operators;

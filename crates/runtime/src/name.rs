@@ -33,6 +33,14 @@ impl OperatorName {
         }
     }
 
+    /// The name of a table that has no node of its own, but the one of this id.
+    pub(crate) fn of_table(id: &str, table: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            shown: format!("table '{table}'"),
+        }
+    }
+
     /// The operator's id in the plan.
     pub fn id(&self) -> &str {
         &self.id

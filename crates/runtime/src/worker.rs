@@ -9,7 +9,7 @@ use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 use headwater_connector::{Metrics, OperatorError};
 use headwater_format::BadData;
-use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step, Watermark};
+use headwater_planner::plan::{Lookup, Node, NodeId, Plan, PlanOperator, Step, Watermark};
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{Scope, Stream};
@@ -18,6 +18,7 @@ use timely::worker::Worker;
 
 use crate::acks::Acks;
 use crate::backlog::Backlog;
+use crate::bridge::lookup::LookupOutlet;
 use crate::bridge::{SinkOutlet, SourceInlet};
 use crate::epoch::EpochClock;
 use crate::error::{JobError, row_fault};
@@ -30,6 +31,7 @@ use crate::operators::dead_letters::dead_letters;
 use crate::operators::exchange::{Exchange, exchange_rows};
 use crate::operators::growing::{growing_rows, piece_rows};
 use crate::operators::late::LateRows;
+use crate::operators::lookup::{LookupParts, lookup_rows};
 use crate::operators::rename::rename_lanes;
 use crate::operators::sink::sink_rows;
 use crate::operators::source::{SourceParts, no_rows, source_rows};
@@ -40,11 +42,12 @@ use crate::rows::Rows;
 use crate::state::Fate;
 use crate::state_size::StateSize;
 
-/// The ends of sources and sinks that one worker will take, by node.
+/// The ends of sources, sinks and lookup tables that one worker will take, by node.
 #[derive(Default)]
 pub(crate) struct Ends {
     pub(crate) sources: BTreeMap<NodeId, (SourceInlet, Acks)>,
     pub(crate) sinks: BTreeMap<NodeId, SinkOutlet>,
+    pub(crate) lookups: BTreeMap<NodeId, LookupOutlet>,
     pub(crate) machines: BTreeMap<NodeId, (Box<dyn Stateful>, LateRows)>,
 }
 
@@ -155,6 +158,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         match &node.operator {
             PlanOperator::Source(_) | PlanOperator::Values(_) => Some(self.source(id, &node.id)),
             PlanOperator::Chain(steps) => self.chain(id, node, steps),
+            PlanOperator::Lookup(lookup) => self.lookup(id, node, lookup),
             PlanOperator::Union => Some(self.union(id, node)),
             PlanOperator::Watermark(watermark) => self.watermark(id, node, watermark),
             PlanOperator::Exchange(keys) => self.exchange(id, node, keys),
@@ -206,6 +210,26 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                 growing_rows(rows, &node.id, chain, bound, fail)
             }
         })
+    }
+
+    fn lookup(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        lookup: &Arc<Lookup>,
+    ) -> Option<Stream<'scope, u64, Rows>> {
+        let rows = self.input(node.inputs[0])?;
+        let parts = LookupParts {
+            plan: Arc::clone(lookup),
+            schema: Arc::clone(&node.schema),
+            outlet: self.ends.lookups.remove(&id)?,
+            bad_rows: self.bad_rows(id),
+            metrics: Arc::clone(self.blueprint.metrics.get(&id)?),
+            backlog: Arc::clone(&self.blueprint.backlog),
+        };
+        let fail = self.evaluate_fault(id);
+        let joined = lookup_rows(rows, &node.id, parts, fail.clone());
+        joined.map_err(fail).ok()
     }
 
     fn union(&self, id: NodeId, node: &Node) -> Stream<'scope, u64, Rows> {

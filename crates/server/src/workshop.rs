@@ -119,6 +119,7 @@ impl Workshop {
             table_type: match connection.connection_type {
                 ConnectionType::Source => crate::types::ConnectionType::Source,
                 ConnectionType::Sink => crate::types::ConnectionType::Sink,
+                ConnectionType::Lookup => crate::types::ConnectionType::Lookup,
             },
             config: config::redact(connector.metadata().table_schema, &table.config),
             connection_profile: table.profile.map(|profile| self.shown_profile(profile)),

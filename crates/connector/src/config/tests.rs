@@ -51,6 +51,7 @@ fn metadata() -> ConnectorMetadata {
         description: "",
         source: true,
         sink: true,
+        lookup: false,
         testing: true,
         format: true,
         profile_schema: Some(PROFILE),

@@ -81,6 +81,7 @@ impl Connector for Made {
             description: "rows that a test has made",
             source: true,
             sink: false,
+            lookup: false,
             testing: false,
             format: false,
             profile_schema: None,

@@ -112,7 +112,7 @@ pub(crate) fn make_source(
     let connector: &dyn ErasedConnector = &MqttConnector;
     match connector.make_operator(&with.connection(schema)?, context)? {
         Operator::Source(source) => Ok((source, metrics)),
-        Operator::Sink(_) => bail!("the options make a sink"),
+        _ => bail!("the options make no source"),
     }
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn sink_in(
     let connector: &dyn ErasedConnector = &MqttConnector;
     match connector.make_operator(&with.connection(schema)?, context)? {
         Operator::Sink(sink) => Ok(sink),
-        Operator::Source(_) => bail!("the options make a source"),
+        _ => bail!("the options make no sink"),
     }
 }
 

@@ -82,7 +82,7 @@ impl Planner {
             Some(untyped) => {
                 let columns = TableSchema::payload_only(&standard_columns());
                 let connection = Arc::new(self.connect(name, &untyped, columns)?);
-                if connection.connection_type == ConnectionType::Source {
+                if connection.connection_type != ConnectionType::Sink {
                     return Err(wrong(format!("'{name}' is no sink")));
                 }
                 let relation = Relation::Sink(Arc::clone(&connection));

@@ -67,7 +67,7 @@ impl Planner {
         let typed = typed.map_err(|error| self.bind_error(&error, parsed))?;
         let schema = TableSchema::payload_only(&query::sink_schema(&typed));
         let sink = Arc::new(self.connect(name, untyped, schema)?);
-        if sink.connection_type == ConnectionType::Source {
+        if sink.connection_type != ConnectionType::Sink {
             return Err(
                 PlanError::new(format!("source table '{name}' has no columns"))
                     .at(untyped.location)

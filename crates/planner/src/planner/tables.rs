@@ -34,7 +34,7 @@ impl Planner {
         let connection = Arc::new(connection);
         let relation = match connection.connection_type {
             ConnectionType::Sink => Relation::Sink(connection),
-            ConnectionType::Source => {
+            ConnectionType::Source | ConnectionType::Lookup => {
                 let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(&connection))));
                 let scan = LogicalPlanBuilder::scan(name.as_str(), table, None);
                 let query = scan.and_then(LogicalPlanBuilder::build);
@@ -76,6 +76,12 @@ impl Planner {
             let message = format!("table '{name}' is a sink, and only sources have an event time");
             return Err(PlanError::new(message).at(location));
         }
+        if create.temporary && !is_lookup(&relation) {
+            let message = "CREATE TEMPORARY TABLE is for lookup tables, as in Arroyo";
+            return Err(PlanError::new(message)
+                .at(parsed.location)
+                .hint("leave out TEMPORARY"));
+        }
         self.catalog.insert(&name, relation);
         draft.tables.push((name, dead_letters));
         Ok(())
@@ -112,6 +118,9 @@ impl Planner {
             let query = self.source_query(&connection, &declaration, parsed).await?;
             return Ok(Relation::Source { connection, query });
         }
+        if connection.connection_type == ConnectionType::Lookup {
+            return self.lookup(connection, &declaration, parsed);
+        }
         match declaration.first_generated() {
             None => Ok(Relation::Sink(connection)),
             Some(column) => {
@@ -121,6 +130,31 @@ impl Planner {
                     .hint("compute it in the SELECT that writes the table"))
             }
         }
+    }
+
+    /// A table in which rows are looked up: its columns as they are, without an event time.
+    fn lookup(
+        &self,
+        connection: Arc<Connection>,
+        declaration: &Declaration,
+        parsed: &Parsed,
+    ) -> Result<Relation, PlanError> {
+        let refuse = |message: String, location| Err(PlanError::new(message).at(location));
+        if let Some(column) = declaration.first_generated() {
+            let name = column.field.name();
+            let message = format!("column '{name}' of a lookup table is generated");
+            let error = refuse(message, column.location);
+            return error.map_err(|error| error.hint("compute it in the SELECT with the join"));
+        }
+        if let Some(location) = declaration.event_time.location() {
+            let message = "a lookup table has no event time: its rows are those of the moment";
+            return refuse(message.to_owned(), Some(location));
+        }
+        let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(&connection))));
+        let scan = LogicalPlanBuilder::scan(declaration.name.as_str(), table, None);
+        let query = scan.and_then(LogicalPlanBuilder::build);
+        let query = query.map_err(|error| self.bind_error(&error, parsed))?;
+        Ok(Relation::Source { connection, query })
     }
 
     /// The columns of a source as a query over its physical columns, with its event time.
@@ -204,8 +238,12 @@ impl Planner {
             }
             Relation::Untyped(sink) => {
                 let connection = self.connect(name, sink, TableSchema::default())?;
-                if connection.connection_type == ConnectionType::Source {
-                    let message = format!("source table '{name}' has no columns");
+                if connection.connection_type != ConnectionType::Sink {
+                    let kind = match connection.connection_type {
+                        ConnectionType::Lookup => "lookup",
+                        _ => "source",
+                    };
+                    let message = format!("{kind} table '{name}' has no columns");
                     return Err(PlanError::new(message).at(sink.location));
                 }
                 Ok(Arc::new(connection))
@@ -265,6 +303,13 @@ impl Planner {
             }
         };
         Err(error.at(option.location))
+    }
+}
+
+fn is_lookup(relation: &Relation) -> bool {
+    match relation {
+        Relation::Source { connection, .. } => connection.connection_type == ConnectionType::Lookup,
+        _ => false,
     }
 }
 

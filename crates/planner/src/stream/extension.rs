@@ -20,7 +20,7 @@ use super::instant::InstantLeaf;
 use super::node::{EventTimeNode, Kind, StreamNode};
 use crate::overflow;
 use crate::plan::{
-    Aggregate, EventTime, Instant, InstantInput, PlanOperator, TtlJoin, Watermark, Window,
+    Aggregate, EventTime, Instant, InstantInput, Lookup, PlanOperator, TtlJoin, Watermark, Window,
     WindowAggregate,
 };
 
@@ -109,6 +109,21 @@ impl Compiler<'_> {
                 let exchange = Some(vec![aggregate.keys.clone()]);
                 let operator = PlanOperator::WindowAggregate(Arc::new(aggregate));
                 Ok((operator, exchange))
+            }
+            Kind::Lookup(lookup) => {
+                let output = node.schema_ref();
+                let filter = lookup.filter.as_ref();
+                let filter = filter.map(|filter| self.expression(filter, output));
+                let keys = node.exprs.iter().map(|key| self.expression(key, inputs[0]));
+                let lookup = Lookup {
+                    table: Arc::clone(&lookup.table.0),
+                    keys: keys.collect::<Result<_>>()?,
+                    columns: lookup.columns.clone(),
+                    filter: filter.transpose()?,
+                    outer: lookup.outer,
+                    timed: lookup.timed,
+                };
+                Ok((PlanOperator::Lookup(Arc::new(lookup)), None))
             }
             Kind::Instant(query) => {
                 let instant = Instant {

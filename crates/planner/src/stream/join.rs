@@ -47,15 +47,15 @@ struct Sides {
 }
 
 /// When two rows belong together.
-struct Condition {
+pub(super) struct Condition {
     /// What must be equal, of the left and of the right.
-    keys: Vec<(Expr, Expr)>,
+    pub(super) keys: Vec<(Expr, Expr)>,
     /// What must be true beside.
-    rest: Vec<Expr>,
+    pub(super) rest: Vec<Expr>,
 }
 
 impl Condition {
-    fn of(join: &Join) -> Result<Self> {
+    pub(super) fn of(join: &Join) -> Result<Self> {
         let mut condition = Self {
             keys: join.on.clone(),
             rest: Vec::new(),

@@ -8,6 +8,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::logical_plan::Union;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
 
+use super::lookup::lookups;
 use super::node::{EventTimeNode, Kind, StreamNode, time_of};
 use super::window::{window, window_call};
 use crate::error::PlanError;
@@ -19,6 +20,7 @@ use crate::planner::Settings;
 /// # Errors
 /// What cannot be run, in the user's words.
 pub(crate) fn lower(query: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
+    let query = lookups(query)?;
     if !needs_time(&query)? {
         return without_time(query);
     }
@@ -104,7 +106,13 @@ pub(super) struct Lowering {
 impl Lowering {
     pub(super) fn timed(&self, plan: LogicalPlan) -> Result<Stream> {
         match plan {
-            LogicalPlan::Extension(_) => Ok(Stream::new(plan)),
+            LogicalPlan::Extension(_) => match StreamNode::of(&plan) {
+                Some(StreamNode {
+                    kind: Kind::Lookup(_),
+                    ..
+                }) => self.looked_up(plan),
+                _ => Ok(Stream::new(plan)),
+            },
             LogicalPlan::Projection(projection) => self.project(projection),
             LogicalPlan::Aggregate(aggregate) => self.grouped(aggregate),
             LogicalPlan::Window(window) => self.over(window),
@@ -131,6 +139,19 @@ impl Lowering {
         Ok(Stream {
             windows: if moves { Vec::new() } else { input.windows },
             plan: plan.with_new_exprs(plan.expressions(), vec![input.plan])?,
+        })
+    }
+
+    /// The stream's columns come first, so that its windows stay where they are.
+    fn looked_up(&self, plan: LogicalPlan) -> Result<Stream> {
+        let input = self.timed(plan.inputs()[0].clone())?;
+        let Some(node) = StreamNode::of(&plan) else {
+            return refuse("a lookup was lost; this is a bug");
+        };
+        let plan = node.timed(input.plan)?.into_plan();
+        Ok(Stream {
+            plan,
+            windows: input.windows,
         })
     }
 

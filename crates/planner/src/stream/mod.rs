@@ -18,6 +18,7 @@ mod exec;
 mod extension;
 mod instant;
 mod join;
+mod lookup;
 mod lower;
 mod node;
 mod over;

@@ -11,6 +11,7 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, TableReference, 
 use datafusion::logical_expr::utils::exprlist_to_fields;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use super::lookup::LookupNode;
 use crate::functions::window_type;
 use crate::plan::{TIME, Window, time_field};
 
@@ -28,6 +29,8 @@ pub(crate) struct StreamNode {
 pub(crate) enum Kind {
     /// Adds the event time. Expressions: none for the time of arrival, else the time and the watermark.
     EventTime(EventTimeNode),
+    /// Looks rows up in a table. Expressions: the keys.
+    Lookup(LookupNode),
     /// Aggregates by key and window. Expressions: the keys, the aggregates, the input's time.
     WindowAggregate {
         window: Window,
@@ -66,6 +69,15 @@ impl StreamNode {
             inputs,
             schema: Arc::new(schema),
         })
+    }
+
+    /// A lookup on a stream that has its event time.
+    pub(super) fn timed(&self, input: LogicalPlan) -> Result<Self> {
+        let mut kind = self.kind.clone();
+        if let Kind::Lookup(lookup) = &mut kind {
+            lookup.timed = true;
+        }
+        Self::try_new(kind, self.exprs.clone(), vec![input])
     }
 
     /// The node as a part of DataFusion's plans.
@@ -109,6 +121,17 @@ fn fields(kind: &Kind, exprs: &[Expr], inputs: &[LogicalPlan]) -> Result<Fields>
             let input = inputs[0].schema().iter();
             let input = input.map(|(table, field)| (table.cloned(), Arc::clone(field)));
             Ok(input.chain([time()]).collect())
+        }
+        Kind::Lookup(lookup) => {
+            let stream = inputs[0].schema().iter();
+            let stream = stream.map(|(table, field)| (table.cloned(), Arc::clone(field)));
+            let mut columns: Vec<_> = stream.collect();
+            let time = lookup.timed.then(|| columns.pop()).flatten();
+            Ok(columns
+                .into_iter()
+                .chain(lookup.fields())
+                .chain(time)
+                .collect())
         }
         Kind::WindowAggregate { name, .. } => {
             let window = name.as_deref().map(window_field);
@@ -154,6 +177,7 @@ impl UserDefinedLogicalNodeCore for StreamNode {
     fn name(&self) -> &'static str {
         match self.kind {
             Kind::EventTime(_) => "EventTime",
+            Kind::Lookup(_) => "Lookup",
             Kind::WindowAggregate { .. } => "WindowAggregate",
             Kind::Instant(_) => "Instant",
             Kind::TtlJoin(_) => "TtlJoin",
@@ -172,8 +196,14 @@ impl UserDefinedLogicalNodeCore for StreamNode {
         self.exprs.clone()
     }
 
-    /// All: see the invariants of the module.
+    /// All: see the invariants of the module. A lookup holds back only what speaks of its table.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        if let Kind::Lookup(lookup) = &self.kind {
+            return lookup
+                .fields()
+                .map(|(_, field)| field.name().clone())
+                .collect();
+        }
         let fields = self.schema.fields().iter();
         fields.map(|field| field.name().clone()).collect()
     }
@@ -198,6 +228,7 @@ impl UserDefinedLogicalNodeCore for StreamNode {
                         .collect(),
                 ])
             }
+            Kind::Lookup(lookup) => Some(vec![lookup.needed(self.inputs[0].schema(), output)]),
             // Those of its expressions, which DataFusion adds.
             Kind::WindowAggregate { .. } => Some(vec![Vec::new()]),
             // The query inside is not looked at.

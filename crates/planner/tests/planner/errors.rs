@@ -475,21 +475,21 @@ fn unsupported_column_option() {
       |
     1 | CREATE TABLE t (x INT DEFAULT 3) WITH (connector = 'fake', type = 'source', topic = 'x')
       |                 ^
-      = hint: there are NOT NULL, METADATA FROM '…' and GENERATED ALWAYS AS (…) STORED
+      = hint: there are NOT NULL, PRIMARY KEY, METADATA FROM '…' and GENERATED ALWAYS AS (…) STORED
     "#);
 }
 
 #[test]
-fn primary_key() {
+fn unique() {
     let error = error(
-        r#"CREATE TABLE t (x INT, PRIMARY KEY (x)) WITH (connector = 'fake', type = 'source', topic = 'x')"#,
+        r#"CREATE TABLE t (x INT, UNIQUE (x)) WITH (connector = 'fake', type = 'source', topic = 'x')"#,
     );
     insta::assert_snapshot!(error, @r#"
-    error: table constraints (PRIMARY KEY, UNIQUE, …) are not supported yet
-     --> test.sql:1:37
+    error: of table constraints only PRIMARY KEY is supported
+     --> test.sql:1:32
       |
-    1 | CREATE TABLE t (x INT, PRIMARY KEY (x)) WITH (connector = 'fake', type = 'source', topic = 'x')
-      |                                     ^
+    1 | CREATE TABLE t (x INT, UNIQUE (x)) WITH (connector = 'fake', type = 'source', topic = 'x')
+      |                                ^
     "#);
 }
 

@@ -80,6 +80,7 @@ impl Connector for Fake {
             description: "Connects to nothing",
             source: true,
             sink: true,
+            lookup: false,
             testing: false,
             format: false,
             profile_schema: Some(PROFILE),

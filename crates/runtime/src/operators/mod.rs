@@ -8,6 +8,7 @@ pub(crate) mod exchange;
 pub(crate) mod growing;
 pub(crate) mod instant;
 pub(crate) mod late;
+pub(crate) mod lookup;
 pub(crate) mod machines;
 pub(crate) mod rename;
 pub(crate) mod sink;

@@ -20,12 +20,13 @@ use datafusion::physical_expr::expressions::col;
 use futures::future::BoxFuture;
 use headwater_connector::dead_letter::DeadLetters;
 use headwater_connector::{
-    ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
-    OperatorConfig, OperatorError, Position, ProbePlace, Progress, Registry, Rejection, Rejects,
-    SinkOperator, SourceBatch, SourceOperator, State, TableSchema, TaskContext,
+    ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Found,
+    LookupError, LookupOperator, Operator, OperatorConfig, OperatorError, Position, ProbePlace,
+    Progress, Registry, Rejection, Rejects, SinkOperator, SourceBatch, SourceOperator, State,
+    TableSchema, TaskContext,
 };
 use headwater_format::{BadData, FormatConfig};
-use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator, Step};
+use headwater_planner::plan::{self, Node, NodeId, Plan, PlanOperator, Step};
 use headwater_runtime::{Job, JobError, JobOptions};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -38,6 +39,8 @@ pub(crate) struct Stage {
     pub(crate) committed: Mutex<HashMap<String, watch::Sender<u64>>>,
     pub(crate) read: Mutex<HashMap<String, watch::Sender<u64>>>,
     pub(crate) sinks: Mutex<HashMap<String, Arc<SinkState>>>,
+    /// Lookups wait for this.
+    pub(crate) looking: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 /// What a scripted sink does and has seen.
@@ -75,6 +78,7 @@ impl Connector for Scripted {
             description: "a test holds both ends",
             source: true,
             sink: true,
+            lookup: false,
             testing: false,
             format: false,
             profile_schema: None,
@@ -128,6 +132,10 @@ impl Connector for Scripted {
             let state = Arc::clone(&self.0.sinks.lock().unwrap()[&name]);
             let rejects = context.rejects;
             return Ok(Operator::Sink(Box::new(Sink { state, rejects })));
+        }
+        if let Some(gate) = self.0.looking.lock().unwrap().get(&name) {
+            let gate = Arc::clone(gate);
+            return Ok(Operator::Lookup(Box::new(Lookup { gate })));
         }
         let batches = self.0.sources.lock().unwrap().remove(&name).unwrap();
         let committed = self.0.committed.lock().unwrap()[&name].clone();
@@ -241,6 +249,28 @@ impl SinkOperator for Sink {
     }
 }
 
+/// A table that has every number that is even.
+pub(crate) struct Lookup {
+    gate: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl LookupOperator for Lookup {
+    async fn open(&mut self) -> Result<(), LookupError> {
+        Ok(())
+    }
+
+    async fn lookup(&mut self, keys: &RecordBatch) -> Result<Found, LookupError> {
+        self.gate.acquire().await.unwrap().forget();
+        let numbers = keys.column(0).as_primitive::<Int64Type>().values().iter();
+        let even = numbers.enumerate().filter(|(_, number)| *number % 2 == 0);
+        let (keys, numbers): (Vec<u32>, Vec<i64>) =
+            even.map(|(key, number)| (key as u32, *number)).unzip();
+        let rows = rows(&numbers);
+        Ok(Found { rows, keys })
+    }
+}
+
 // ---- a bench to run plans on
 
 #[derive(Default)]
@@ -322,6 +352,38 @@ impl Bench {
             inputs: vec![],
             schema: schema(),
         }
+    }
+
+    /// Looks up the numbers of a node; what was found stands behind them.
+    pub(crate) fn lookup(&mut self, name: &str, input: usize) -> Node {
+        let gate = Arc::new(Semaphore::new(0));
+        let mut looking = self.stage.looking.lock().unwrap();
+        looking.insert(name.to_owned(), gate);
+        let lookup = plan::Lookup {
+            table: table(name, ConnectionType::Lookup, BadData::Fail),
+            keys: vec![col("n", &schema()).unwrap()],
+            columns: vec![0],
+            filter: None,
+            outer: false,
+            timed: false,
+        };
+        let fields = schema()
+            .fields()
+            .iter()
+            .chain(schema().fields())
+            .cloned()
+            .collect::<Vec<_>>();
+        Node {
+            id: name.to_owned(),
+            operator: PlanOperator::Lookup(Arc::new(lookup)),
+            inputs: vec![NodeId(input)],
+            schema: Arc::new(Schema::new(fields)),
+        }
+    }
+
+    /// Lets some lookups happen.
+    pub(crate) fn let_look(&self, name: &str, lookups: usize) {
+        self.stage.looking.lock().unwrap()[name].add_permits(lookups);
     }
 
     pub(crate) fn sink(&mut self, name: &str, input: usize) -> Node {

@@ -85,7 +85,7 @@ pub(crate) struct ConnectionProfilePost {
     pub(crate) config: Value,
 }
 
-/// Whether a table is read or written.
+/// Whether a table is read, written, or asked for rows by key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ConnectionType {
@@ -93,6 +93,8 @@ pub(crate) enum ConnectionType {
     Source,
     /// Rows go to it.
     Sink,
+    /// Rows of streams look others up in it.
+    Lookup,
 }
 
 /// A table that all pipelines know by its name.

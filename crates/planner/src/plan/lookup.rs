@@ -1,0 +1,27 @@
+//! Lookup joins: rows of a stream, each with the rows of a table that have its key.
+
+use std::sync::Arc;
+
+use datafusion::physical_expr::PhysicalExpr;
+use headwater_connector::Connection;
+
+/// Looks up each row of the input in a table, and puts both together, in the order of the input. Needs no event time; that
+/// of the input, and what is said about it, goes on with the rows.
+///
+/// Output columns: those of the input, those of the table, and at last the input's
+/// [`TIME`](crate::plan::TIME) if it has one.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The table.
+    pub table: Arc<Connection>,
+    /// What is looked up, over the input: of the types of `columns`. A null is found nowhere.
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// The columns of the table that must be equal to them.
+    pub columns: Vec<usize>,
+    /// What else must be true of a pair, over the output.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Whether a row for which there is none stays, with nulls for the table's columns (`LEFT JOIN`).
+    pub outer: bool,
+    /// Whether the last column of the input is its event time.
+    pub timed: bool,
+}
