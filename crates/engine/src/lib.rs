@@ -28,7 +28,8 @@ pub use headwater_runtime::{
 
 /// All connectors of this build. To add a connector, add a line.
 pub fn connectors() -> Registry {
-    headwater_local::register(Registry::default()).with(headwater_mqtt::MqttConnector)
+    let local = headwater_local::register(Registry::default());
+    headwater_database::register(local).with(headwater_mqtt::MqttConnector)
 }
 
 /// Why SQL did not become a running job.

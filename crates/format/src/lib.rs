@@ -56,4 +56,5 @@ pub use config::{
 pub use decoder::{Decoder, Learnt};
 pub use encoder::Encoder;
 pub use error::{BadPayload, FormatError, Rejected};
+pub use json::is_json;
 pub use payloads::Payloads;

@@ -25,7 +25,7 @@ use arrow::datatypes::{DataType, Field};
 pub(crate) const TYPE_KEY: &str = "headwater.type";
 
 /// Whether a column was declared `JSON`: text that holds any JSON value as it was written.
-pub(crate) fn is_json(field: &Field) -> bool {
+pub fn is_json(field: &Field) -> bool {
     let declared = field.metadata().get(TYPE_KEY).map(String::as_str) == Some("json");
     declared && is_text(field.data_type())
 }

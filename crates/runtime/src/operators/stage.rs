@@ -1,9 +1,10 @@
 //! Runs an operator with state, a [`Stateful`] machine, on one worker.
 //!
 //! Input: one or more streams of rows, watermarks and ticks. Output: what the machine answers to rows, at once and in
-//! their epoch, with the dead letters of late ones; and what becomes due when the watermark of all lanes above has risen,
-//! or by the clock, followed by a watermark on a lane of its own, or the tick. This is held in the epoch of the message
-//! that made it due: no other epoch waits for it, so rows are acknowledged once the machine has absorbed them.
+//! their epoch, with the dead letters of late ones; what rows make due, if that may be much; and what becomes due when the
+//! watermark of all lanes above has risen, or by the clock, followed by a watermark on a lane of its own, or the tick. What is
+//! due is held in the epoch of the message that made it so: no other epoch waits for it, so rows are acknowledged once the
+//! machine has absorbed them.
 //!
 //! Order: a watermark goes out after everything that it made due. While that goes out, in pieces between which the worker
 //! does other things, rows that come in are taken as always; the watermarks behind them, too, and are told together at the
@@ -162,6 +163,9 @@ impl Running {
                 for made in self.stage.machine.rows(input, batch)? {
                     self.stage.metrics.add_rows_out(made.num_rows() as u64);
                     send(Rows::new(made), capability, output);
+                }
+                if self.stage.machine.is_due() {
+                    self.due(capability);
                 }
                 let letters = self.stage.late.take()?.map(Rows::rejected);
                 send(letters.unwrap_or_default(), capability, output);

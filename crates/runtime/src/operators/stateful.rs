@@ -21,6 +21,11 @@ pub(crate) trait Stateful: Send {
     /// Takes the rows of one input (0 for the only one or the left one), and answers with what can be put out at once.
     fn rows(&mut self, input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>>;
 
+    /// Whether rows that were taken have made something due: [`emit`](Stateful::emit) is then called as after an advance.
+    fn is_due(&self) -> bool {
+        false
+    }
+
     /// Notes that no row will come whose event time is before `watermark`, nanoseconds since 1970; [`END`] after the last
     /// row. It only rises. What has become due is taken by [`emit`](Stateful::emit).
     fn advance(&mut self, watermark: i64) -> Result<()>;

@@ -107,6 +107,9 @@ impl Database {
                 return Ok(Some(rows(&self.retained(filter).await?, &show)));
             }
             Command::Write { path, text } => write(Path::new(path), text)?,
+            Command::Sqlite { path, sql } => {
+                rusqlite::Connection::open(path)?.execute_batch(sql)?
+            }
             Command::File(path) => return Ok(Some(read_lines(Path::new(path))?)),
             Command::Metric { table, name } => {
                 return Ok(Some(vec![vec![self.metric(table, name)?.to_string()]]));

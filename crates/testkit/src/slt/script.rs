@@ -27,6 +27,11 @@ pub(super) enum Command<'a> {
         text: &'a str,
     },
     File(&'a str),
+    /// Statements for an SQLite database, which is made if it is not there.
+    Sqlite {
+        path: &'a str,
+        sql: &'a str,
+    },
     Metric {
         table: &'a str,
         name: &'a str,
@@ -82,6 +87,7 @@ pub(super) fn parse(text: &str) -> Result<Command<'_>> {
             ));
         }
         ["write", path] => return Ok(Command::Write { path, text: rest }),
+        ["sqlite", path] => return Ok(Command::Sqlite { path, sql: rest }),
         ["messages", count, "from", filter, ref show @ ..] => Command::Messages {
             count: match count {
                 "all" => None,
@@ -107,8 +113,8 @@ pub(super) fn parse(text: &str) -> Result<Command<'_>> {
         ["stop"] => Command::Stop,
         ["check", "jobs"] => Command::CheckJobs,
         [
-            word @ ("write" | "messages" | "retained" | "file" | "metric" | "await" | "wait"
-            | "stop"),
+            word @ ("write" | "sqlite" | "messages" | "retained" | "file" | "metric" | "await"
+            | "wait" | "stop"),
             ..,
         ] => bail!("'{first_line}' is not how '{word}' is written; see sql-tests/README.md"),
         _ => return Ok(Command::Sql(text)),

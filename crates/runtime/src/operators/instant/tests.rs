@@ -114,3 +114,33 @@ fn a_join_takes_the_rows_of_one_instant_and_forgets_those_before() {
     assert_eq!(joined(JoinType::LeftAnti), [(1, 20), (3, 30)]);
     assert_eq!(joined(JoinType::RightAnti), [(2, 10)]);
 }
+
+#[test]
+fn a_join_of_a_hot_key_comes_in_pieces() {
+    let key = || Arc::new(Column::new("value", 0)) as Arc<dyn PhysicalExpr>;
+    let join = HashJoinExec::try_new(
+        leaf(0),
+        leaf(1),
+        vec![(key(), key())],
+        None,
+        &JoinType::Full,
+        None,
+        PartitionMode::CollectLeft,
+        NullEquality::NullEqualsNothing,
+        false,
+    );
+    let mut machine = machine(Arc::new(join.expect("a join")), 2);
+    give(&mut machine, 0, &vec![(1, 10); 3000]);
+    give(&mut machine, 1, &vec![(1, 10); 30]);
+    machine.advance(END).expect("no error");
+    let mut rows = 0;
+    while let Some(piece) = machine.emit().expect("no error") {
+        assert!(
+            piece.num_rows() <= 8192,
+            "{} rows at once",
+            piece.num_rows()
+        );
+        rows += piece.num_rows();
+    }
+    assert_eq!(rows, 90_000);
+}

@@ -8,20 +8,22 @@
 //!                  └─► kept
 //! ```
 //!
-//! Input: 0 is the left. Output: at once, while a batch comes in: the pairs of its rows in their order, those of one row
-//! in the order in which its partners came; columns of the left, of the right, the later event time.
+//! Input: 0 is the left. Output: batch by batch, as they came: the pairs of its rows in their order, those of one row in the
+//! order in which its partners came; columns of the left, of the right, the later event time. However many pairs a batch
+//! makes, they come in pieces; what comes in meanwhile waits, rows and watermarks in their order.
 //! Keys: null is equal to nothing, so a row with a null key is not kept.
 //! Time: two rows are a pair or not by their own event times, wherever the watermark stands, unless one of them came after
 //! it. A row is dropped when the watermark is further ahead of it than the time to live; a row that comes later than that
 //! is late: counted, and left out.
-//! Memory: the rows that are not dropped and their keys, and what `side` does not clear away at once; the pairs of one
-//! batch. Errors: those of the keys.
+//! Memory: the rows that are not dropped and their keys, and what `side` does not clear away at once; what waits, which
+//! the sources' credit bounds, since its epoch is held; one piece. Errors: those of the keys.
 
 mod output;
 mod side;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
@@ -33,7 +35,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
 use headwater_planner::plan;
 
-use self::output::joined;
+use self::output::Meeting;
 use self::side::{Batch, Side};
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
@@ -47,9 +49,17 @@ pub(crate) struct TtlJoin {
     /// The columns of what it puts out.
     schema: SchemaRef,
     ttl_ns: u64,
-    /// The earliest event time of the rows that are kept.
+    /// The earliest event time of rows that are not late.
     earliest: i64,
     late: LateRows,
+    waiting: VecDeque<Waiting>,
+}
+
+/// What has come in and is not done with.
+enum Waiting {
+    Rows(Meeting),
+    /// Rows before this can be dropped.
+    Earliest(i64),
 }
 
 impl TtlJoin {
@@ -66,6 +76,7 @@ impl TtlJoin {
             converter,
             join: Arc::clone(join),
             late: context.late.clone(),
+            waiting: VecDeque::new(),
         })
     }
 
@@ -119,21 +130,39 @@ fn present(keys: &[ArrayRef]) -> Option<NullBuffer> {
 impl Stateful for TtlJoin {
     fn rows(&mut self, input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
         let batch = self.arrived(input, &rows)?;
-        let other = &self.sides[1 - input];
-        let made = joined(&self.schema, input, &batch, other, self.ttl_ns)?;
-        self.sides[input].keep(batch)?;
-        Ok(made)
+        self.waiting
+            .push_back(Waiting::Rows(Meeting::new(input, batch)));
+        Ok(Vec::new())
+    }
+
+    fn is_due(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     fn advance(&mut self, watermark: i64) -> Result<()> {
         self.earliest = watermark.saturating_sub_unsigned(self.ttl_ns);
-        for side in &mut self.sides {
-            side.drop_before(self.earliest, &self.converter)?;
-        }
+        self.waiting.push_back(Waiting::Earliest(self.earliest));
         Ok(())
     }
 
     fn emit(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(next) = self.waiting.pop_front() {
+            match next {
+                Waiting::Rows(mut meeting) => {
+                    let other = &self.sides[1 - meeting.input];
+                    if let Some(piece) = meeting.piece(&self.schema, other, self.ttl_ns)? {
+                        self.waiting.push_front(Waiting::Rows(meeting));
+                        return Ok(Some(piece));
+                    }
+                    self.sides[meeting.input].keep(meeting.batch)?;
+                }
+                Waiting::Earliest(earliest) => {
+                    for side in &mut self.sides {
+                        side.drop_before(earliest, &self.converter)?;
+                    }
+                }
+            }
+        }
         Ok(None)
     }
 

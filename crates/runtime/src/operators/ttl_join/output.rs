@@ -1,4 +1,4 @@
-//! Pairs of rows → rows of the join.
+//! Pairs of rows → rows of the join, piece by piece.
 
 use std::sync::Arc;
 
@@ -13,6 +13,19 @@ use super::side::{Batch, Side};
 /// The most pairs that are made rows of at once.
 const PIECE_ROWS: usize = 8192;
 
+/// How many rows and partners are looked at for one piece: many partners may be too far away.
+const PIECE_STEPS: usize = 1 << 20;
+
+/// A batch that meets the rows of the other side.
+pub(super) struct Meeting {
+    pub(super) input: usize,
+    pub(super) batch: Batch,
+    /// The row that is next.
+    row: usize,
+    /// Its partner that is next, if it has had some.
+    partner: Option<usize>,
+}
+
 /// Some pairs: for each the row of the batch, the number of its partner, the later event time.
 #[derive(Default)]
 struct Pairs {
@@ -21,38 +34,64 @@ struct Pairs {
     times: Vec<i64>,
 }
 
-/// The rows that come of a batch on an input and what is kept of the other side.
-pub(super) fn joined(
-    schema: &SchemaRef,
-    input: usize,
-    batch: &Batch,
-    other: &Side,
-    ttl_ns: u64,
-) -> Result<Vec<RecordBatch>> {
-    let mut made = Vec::new();
-    let mut pairs = Pairs::default();
-    for (row, (key, time)) in batch.keys.iter().zip(&batch.times).enumerate() {
-        for (partner, partner_time) in other.of_key(key) {
-            if time.abs_diff(partner_time) > ttl_ns {
-                continue;
-            }
-            // a batch has fewer rows than 2^32
-            pairs.rows.push(row as u32);
-            pairs.partners.push(partner);
-            pairs.times.push(partner_time.max(*time));
-            if pairs.rows.len() == PIECE_ROWS {
-                made.push(std::mem::take(&mut pairs).piece(schema, input, batch, other)?);
-            }
+impl Meeting {
+    pub(super) fn new(input: usize, batch: Batch) -> Self {
+        Self {
+            input,
+            batch,
+            row: 0,
+            partner: None,
         }
     }
-    if !pairs.rows.is_empty() {
-        made.push(pairs.piece(schema, input, batch, other)?);
+
+    /// The next of the rows that come of it, perhaps none of them; `None` at the end.
+    pub(super) fn piece(
+        &mut self,
+        schema: &SchemaRef,
+        other: &Side,
+        ttl_ns: u64,
+    ) -> Result<Option<RecordBatch>> {
+        if self.row == self.batch.times.len() {
+            return Ok(None);
+        }
+        let pairs = self.pairs(other, ttl_ns);
+        match pairs.rows.is_empty() {
+            true => Ok(Some(RecordBatch::new_empty(Arc::clone(schema)))),
+            false => pairs
+                .joined(schema, self.input, &self.batch, other)
+                .map(Some),
+        }
     }
-    Ok(made)
+
+    fn pairs(&mut self, other: &Side, ttl_ns: u64) -> Pairs {
+        let mut pairs = Pairs::default();
+        let mut steps = 0;
+        while let Some(time) = self.batch.times.get(self.row) {
+            let first = match self.partner.take() {
+                Some(partner) => Some(partner),
+                None => other.first(self.batch.keys.row(self.row)),
+            };
+            for (partner, partner_time) in other.from(first) {
+                if pairs.rows.len() == PIECE_ROWS || steps == PIECE_STEPS {
+                    self.partner = Some(partner);
+                    return pairs;
+                }
+                steps += 1;
+                if time.abs_diff(partner_time) <= ttl_ns {
+                    // a batch has fewer rows than 2^32
+                    pairs.rows.push(self.row as u32);
+                    pairs.partners.push(partner);
+                    pairs.times.push(partner_time.max(*time));
+                }
+            }
+            self.row += 1;
+        }
+        pairs
+    }
 }
 
 impl Pairs {
-    fn piece(
+    fn joined(
         self,
         schema: &SchemaRef,
         input: usize,

@@ -85,11 +85,16 @@ impl Side {
         }
     }
 
-    /// The numbers and event times of the rows that have a key and are not dropped, in the order in which they came.
-    pub(super) fn of_key(&self, key: Row<'_>) -> impl Iterator<Item = (usize, i64)> {
+    /// The number of the first row that has a key.
+    pub(super) fn first(&self, key: Row<'_>) -> Option<usize> {
         let hash = self.hasher.hash_one(key);
         let chain = self.chains.find(hash, |chain| self.has(chain, hash, key));
-        let first = chain.map(|chain| chain.first);
+        chain.map(|chain| chain.first)
+    }
+
+    /// The numbers and event times of a row and those behind it with the same key that are not dropped, in the order in
+    /// which they came.
+    pub(super) fn from(&self, first: Option<usize>) -> impl Iterator<Item = (usize, i64)> {
         let next = |row: &usize| Some(self.next[*row]).filter(|next| *next != NONE);
         let rows = std::iter::successors(first, next).map(|row| (row, self.times[row]));
         rows.filter(|(_, time)| *time >= self.earliest)

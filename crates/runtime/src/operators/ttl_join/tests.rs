@@ -92,16 +92,33 @@ fn joined(batch: &RecordBatch) -> Vec<Joined> {
 fn run(join: &mut TtlJoin, doings: &[Do]) -> Vec<Joined> {
     let mut made = Vec::new();
     for doing in doings {
-        made.extend(match doing {
-            Left(given) => join.rows(0, rows(given)).expect("no error"),
-            Right(given) => join.rows(1, rows(given)).expect("no error"),
-            Advance(watermark) => {
-                join.advance(*watermark).expect("no error");
-                Vec::new()
-            }
-        });
+        take(join, doing);
+        made.extend(emitted(join));
     }
-    made.iter().flat_map(joined).collect()
+    made
+}
+
+fn take(join: &mut TtlJoin, doing: &Do) {
+    match doing {
+        Left(given) => assert!(join.rows(0, rows(given)).expect("no error").is_empty()),
+        Right(given) => assert!(join.rows(1, rows(given)).expect("no error").is_empty()),
+        Advance(watermark) => join.advance(*watermark).expect("no error"),
+    }
+}
+
+/// All that is due.
+fn emitted(join: &mut TtlJoin) -> Vec<Joined> {
+    let mut made = Vec::new();
+    while let Some(piece) = join.emit().expect("no error") {
+        assert!(
+            piece.num_rows() <= 8192,
+            "{} rows at once",
+            piece.num_rows()
+        );
+        made.extend(joined(&piece));
+    }
+    assert!(!join.is_due());
+    made
 }
 
 fn check(doings: &[Do], expect: &[(&str, i64, i64, i64)]) {
@@ -174,6 +191,45 @@ fn a_row_that_comes_too_late_is_counted_and_left_out() {
 }
 
 #[test]
+fn a_hot_key_comes_in_pieces_and_what_comes_meanwhile_waits() {
+    let many: Vec<Given> = (0..3000).map(|row| (A, row, 100)).collect();
+    let few: Vec<Given> = (0..30).map(|row| (A, row, 105)).collect();
+    let doings = [
+        Left(many),
+        Right(few),
+        // the left rows are dropped only when all their pairs have gone out
+        Advance(111),
+        Right(vec![(A, 99, 111)]),
+        Left(vec![(A, 77, 111)]),
+    ];
+    let mut machine = join();
+    doings.iter().for_each(|doing| take(&mut machine, doing));
+    assert!(machine.is_due());
+    let made = emitted(&mut machine);
+    let pairs = (0..30).flat_map(|right| (0..3000).map(move |left| (left, right, 105)));
+    let last = (0..30).map(|right| (77, right, 111)).chain([(77, 99, 111)]);
+    let expect = pairs.chain(last);
+    let expect = expect.map(|(left, right, time)| ("a".to_owned(), left, right, time));
+    assert_eq!(made, expect.collect::<Vec<_>>());
+}
+
+#[test]
+fn many_partners_that_are_too_far_away_do_not_take_all_the_time() {
+    let mut machine = join();
+    let far: Vec<Given> = (0..3000).map(|row| (A, row, 100)).collect();
+    let other: Vec<Given> = (0..1000).map(|row| (A, row, 200)).collect();
+    [Left(far), Right(other)]
+        .iter()
+        .for_each(|doing| take(&mut machine, doing));
+    let mut pieces = 0;
+    while let Some(piece) = machine.emit().expect("no error") {
+        assert_eq!(piece.num_rows(), 0);
+        pieces += 1;
+    }
+    assert!(pieces >= 3, "{pieces}");
+}
+
+#[test]
 fn what_is_dropped_is_freed() {
     let mut machine = join();
     let empty = machine.size();
@@ -199,6 +255,8 @@ proptest! {
         left in prop::collection::vec((0..4usize, 0..60i64), 0..60),
         right in prop::collection::vec((0..4usize, 0..60i64), 0..60),
         size in 1..20usize,
+        // whether what is due is taken at once, or at the end
+        at_once: bool,
     ) {
         let keys = [A, B, Some("c"), None];
         let mut given = [left, right].map(|mut side| {
@@ -219,11 +277,15 @@ proptest! {
         for turn in 0.. {
             let side = &mut given[turn % 2];
             let batch: Vec<Given> = side.drain(..size.min(side.len())).collect();
-            made.extend(run(&mut machine, &[match turn % 2 { 0 => Left(batch), _ => Right(batch) }]));
+            take(&mut machine, &match turn % 2 { 0 => Left(batch), _ => Right(batch) });
+            if at_once {
+                made.extend(emitted(&mut machine));
+            }
             let next = given.iter().filter_map(|side| side.front()).map(|row| row.2).min();
             let Some(watermark) = next else { break };
-            run(&mut machine, &[Advance(watermark)]);
+            take(&mut machine, &Advance(watermark));
         }
+        made.extend(emitted(&mut machine));
         made.sort();
         expect.sort();
         prop_assert_eq!(made, expect);
