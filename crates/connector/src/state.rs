@@ -131,6 +131,20 @@ impl State {
         }
     }
 
+    /// Forgets all that was stored here and below. Stored again, it is a new place.
+    ///
+    /// # Errors
+    /// A folder that cannot be removed; part of it may have gone.
+    pub fn clear(&self) -> Result<(), StateError> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(failed("remove", folder)),
+        }
+    }
+
     fn file(&self, name: &str) -> Option<PathBuf> {
         let folder = self.folder.as_ref()?;
         Some(folder.join(escape(name) + SUFFIX))

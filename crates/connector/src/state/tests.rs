@@ -22,12 +22,31 @@ fn what_is_stored_is_found_by_the_next_run() {
 }
 
 #[test]
+fn a_place_is_cleared_with_all_that_is_below_it_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = State::open(dir.path()).unwrap();
+    let (job, other) = (root.child("job"), root.child("job2"));
+    job.clear().unwrap();
+    job.child("t").child("0").store("seen", &1).unwrap();
+    other.store("seen", &2).unwrap();
+    job.clear().unwrap();
+    let below = job.child("t").child("0");
+    assert_eq!(below.load::<u8>("seen").unwrap(), None);
+    assert_eq!(other.load::<u8>("seen").unwrap(), Some(2));
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    below.store("seen", &3).unwrap();
+    assert_eq!(below.load::<u8>("seen").unwrap(), Some(3));
+}
+
+#[test]
 fn without_a_folder_nothing_is_kept() {
     let state = State::default().child("job");
     state.store("seen", &1).unwrap();
     assert!(!state.is_kept());
     assert_eq!(state.load::<u8>("seen").unwrap(), None);
     state.remove("seen").unwrap();
+    state.clear().unwrap();
 }
 
 #[test]
