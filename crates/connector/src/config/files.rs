@@ -1,8 +1,9 @@
-//! The files of this machine that a table would read or write, by what the schemas list under `"files"`.
+//! What a table would take from this machine: files, by what the schemas list under `"files"`, and environment variables,
+//! by where they say `"var-str"`.
 
 use serde_json::Value;
 
-use super::schema::Schema;
+use super::schema::{OptionDef, Schema};
 use super::var_str::VarStr;
 use super::{ConfigError, FORMAT_SCHEMA};
 use crate::connector::ConnectorMetadata;
@@ -21,6 +22,55 @@ pub fn files(
     table: &Value,
     format: &FormatConfig,
 ) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut found = Vec::new();
+    each(metadata, profile, table, format, |option, text| {
+        if !option.file {
+            return Ok(());
+        }
+        let path = match option.variables {
+            true => VarStr::new(text).resolve().map_err(|error| {
+                let message = format!("option '{}': {error}", option.name);
+                ConfigError::new(Some(&option.name), message)
+            })?,
+            false => text.to_owned(),
+        };
+        if !path.is_empty() && !path.trim_start().starts_with(PEM) {
+            found.push((option.name.clone(), path));
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Every environment variable that the values name, set or not, with the option that names it.
+///
+/// # Errors
+/// A schema that cannot be read.
+pub fn variables(
+    metadata: &ConnectorMetadata,
+    profile: &Value,
+    table: &Value,
+    format: &FormatConfig,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut found = Vec::new();
+    each(metadata, profile, table, format, |option, text| {
+        if option.variables {
+            let names = VarStr::variables(text).map(str::to_owned);
+            found.extend(names.map(|name| (option.name.clone(), name)));
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Looks at every text of every option.
+fn each(
+    metadata: &ConnectorMetadata,
+    profile: &Value,
+    table: &Value,
+    format: &FormatConfig,
+    mut look: impl FnMut(&OptionDef, &str) -> Result<(), ConfigError>,
+) -> Result<(), ConfigError> {
     let format = serde_json::to_value(format)
         .map_err(|error| ConfigError::new(None, format!("format: {error}")))?;
     let parts = [
@@ -28,26 +78,15 @@ pub fn files(
         (Some(metadata.table_schema), table),
         (metadata.format.then_some(FORMAT_SCHEMA), &format),
     ];
-    let mut found = Vec::new();
     for (schema, value) in parts {
         let Some(schema) = schema else { continue };
-        for option in Schema::of(schema)?
-            .options
-            .iter()
-            .filter(|option| option.file)
-        {
+        for option in &Schema::of(schema)?.options {
             for text in texts(value, &option.path) {
-                let path = VarStr::new(text).resolve().map_err(|error| {
-                    let message = format!("option '{}': {error}", option.name);
-                    ConfigError::new(Some(&option.name), message)
-                })?;
-                if !path.is_empty() && !path.trim_start().starts_with(PEM) {
-                    found.push((option.name.clone(), path));
-                }
+                look(option, text)?;
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The texts at a place of a value: one, those of a list, or none.

@@ -7,7 +7,7 @@
 //!
 //! A connector describes its options in two JSON schemas and nowhere else. [`parse_table`] turns the dotted options of
 //! SQL into values by them, [`validate`] checks values that came as JSON, [`describe`] makes reference documentation,
-//! [`files`] finds what a table would read or write on this machine, and [`redact`] hides what a schema lists under `"sensitive"`. All problems of a table are reported in one
+//! [`files`] and [`variables`] find what a table would take from this machine, and [`redact`] hides what a schema lists under `"sensitive"`. All problems of a table are reported in one
 //! [`ConfigError`], each with the option, what was given, what is allowed and the nearest valid name; the value of a
 //! sensitive option is never quoted.
 //!
@@ -43,7 +43,7 @@ use crate::dead_letter;
 
 pub use duration::duration;
 pub use error::{ConfigError, did_you_mean, nearest, quoted};
-pub use files::files;
+pub use files::{files, variables};
 pub use redact::{MASK, redact, without_password};
 pub use reference::{OptionDoc, Part, describe, markdown};
 pub use var_str::{UnsetVariable, VarStr};

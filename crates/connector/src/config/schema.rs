@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::ConfigError;
 
@@ -55,6 +55,8 @@ pub(super) struct OptionDef {
     pub(super) sensitive: bool,
     /// Whether it names a file of this machine, or several.
     pub(super) file: bool,
+    /// Whether `{{ NAME }}` in it stands for an environment variable.
+    pub(super) variables: bool,
     /// The choice that must have been made for it to apply: the choice's option, and the variant.
     pub(super) variant: Option<(String, String)>,
 }
@@ -259,6 +261,7 @@ impl<'a> Walk<'a> {
             within: place.within.clone(),
             sensitive: self.sensitive.contains(&place.dotted),
             file: self.files.contains(&place.dotted),
+            variables: [&schema["format"], &schema["items"]["format"]].contains(&&json!("var-str")),
             variant: place.variant.clone(),
         });
     }

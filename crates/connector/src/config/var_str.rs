@@ -67,6 +67,14 @@ impl VarStr {
         Ok(resolved)
     }
 
+    /// The names of the variables in a text.
+    pub(super) fn variables(text: &str) -> impl Iterator<Item = &str> {
+        parts(text).filter_map(|part| match part {
+            Part::Variable(name) => Some(name),
+            Part::Literal(_) => None,
+        })
+    }
+
     /// Whether all of the text comes from the environment, so that showing it gives nothing away.
     pub(super) fn only_variables(text: &str) -> bool {
         !text.is_empty() && parts(text).all(|part| matches!(part, Part::Variable(_)))
