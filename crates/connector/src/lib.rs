@@ -12,6 +12,7 @@
 mod bad_data;
 pub mod config;
 pub mod connector;
+mod cpu;
 pub mod dead_letter;
 pub mod decode;
 pub mod encode;
@@ -28,12 +29,13 @@ pub use connector::{
     Connection, ConnectionProfile, ConnectionType, Connector, ConnectorMetadata, ErasedConnector,
     MetadataDef, Registry, Sampling,
 };
+pub use cpu::{measured, thread_cpu_ns};
 pub use dead_letter::{Rejection, Rejects};
 pub use decode::{MetadataColumns, NoMetadata, Place, RowDecoder};
 pub use encode::{Kept, RowEncoder};
 pub use headwater_format::BadData;
 pub use lookup::{CacheOptions, Found, LookupError, LookupOperator};
-pub use metrics::{Metrics, MetricsSnapshot};
+pub use metrics::{Metrics, MetricsSnapshot, Stopwatch};
 pub use operator::{
     Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,
     SourceOperator, TaskContext,

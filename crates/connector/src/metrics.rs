@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use crate::bad_data::DropLog;
+use crate::cpu::thread_cpu_ns;
 
-/// The counters of one operator; all only grow, save `in_flight` and `state_bytes`.
+/// The counters of one operator; all only grow, save `in_flight`, `window` and `state_bytes`.
 #[derive(Debug, Default)]
 pub struct Metrics {
     messages: AtomicU64,
@@ -15,6 +16,9 @@ pub struct Metrics {
     dead_letters: AtomicU64,
     reconnects: AtomicU64,
     in_flight: AtomicU64,
+    window: AtomicU64,
+    cpu_ns: AtomicU64,
+    batches_out: AtomicU64,
     rows_out: AtomicU64,
     late_rows: AtomicU64,
     state_bytes: AtomicU64,
@@ -51,6 +55,14 @@ pub struct MetricsSnapshot {
     pub reconnects: u64,
     /// Messages not yet acknowledged: to the broker (source), by the broker (sink).
     pub in_flight: u64,
+    /// How many the side that receives them lets be unacknowledged: as much as `in_flight` can become. 0 if that is not
+    /// known, or not limited.
+    pub window: u64,
+    /// The CPU time that it has taken, in nanoseconds: of the tasks of a source or a sink, of the machines of an operator
+    /// with state. What a source's or a sink's rows cost on their way is the workers'.
+    pub cpu_ns: u64,
+    /// Batches put out by an operator with state.
+    pub batches_out: u64,
     /// Rows put out by an operator with state.
     pub rows_out: u64,
     /// Rows that came after the watermark had passed what they belong to: left out, or made dead letters.
@@ -59,6 +71,20 @@ pub struct MetricsSnapshot {
     pub state_bytes: u64,
     /// How far event time has come at an operator, in nanoseconds since 1970, if it has begun.
     pub watermark_ns: Option<i64>,
+}
+
+/// Adds CPU time when it is dropped. Made by [`Metrics::stopwatch`]; must stay on its thread.
+#[derive(Debug)]
+pub struct Stopwatch<'a> {
+    metrics: &'a Metrics,
+    begun_ns: u64,
+}
+
+impl Drop for Stopwatch<'_> {
+    fn drop(&mut self) {
+        let taken_ns = thread_cpu_ns().saturating_sub(self.begun_ns);
+        self.metrics.cpu_ns.fetch_add(taken_ns, Relaxed);
+    }
 }
 
 impl Metrics {
@@ -102,13 +128,29 @@ impl Metrics {
         self.reconnects.fetch_add(1, Relaxed);
     }
 
-    /// States how many messages are unacknowledged now.
-    pub fn set_in_flight(&self, count: u64) {
-        self.in_flight.store(count, Relaxed);
+    /// States that other messages than before are unacknowledged on one connection of the table.
+    pub fn resize_in_flight(&self, before: u64, after: u64) {
+        self.in_flight.fetch_add(after, Relaxed);
+        self.in_flight.fetch_sub(before, Relaxed);
     }
 
-    /// Counts rows put out.
+    /// States that as many messages may be unacknowledged on one connection of the table, instead of as many as before.
+    pub fn resize_window(&self, before: u64, after: u64) {
+        self.window.fetch_add(after, Relaxed);
+        self.window.fetch_sub(before, Relaxed);
+    }
+
+    /// Adds the CPU time that this thread takes until the answer is dropped.
+    pub fn stopwatch(&self) -> Stopwatch<'_> {
+        Stopwatch {
+            metrics: self,
+            begun_ns: thread_cpu_ns(),
+        }
+    }
+
+    /// Counts the rows of a batch that is put out.
     pub fn add_rows_out(&self, rows: u64) {
+        self.batches_out.fetch_add(1, Relaxed);
         self.rows_out.fetch_add(rows, Relaxed);
     }
 
@@ -147,6 +189,9 @@ impl Metrics {
             dead_letters: self.dead_letters.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
+            window: self.window.load(Relaxed),
+            cpu_ns: self.cpu_ns.load(Relaxed),
+            batches_out: self.batches_out.load(Relaxed),
             rows_out: self.rows_out.load(Relaxed),
             late_rows: self.late_rows.load(Relaxed),
             state_bytes: self.state_bytes.load(Relaxed),

@@ -115,13 +115,17 @@ async fn reach(
 #[derive(Debug, Default)]
 struct Logins {
     told: u64,
+    window: u64,
 }
 
 impl Logins {
-    fn tell(&mut self, link: &Link, metrics: &Metrics) {
+    /// `window` is how many messages may be unacknowledged now.
+    fn tell(&mut self, link: &Link, window: u16, metrics: &Metrics) {
         if link.epoch() == self.told {
             return;
         }
+        let before = std::mem::replace(&mut self.window, u64::from(window));
+        metrics.resize_window(before, self.window);
         self.told = link.epoch();
         if self.told > 1 {
             metrics.add_reconnect();

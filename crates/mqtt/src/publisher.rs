@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use headwater_connector::Metrics;
+use headwater_connector::{Metrics, measured};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -141,9 +141,9 @@ impl Publisher {
             refusals: Arc::clone(&refusals),
             on_refused,
             close: close.clone(),
-            metrics,
+            metrics: Arc::clone(&metrics),
         };
-        let task = tokio::spawn(driver.run(options));
+        let task = tokio::spawn(measured(metrics, driver.run(options)));
         Self {
             queue,
             accepted: 0,

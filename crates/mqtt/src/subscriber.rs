@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use headwater_connector::Metrics;
+use headwater_connector::{Metrics, measured};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -98,9 +98,10 @@ impl Subscriber {
             acks: Arc::clone(&acks),
             subscribed: subscribed_sender,
             close: close.clone(),
-            metrics,
+            metrics: Arc::clone(&metrics),
         };
-        let task = tokio::spawn(driver.run(options, subscriptions.into()));
+        let subscriptions = subscriptions.into();
+        let task = tokio::spawn(measured(metrics, driver.run(options, subscriptions)));
         Self {
             inbox,
             acks,

@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use futures::FutureExt;
 use headwater_connector::{
     Connection, Metrics, Operator, OperatorError, Registry, Rejects, SinkOperator, SourceOperator,
-    TaskContext,
+    TaskContext, measured,
 };
 use headwater_format::BadData;
 use headwater_planner::plan::{Lookup, NodeId, Plan, PlanOperator};
@@ -32,7 +32,7 @@ use crate::state_size::StateSize;
 use crate::tasks::{run_sink, run_source};
 use crate::threads::start_workers;
 use crate::values::Values;
-use crate::worker::{Blueprint, Ends};
+use crate::worker::{Blueprint, Ends, WorkerCpu};
 
 /// A job in the making: the tasks and the ends of the channels that the workers will take.
 pub(crate) struct Assembly {
@@ -137,7 +137,7 @@ impl Assembly {
             let Operator::Source(source) = self.make(id, table, registry, context)? else {
                 return Err(self.wrong_kind(id, "a source"));
             };
-            acks.push(self.add_share(id, self.sources + subtask, source));
+            acks.push(self.add_share(id, self.sources + subtask, source, &metrics));
         }
         self.add_source(id, name, metrics, acks);
         Ok(())
@@ -147,7 +147,7 @@ impl Assembly {
     pub(crate) fn values(&mut self, id: NodeId, name: &str, rows: RecordBatch) {
         let metrics = Arc::new(Metrics::of(name));
         let source = Box::new(Values::new(rows, Arc::clone(&metrics)));
-        let acks = vec![self.add_share(id, self.sources, source)];
+        let acks = vec![self.add_share(id, self.sources, source, &metrics)];
         self.add_source(id, name, metrics, acks);
     }
 
@@ -157,6 +157,7 @@ impl Assembly {
         id: NodeId,
         worker: usize,
         source: Box<dyn SourceOperator>,
+        metrics: &Arc<Metrics>,
     ) -> Arc<AckGauge> {
         let gauge = Arc::<AckGauge>::default();
         let (end, inlet, durable) = bridge::source();
@@ -166,10 +167,11 @@ impl Assembly {
             .sources
             .insert(id, (inlet, acks));
         let name = self.names[id.0].clone();
+        let metrics = Arc::clone(metrics);
         self.tasks.push(Box::new(move |tracker, fate, unopened| {
             let opened = open_signal(unopened);
-            let drain = fate.drain.clone();
-            spawn(tracker, fate, name, run_source(source, end, drain, opened));
+            let task = run_source(source, end, fate.drain.clone(), opened);
+            spawn(tracker, fate, name, measured(metrics, task));
         }));
         gauge
     }
@@ -238,9 +240,10 @@ impl Assembly {
             ends.sinks.insert(id, outlet);
         }
         let task_name = self.names[id.0].clone();
+        let counted = Arc::clone(&metrics);
         self.tasks.push(Box::new(move |tracker, fate, unopened| {
-            let opened = open_signal(unopened);
-            spawn(tracker, fate, task_name, run_sink(sink, end, opened));
+            let task = run_sink(sink, end, open_signal(unopened));
+            spawn(tracker, fate, task_name, measured(counted, task));
         }));
         self.metrics.insert(id, Arc::clone(&metrics));
         self.operators.push(OperatorStatus {
@@ -327,6 +330,8 @@ impl Assembly {
         let fate = Arc::<Fate>::default();
         let (unopened_sender, unopened) = watch::channel(self.tasks.len());
         let (outcome_sender, outcome) = watch::channel(None);
+        let worker_cpu: Arc<[WorkerCpu]> =
+            (0..self.workers).map(|_| WorkerCpu::default()).collect();
         let tracker = TaskTracker::new();
         for task in self.tasks {
             task(&tracker, &fate, &unopened_sender);
@@ -339,6 +344,7 @@ impl Assembly {
             clock: EpochClock::default(),
             state_size: Arc::new(StateSize::new(self.options.state_limit_bytes)),
             backlog: Arc::clone(&self.backlog),
+            cpu: Arc::clone(&worker_cpu),
             ends: self.ends.into_iter().map(Mutex::new).collect(),
             fate: Arc::clone(&fate),
         };
@@ -358,6 +364,7 @@ impl Assembly {
             fate,
             operators: self.operators,
             backlog: self.backlog,
+            worker_cpu,
             unopened,
             outcome,
         }

@@ -19,7 +19,7 @@ use crate::backlog::Backlog;
 use crate::error::JobError;
 use crate::name::OperatorName;
 use crate::state::Fate;
-use crate::worker;
+use crate::worker::{self, WorkerCpu};
 
 /// Makes the sink for the rows of a bare `SELECT`.
 pub type PreviewFactory =
@@ -74,6 +74,7 @@ pub struct Job {
     pub(crate) fate: Arc<Fate>,
     pub(crate) operators: Vec<OperatorStatus>,
     pub(crate) backlog: Arc<Backlog>,
+    pub(crate) worker_cpu: Arc<[WorkerCpu]>,
     pub(crate) unopened: watch::Receiver<usize>,
     pub(crate) outcome: watch::Receiver<Option<Outcome>>,
 }
@@ -127,6 +128,11 @@ impl Job {
     /// What its sources, operators with state and sinks count, in the plan's order.
     pub fn operators(&self) -> &[OperatorStatus] {
         &self.operators
+    }
+
+    /// The CPU time of its workers: all that its operators do between the tasks of its sources and those of its sinks.
+    pub fn worker_cpu(&self) -> &[WorkerCpu] {
+        &self.worker_cpu
     }
 
     /// What waits at its sinks.

@@ -45,3 +45,4 @@ pub use backlog::{BACKLOG_BYTES, BACKLOG_ROWS, Backlog};
 pub use error::JobError;
 pub use job::{Job, JobOptions, OperatorKind, OperatorStatus, Outcome, PreviewFactory};
 pub use name::OperatorName;
+pub use worker::WorkerCpu;

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
-use headwater_connector::{Metrics, OperatorError};
+use headwater_connector::{Metrics, OperatorError, thread_cpu_ns};
 use headwater_format::BadData;
 use headwater_planner::plan::{Lookup, Node, NodeId, Plan, PlanOperator, Step, Watermark};
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
@@ -59,9 +60,27 @@ pub(crate) struct Blueprint {
     pub(crate) clock: EpochClock,
     pub(crate) state_size: Arc<StateSize>,
     pub(crate) backlog: Arc<Backlog>,
+    /// One entry a worker.
+    pub(crate) cpu: Arc<[WorkerCpu]>,
     /// One entry a worker, taken by it.
     pub(crate) ends: Vec<Mutex<Ends>>,
     pub(crate) fate: Arc<Fate>,
+}
+
+/// How long the thread of a worker has been on a CPU, as of its last turn.
+#[derive(Debug, Default)]
+pub struct WorkerCpu(AtomicU64);
+
+impl WorkerCpu {
+    /// The time, in nanoseconds.
+    pub fn ns(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Says how long that of this thread is.
+    fn note(&self) {
+        self.0.store(thread_cpu_ns(), Ordering::Relaxed);
+    }
 }
 
 /// A source on this worker, as its loop sees it.
@@ -94,6 +113,7 @@ pub(crate) fn run(worker: &mut Worker, blueprint: &Blueprint) {
     while worker.has_dataflows() && !blueprint.fate.ended() {
         worker.step_or_park(None);
         sources.iter().for_each(Source::release);
+        blueprint.cpu[index].note();
     }
 }
 

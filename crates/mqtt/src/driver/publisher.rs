@@ -32,6 +32,7 @@ impl PublisherDriver {
             session: PublisherSession::new(options),
             driver: self,
             logins: Logins::default(),
+            in_flight: 0,
             orphaned: false,
         };
         let outcome = supervise(&mut sending, &close).await;
@@ -49,6 +50,8 @@ struct Sending {
     driver: PublisherDriver,
     session: PublisherSession,
     logins: Logins,
+    /// As counted last.
+    in_flight: u64,
     /// Whether the handle is gone; then nothing more comes from the queue.
     orphaned: bool,
 }
@@ -69,7 +72,9 @@ impl Role for Sending {
                         Turn::Wrote(len) => self.session.wrote(len, now()),
                         Turn::Read => {
                             self.session.receive(&mut socket.input, now())?;
-                            self.logins.tell(self.session.link(), &self.driver.metrics);
+                            let link = self.session.link();
+                            let window = link.limits().receive_maximum;
+                            self.logins.tell(link, window, &self.driver.metrics);
                             self.session.link_mut().goodbye()?;
                         }
                         Turn::End => return Err(link.closed()),
@@ -125,7 +130,8 @@ impl Sending {
             }
         }
         let unfinished = self.session.unfinished() as u64;
-        self.driver.metrics.set_in_flight(unfinished);
+        let before = std::mem::replace(&mut self.in_flight, unfinished);
+        self.driver.metrics.resize_in_flight(before, unfinished);
         let completed = self.session.completed();
         let connected = self.session.link().epoch() > 0;
         self.driver.progress.send_if_modified(|progress| {

@@ -36,6 +36,7 @@ impl SubscriberDriver {
             session: SubscriberSession::new(options, subscriptions),
             pending: None,
             logins: Logins::default(),
+            in_flight: 0,
             driver: self,
         };
         let outcome = supervise(&mut receiving, &close).await;
@@ -52,6 +53,8 @@ struct Receiving {
     /// Messages for which the inbox has no room. While there are any, the socket is not read.
     pending: Option<Inbound>,
     logins: Logins,
+    /// As counted last.
+    in_flight: u64,
 }
 
 impl Role for Receiving {
@@ -121,7 +124,9 @@ async fn hand_over(
 impl Receiving {
     fn receive(&mut self, socket: &mut Socket) -> Result<(), MqttError> {
         let inbound = self.session.receive(&mut socket.input, now())?;
-        self.logins.tell(self.session.link(), &self.driver.metrics);
+        let link = self.session.link();
+        let window = link.options().receive_maximum;
+        self.logins.tell(link, window, &self.driver.metrics);
         if self.session.unwanted() > 0 {
             self.driver.acks.set_unwanted(self.session.unwanted());
         }
@@ -201,8 +206,9 @@ impl Receiving {
         Ok(())
     }
 
-    fn count_in_flight(&self) {
+    fn count_in_flight(&mut self) {
         let in_flight = self.session.in_flight() as u64;
-        self.driver.metrics.set_in_flight(in_flight);
+        let before = std::mem::replace(&mut self.in_flight, in_flight);
+        self.driver.metrics.resize_in_flight(before, in_flight);
     }
 }

@@ -88,9 +88,11 @@ pub(crate) fn stage_rows<'scope>(
     let waker = Waker::default();
     waker.bind(scope.worker().sync_activator_for(address.to_vec()));
     stage.backlog.join(waker);
+    let metrics = Arc::clone(&stage.metrics);
     let mut running = Running::new(stage);
     builder.build(move |_capabilities| {
         move |_frontiers| {
+            let _cpu = metrics.stopwatch();
             let mut output = output.activate();
             for (index, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|capability, data| {
