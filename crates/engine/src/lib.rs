@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 pub use graph::{Edge, Graph, Vertex, previewed};
 pub use headwater_connector as connector;
 pub use headwater_planner::{
-    Node, Plan, PlanError, PlanOperator, Planner, Script, json_metadata, without_secrets,
+    EventTime, Node, Plan, PlanError, PlanOperator, Planner, Script, json_metadata, without_secrets,
 };
 pub use infer::{InferError, Inferred, Profile};
 
@@ -86,9 +86,13 @@ impl Engine {
     /// Makes a table that was configured elsewhere known to SQL.
     ///
     /// # Errors
-    /// Another table has its name.
-    pub async fn add_table(&self, table: Connection) -> Result<(), PlanError> {
-        self.planner.lock().await.add_table(table)
+    /// Another table has its name; an event time that does not fit its columns.
+    pub async fn add_table(
+        &self,
+        table: Connection,
+        event_time: &EventTime,
+    ) -> Result<(), PlanError> {
+        self.planner.lock().await.add_table(table, event_time)
     }
 
     /// Plans a text and runs nothing. Its tables and views enter the catalog.

@@ -59,6 +59,6 @@ mod render;
 
 pub use error::{PlanError, without_secrets};
 pub use plan::{Node, NodeId, Plan, PlanOperator, Step};
-pub use planner::{Planner, Script};
+pub use planner::{EventTime, Planner, Script};
 pub use render::create_table;
 pub use types::{is_json, json_metadata};

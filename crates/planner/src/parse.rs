@@ -96,6 +96,18 @@ pub(crate) fn parse_expression(tokens: Vec<TokenWithSpan>) -> Result<Expr, PlanE
     expr.map_err(|error| explained(error, &tokens))
 }
 
+/// Reads a text that is one expression, as if a statement showed it.
+///
+/// # Errors
+/// What is no expression, with its place.
+pub(crate) fn parse_lone_expression(text: &str) -> Result<(Expr, Parsed), PlanError> {
+    let tokens = tokenize(text)?;
+    check_size(&tokens)?;
+    let expr = parse_expression(tokens)?;
+    let statement = tokenize(&format!("SELECT {text}")).and_then(parse_statement)?;
+    Ok((expr, statement))
+}
+
 fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
     Parser::new(&HeadwaterDialect)
         .with_recursion_limit(NESTING_MAX)

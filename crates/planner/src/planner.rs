@@ -21,6 +21,7 @@ use crate::session::Session;
 use crate::translate::Dataflow;
 use crate::unsupported;
 
+mod configured;
 mod dead_letter;
 mod event_time;
 mod insert;
@@ -28,6 +29,7 @@ mod pinpoint;
 mod settings;
 mod tables;
 
+pub use self::configured::EventTime;
 pub(crate) use self::settings::Settings;
 
 /// The stack on which a text is planned. Parsing, binding and optimising recurse over expressions, whose depth is
@@ -93,11 +95,19 @@ impl Planner {
     /// The first thing that is wrong with the text, with its place in it. The tables and views that stand before it
     /// are in the catalog then.
     pub async fn plan(&mut self, sql: &str) -> Result<Script, PlanError> {
+        self.on_deep_stack(|planner| block_on(planner.script(sql)))
+    }
+
+    /// Does something with the stack that any text needs.
+    fn on_deep_stack<T: Send>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, PlanError> + Send,
+    ) -> Result<T, PlanError> {
         thread::scope(|scope| {
             thread::Builder::new()
                 .name("planner".to_owned())
                 .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, || block_on(self.script(sql)))
+                .spawn_scoped(scope, || work(self))
                 .map_err(|error| PlanError::new(format!("no thread for planning: {error}")))?
                 .join()
                 .unwrap_or_else(|_payload| {

@@ -10,7 +10,7 @@ use headwater_connector::config::nearest;
 use headwater_connector::{Location, SqlOption};
 
 use super::Planner;
-use crate::ddl::{Declaration, EventTimeOptions};
+use crate::ddl::EventTimeOptions;
 use crate::error::PlanError;
 use crate::names::{normalised, quoted};
 use crate::parse::Parsed;
@@ -29,10 +29,10 @@ impl Planner {
     pub(super) fn with_event_time(
         &self,
         query: LogicalPlan,
-        declaration: &Declaration,
+        table: &str,
+        options: &EventTimeOptions,
         parsed: &Parsed,
     ) -> Result<LogicalPlan, PlanError> {
-        let options = &declaration.event_time;
         let exprs = match time_column(options)? {
             None => Vec::new(),
             Some((column, location)) => {
@@ -42,7 +42,7 @@ impl Planner {
             }
         };
         let kind = Kind::EventTime(EventTimeNode {
-            table: declaration.name.clone(),
+            table: table.to_owned(),
             delay: DELAY,
             idle: idle(options.idle_micros.as_ref())?,
         });

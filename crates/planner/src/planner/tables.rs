@@ -22,30 +22,6 @@ use crate::parse::Parsed;
 use crate::source::SourceTable;
 
 impl Planner {
-    /// Makes a table that was configured elsewhere known, under its own name.
-    ///
-    /// # Errors
-    /// Another relation has the name.
-    pub fn add_table(&mut self, connection: Connection) -> Result<(), PlanError> {
-        let name = connection.name.clone();
-        if self.catalog.contains(&name) {
-            return Err(PlanError::new(format!("'{name}' exists already")));
-        }
-        let connection = Arc::new(connection);
-        let relation = match connection.connection_type {
-            ConnectionType::Sink => Relation::Sink(connection),
-            ConnectionType::Source | ConnectionType::Lookup => {
-                let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(&connection))));
-                let scan = LogicalPlanBuilder::scan(name.as_str(), table, None);
-                let query = scan.and_then(LogicalPlanBuilder::build);
-                let query = query.map_err(|error| PlanError::new(error.strip_backtrace()))?;
-                Relation::Source { connection, query }
-            }
-        };
-        self.catalog.insert(&name, relation);
-        Ok(())
-    }
-
     /// Makes a table and adds it to the catalog.
     pub(super) async fn create_table(
         &mut self,
@@ -150,9 +126,7 @@ impl Planner {
             let message = "a lookup table has no event time: its rows are those of the moment";
             return refuse(message.to_owned(), Some(location));
         }
-        let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(&connection))));
-        let scan = LogicalPlanBuilder::scan(declaration.name.as_str(), table, None);
-        let query = scan.and_then(LogicalPlanBuilder::build);
+        let query = scan(&connection).and_then(LogicalPlanBuilder::build);
         let query = query.map_err(|error| self.bind_error(&error, parsed))?;
         Ok(Relation::Source { connection, query })
     }
@@ -165,7 +139,7 @@ impl Planner {
         parsed: &Parsed,
     ) -> Result<LogicalPlan, PlanError> {
         let columns = self.source_columns(connection, declaration, parsed).await?;
-        self.with_event_time(columns, declaration, parsed)
+        self.with_event_time(columns, &declaration.name, &declaration.event_time, parsed)
     }
 
     async fn source_columns(
@@ -175,9 +149,7 @@ impl Planner {
         parsed: &Parsed,
     ) -> Result<LogicalPlan, PlanError> {
         let bind_error = |error: DataFusionError| self.bind_error(&error, parsed);
-        let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(connection))));
-        let scan = LogicalPlanBuilder::scan(declaration.name.as_str(), table, None);
-        let scan = scan.map_err(bind_error)?;
+        let scan = scan(connection).map_err(bind_error)?;
         if declaration.first_generated().is_none() {
             return scan.build().map_err(bind_error);
         }
@@ -311,6 +283,12 @@ fn is_lookup(relation: &Relation) -> bool {
         Relation::Source { connection, .. } => connection.connection_type == ConnectionType::Lookup,
         _ => false,
     }
+}
+
+/// The physical columns of a source.
+pub(super) fn scan(connection: &Arc<Connection>) -> Result<LogicalPlanBuilder, DataFusionError> {
+    let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(connection))));
+    LogicalPlanBuilder::scan(connection.name.as_str(), table, None)
 }
 
 fn has_columns(source: &Connection) -> bool {
