@@ -46,6 +46,11 @@ pub(crate) struct Configuration {
     /// A folder whose files may be named over the API. May be given several times.
     #[arg(long, value_name = "DIR")]
     allow_path: Vec<String>,
+
+    /// An environment variable that `{{ NAME }}` may stand for over the API, or the beginning of names followed by `*`, instead of
+    /// HEADWATER_VAR_*. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    allow_env: Vec<String>,
 }
 
 impl Configuration {
@@ -70,7 +75,8 @@ impl Configuration {
         ] {
             layers = layers.flag(key, value.as_slice())?;
         }
-        Ok(layers.flag("allow_path", &self.allow_path)?.settle()?)
+        layers = layers.flag("allow_path", &self.allow_path)?;
+        Ok(layers.flag("allow_env", &self.allow_env)?.settle()?)
     }
 }
 

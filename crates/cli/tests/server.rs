@@ -64,8 +64,9 @@ async fn a_server_that_is_killed_goes_on_and_loses_nothing() {
     let (server, url) = serve(&data);
 
     // create a profile and test it
-    let profile =
-        json!({ "name": "plant", "connector": "mqtt", "config": { "url": broker.url() } });
+    // a name that the server takes from its environment: variables that begin so are allowed
+    let config = json!({ "url": broker.url(), "username": "{{ HEADWATER_VAR_USER }}" });
+    let profile = json!({ "name": "plant", "connector": "mqtt", "config": config });
     let profile = file(dir.path(), "profiles.json", &json!([profile]).to_string());
     let profile = profile.to_str().unwrap();
     let command = |args: &[&str]| run(&[&["profile", "--server", &url], args].concat());

@@ -281,9 +281,10 @@ impl Assembly {
             metrics: Arc::clone(&metrics),
         };
         let task_name = self.names[id.0].clone();
+        let counted = Arc::clone(&metrics);
         self.tasks.push(Box::new(move |tracker, fate, unopened| {
-            let opened = open_signal(unopened);
-            spawn(tracker, fate, task_name, task.run(end, opened));
+            let task = task.run(end, open_signal(unopened));
+            spawn(tracker, fate, task_name, measured(counted, task));
         }));
         self.metrics.insert(id, Arc::clone(&metrics));
         self.operators.push(OperatorStatus {

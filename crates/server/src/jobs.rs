@@ -87,8 +87,7 @@ pub(crate) async fn interrupted(app: &App) -> Result<Vec<PipelineRecord>, Proble
     for pipeline in app.store.run(|db| db.pipelines()).await?.into_iter().rev() {
         let state = pipeline.job.state;
         if pipeline.preview {
-            let id = pipeline.id;
-            app.store.run(move |db| db.delete_pipeline(&id)).await?;
+            delete(app, pipeline).await?;
         } else if pipeline.stop == StopType::None && !state.has_ended() {
             note(app, pipeline.clone(), JobState::Scheduling).await?;
             interrupted.push(pipeline);
@@ -98,6 +97,19 @@ pub(crate) async fn interrupted(app: &App) -> Result<Vec<PipelineRecord>, Proble
         }
     }
     Ok(interrupted)
+}
+
+/// Forgets a pipeline that does not run, and all that its job remembers.
+pub(crate) async fn delete(app: &App, pipeline: PipelineRecord) -> Result<(), Problem> {
+    let state = app.state.child(&pipeline.job.id);
+    // first the state: what is still listed can be deleted once more
+    let cleared = tokio::task::spawn_blocking(move || state.clear()).await;
+    let cleared = cleared.map_err(Problem::internal)?;
+    cleared.map_err(|error| Problem::internal(format!("{:#}", anyhow::Error::from(error))))?;
+    let id = pipeline.id.clone();
+    app.store.run(move |db| db.delete_pipeline(&id)).await?;
+    app.jobs.forget(&pipeline.id);
+    Ok(())
 }
 
 /// Starts pipelines again.
@@ -244,9 +256,11 @@ async fn supervise(app: App, run: Arc<Run>, pipeline: PipelineRecord) {
     finish(&app, &run, &pipeline, outcome).await;
     if pipeline.preview {
         tokio::time::sleep_until(expires).await;
-        app.jobs.forget(&pipeline.id);
-        let id = pipeline.id;
-        app.store.run(move |db| db.delete_pipeline(&id)).await.ok();
+        let _turn = app.jobs.turn().await;
+        let name = pipeline.id.clone();
+        if let Err(problem) = delete(&app, pipeline).await {
+            tracing::warn!("the preview '{name}' cannot be forgotten: {problem}");
+        }
     }
 }
 

@@ -10,14 +10,15 @@
 //! over. Each endpoint is one function; routes and the OpenAPI document come from its types (`openapi`).
 //!
 //! **Promises.** What was answered is on disk. Secrets are sealed there and never answered. Pipelines that ran when the
-//! server ended, in whatever way, go on with the next one, under the same ids. Nobody reads the server's files through a
-//! connector unless a folder was allowed (`paths`). Beyond this machine nothing is served without a token or the
+//! server ended, in whatever way, go on with the next one, under the same ids. Nobody reads the server's files or
+//! environment through a connector unless that was allowed (`guarded`). Beyond this machine nothing is served without a token or the
 //! certificates of clients. Every queue and every list has a bound.
 
 mod api;
 mod app;
 pub mod client;
 mod guard;
+mod guarded;
 mod jobs;
 mod listener;
 mod openapi;
@@ -29,6 +30,7 @@ mod secrets;
 pub mod settings;
 mod store;
 mod types;
+mod variables;
 mod workshop;
 
 use std::future::Future;
@@ -50,11 +52,13 @@ pub use settings::{Layers, Settings};
 
 use crate::app::{App, Parts};
 use crate::guard::Guard;
+use crate::guarded::Allowed;
 use crate::jobs::Jobs;
 use crate::listener::Listener;
 use crate::paths::AllowedPaths;
 use crate::problem::Problem;
 use crate::store::Store;
+use crate::variables::AllowedVariables;
 use crate::workshop::Workshop;
 
 /// The folder, below the data folder, in which jobs remember what the next run must know.
@@ -87,11 +91,15 @@ impl Server {
         if token.is_some() && tls.is_none() && !settings.listen.ip().is_loopback() {
             tracing::warn!("the token crosses the network in the clear; set tls.cert and tls.key");
         }
-        let allowed = AllowedPaths::new(&settings.allow_path);
-        let allowed = allowed.map_err(|(path, error)| {
+        let paths = AllowedPaths::new(&settings.allow_path);
+        let paths = paths.map_err(|(path, error)| {
             anyhow::Error::from(error)
                 .context(format!("allow_path '{}' cannot be used", path.display()))
         })?;
+        let allowed = Allowed {
+            paths,
+            variables: AllowedVariables::new(&settings.allow_env),
+        };
         let folder = &settings.data_dir;
         make_folder(folder)
             .with_context(|| format!("the data folder '{}' cannot be made", folder.display()))?;
@@ -105,7 +113,7 @@ impl Server {
             guard: Guard::new(token.as_deref(), mutual_tls, limits.requests_per_second),
             store,
             state,
-            workshop: Workshop::new(allowed.guarded(&headwater_engine::connectors())),
+            workshop: Workshop::new(&headwater_engine::connectors(), allowed),
             jobs: Jobs::default(),
             openapi: document(),
             settings,

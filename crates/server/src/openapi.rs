@@ -11,6 +11,7 @@
 
 mod document;
 mod input;
+mod links;
 mod output;
 mod page;
 
@@ -83,9 +84,10 @@ impl Endpoint {
         }
     }
 
-    /// Its part of the document.
-    fn operation(&self, describe: &mut Describe<'_>) -> Map<String, Value> {
+    /// Its part of the document of all endpoints.
+    fn operation(&self, describe: &mut Describe<'_>, all: &[Self]) -> Map<String, Value> {
         (self.describe)(describe);
+        describe.links(links::links(self, all));
         describe.finish(self.id, self.summary, tag(self.path))
     }
 }

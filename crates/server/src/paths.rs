@@ -1,22 +1,13 @@
-//! Connectors that keep their hands off the server's disk.
+//! The files of the server that may be named over the API: those in folders that the configuration allows.
 //!
 //! Whoever may use the API may not therefore read the server's files: not by `single_file`, nor by a schema or a
-//! certificate that lies in a file. Options that name files are known from the schemas (`config::files`); a file must lie
-//! in one of the folders that the configuration allows. That is checked before a connector sees the options, because
-//! some read files as soon as a table is made, and once more when its job starts.
+//! certificate that lies in a file. Options that name files are known from the schemas (`config::files`).
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use headwater_engine::connector::config::{self, ConfigError, Options};
-use headwater_engine::connector::{
-    Connection, ConnectionProfile, ConnectorMetadata, ErasedConnector, MetadataDef, Operator,
-    ProbePlace, Progress, Registry, SampleRequest, Sampling, TableSchema, TaskContext,
-};
-use headwater_format::FormatConfig;
-use serde_json::Value;
+use headwater_engine::connector::config::ConfigError;
 
 /// The folders whose files may be named.
 #[derive(Debug, Clone, Default)]
@@ -33,19 +24,8 @@ impl AllowedPaths {
         Ok(Self(Arc::new(folders)))
     }
 
-    /// Connectors that name no other files.
-    pub(crate) fn guarded(&self, registry: &Registry) -> Registry {
-        registry
-            .iter()
-            .fold(Registry::default(), |guarded, connector| {
-                guarded.with(Guarded {
-                    connector: Arc::clone(connector),
-                    allowed: self.clone(),
-                })
-            })
-    }
-
-    fn check(&self, option: &str, path: &str) -> Result<(), ConfigError> {
+    /// Refuses a file that lies elsewhere.
+    pub(crate) fn check(&self, option: &str, path: &str) -> Result<(), ConfigError> {
         if real(Path::new(path)).is_some_and(|path| self.0.iter().any(|dir| path.starts_with(dir)))
         {
             return Ok(());
@@ -81,129 +61,6 @@ fn real(path: &Path) -> Option<PathBuf> {
             .ok()?
             .join(name),
     )
-}
-
-/// A connector whose options are looked at first.
-struct Guarded {
-    connector: Arc<dyn ErasedConnector>,
-    allowed: AllowedPaths,
-}
-
-impl Guarded {
-    fn check(
-        &self,
-        profile: &Value,
-        table: &Value,
-        format: &FormatConfig,
-    ) -> Result<(), ConfigError> {
-        let files = config::files(&self.connector.metadata(), profile, table, format)?;
-        let mut files = files.iter();
-        files.try_for_each(|(option, path)| self.allowed.check(option, path))
-    }
-
-    fn check_profile(&self, profile: &Value) -> Result<(), ConfigError> {
-        self.check(profile, &Value::Null, &FormatConfig::default())
-    }
-}
-
-impl ErasedConnector for Guarded {
-    fn name(&self) -> &'static str {
-        self.connector.name()
-    }
-
-    fn metadata(&self) -> ConnectorMetadata {
-        self.connector.metadata()
-    }
-
-    fn metadata_defs(&self) -> Vec<MetadataDef> {
-        self.connector.metadata_defs()
-    }
-
-    fn from_options(
-        &self,
-        name: &str,
-        options: &Options,
-        schema: TableSchema,
-        profile: Option<&ConnectionProfile>,
-    ) -> Result<Connection, ConfigError> {
-        let parsed = config::parse_table(&self.metadata(), options, profile)?;
-        self.check(&parsed.profile, &parsed.table, &parsed.format)
-            .map_err(|error| error.located(options))?;
-        self.connector.from_options(name, options, schema, profile)
-    }
-
-    fn locate(&self, location: &str) -> Result<Options, ConfigError> {
-        self.connector.locate(location)
-    }
-
-    fn from_config(
-        &self,
-        name: &str,
-        profile: &Value,
-        table: &Value,
-        schema: TableSchema,
-        format: FormatConfig,
-    ) -> Result<Connection, ConfigError> {
-        self.check(profile, table, &format)?;
-        self.connector
-            .from_config(name, profile, table, schema, format)
-    }
-
-    fn test_profile(
-        &self,
-        profile: &Value,
-        progress: Progress,
-    ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError> {
-        self.check_profile(profile)?;
-        self.connector.test_profile(profile, progress)
-    }
-
-    fn test(
-        &self,
-        connection: &Connection,
-        place: ProbePlace,
-        progress: Progress,
-    ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError> {
-        self.connector.test(connection, place, progress)
-    }
-
-    fn exclusive(&self, connection: &Connection) -> Result<Option<String>, ConfigError> {
-        self.connector.exclusive(connection)
-    }
-
-    fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError> {
-        self.connector.max_parallelism(connection)
-    }
-
-    fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError> {
-        self.connector.dead_letter(table, topic)
-    }
-
-    fn feeds(&self, sink: &Connection, source: &Connection) -> Result<Option<String>, ConfigError> {
-        self.connector.feeds(sink, source)
-    }
-
-    fn sample(
-        &self,
-        profile: &Value,
-        request: SampleRequest,
-    ) -> Result<Option<Sampling>, ConfigError> {
-        self.check_profile(profile)?;
-        self.connector.sample(profile, request)
-    }
-
-    fn make_operator(
-        &self,
-        connection: &Connection,
-        context: TaskContext,
-    ) -> anyhow::Result<Operator> {
-        self.check(
-            &connection.profile,
-            &connection.table,
-            &connection.config.format,
-        )?;
-        self.connector.make_operator(connection, context)
-    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ struct Measure {
 }
 
 enum Value {
-    Counter(fn(&MetricsSnapshot) -> u64),
+    Counter(fn(&MetricsSnapshot) -> f64),
     Gauge(fn(&Run, &OperatorStatus) -> Option<f64>),
 }
 
@@ -33,7 +33,7 @@ impl Measure {
     const fn counter(
         name: &'static str,
         help: &'static str,
-        count: fn(&MetricsSnapshot) -> u64,
+        count: fn(&MetricsSnapshot) -> f64,
     ) -> Self {
         let value = Value::Counter(count);
         Self { name, help, value }
@@ -58,42 +58,62 @@ enum Kind {
 /// What is told of every source and sink.
 const OPERATORS: &[Measure] = &[
     Measure::counter("messages_total", "Messages read or written.", |m| {
-        m.messages
+        m.messages as f64
     }),
-    Measure::counter("bytes_total", "Bytes of their payloads.", |m| m.bytes),
+    Measure::counter("bytes_total", "Bytes of their payloads.", |m| {
+        m.bytes as f64
+    }),
     Measure::counter("rows_total", "Rows decoded, taken in or encoded.", |m| {
-        m.rows
+        m.rows as f64
     }),
-    Measure::counter("batches_total", "Batches of rows.", |m| m.batches),
+    Measure::counter("batches_total", "Batches of rows.", |m| m.batches as f64),
     Measure::counter(
         "rows_out_total",
         "Rows put out by operators with state.",
-        |m| m.rows_out,
+        |m| m.rows_out as f64,
+    ),
+    Measure::counter(
+        "batches_out_total",
+        "Batches of rows put out by operators with state.",
+        |m| m.batches_out as f64,
     ),
     Measure::counter(
         "bad_data_total",
         "Messages or rows that did not fit.",
-        |m| m.bad_data,
+        |m| m.bad_data as f64,
     ),
     Measure::counter(
         "dead_letters_total",
         "Those of them that became dead letters.",
-        |m| m.dead_letters,
+        |m| m.dead_letters as f64,
     ),
     Measure::counter(
         "late_rows_total",
         "Rows that came after the watermark.",
-        |m| m.late_rows,
+        |m| m.late_rows as f64,
     ),
     Measure::counter(
         "reconnects_total",
         "Connections that were lost and made again.",
-        |m| m.reconnects,
+        |m| m.reconnects as f64,
     ),
     Measure::gauge(
         "unacknowledged_messages",
         "Messages not acknowledged yet: to the broker, or by it.",
         |_, operator| Some(operator.metrics.snapshot().in_flight as f64),
+    ),
+    Measure::gauge(
+        "window_messages",
+        "How many messages may be unacknowledged: what the broker (of a sink) or the table (of a source) lets be.",
+        |_, operator| {
+            let window = operator.metrics.snapshot().window;
+            (window > 0).then_some(window as f64)
+        },
+    ),
+    Measure::counter(
+        "cpu_seconds_total",
+        "CPU time of a source's or sink's tasks, or of an operator with state.",
+        |m| seconds(m.cpu_ns),
     ),
     Measure::gauge(
         "state_bytes",
@@ -129,6 +149,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
         operators(&mut text, &runs, measure);
     }
     pipelines(&mut text, &runs);
+    workers(&mut text, &runs);
     process(&mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
@@ -160,7 +181,7 @@ fn operators(text: &mut String, runs: &[Arc<Run>], measure: &Measure) {
     for run in runs {
         for operator in run.job.operators() {
             let value = match measure.value {
-                Value::Counter(count) => Some(count(&operator.metrics.snapshot()) as f64),
+                Value::Counter(count) => Some(count(&operator.metrics.snapshot())),
                 Value::Gauge(value) => value(run, operator),
             };
             if let Some(value) = value {
@@ -190,6 +211,10 @@ fn watermark_lag(_run: &Run, operator: &OperatorStatus) -> Option<f64> {
     (watermark_ns != i64::MAX).then(|| now_micros() as f64 / 1e6 - watermark_ns as f64 / 1e9)
 }
 
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
 /// What is told of every pipeline.
 type PipelineMeasure = (&'static str, &'static str, fn(&Run) -> u64);
 
@@ -217,6 +242,24 @@ fn pipelines(text: &mut String, runs: &[Arc<Run>]) {
                 ("pipeline_id", &run.pipeline_id),
             ];
             sample(text, &name, &labels, value(run));
+        }
+    }
+}
+
+/// The threads on which the operators of a pipeline meet.
+fn workers(text: &mut String, runs: &[Arc<Run>]) {
+    let name = "headwater_worker_cpu_seconds_total";
+    let help =
+        "CPU time of a worker: all that is done to rows between the tasks of sources and sinks.";
+    head(text, name, Kind::Counter, help);
+    for run in runs {
+        for (index, cpu) in run.job.worker_cpu().iter().enumerate() {
+            let labels = [
+                ("pipeline", run.pipeline_name.as_str()),
+                ("pipeline_id", &run.pipeline_id),
+                ("worker", &index.to_string()),
+            ];
+            sample(text, name, &labels, seconds(cpu.ns()));
         }
     }
 }

@@ -26,6 +26,10 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     /// The folders whose files may be named over the API: by `single_file`, schemas, certificates. None by default.
     pub allow_path: Vec<PathBuf>,
+    /// The environment variables that `{{ NAME }}` may stand for over the API: names, or beginnings of names followed by
+    /// `*`.
+    #[schemars(inner(regex(pattern = r"^([A-Za-z_][A-Za-z0-9_]*)?\*?$")))]
+    pub allow_env: Vec<String>,
     /// How the API is encrypted.
     pub tls: TlsSettings,
     /// What clients may use.
@@ -74,6 +78,7 @@ impl Default for Settings {
             token: None,
             token_file: None,
             allow_path: Vec::new(),
+            allow_env: vec!["HEADWATER_VAR_*".to_owned()],
             tls: TlsSettings::default(),
             limits: Limits::default(),
         }

@@ -4,14 +4,16 @@
 //! those, and nothing else.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
 
 use headwater_engine::connector::config::{self, MASK};
-use headwater_engine::connector::{Connection, ConnectionProfile, ConnectionType, Registry};
+use headwater_engine::connector::{Connection, ConnectionProfile, ConnectorMetadata, Registry};
 use headwater_engine::{Engine, Graph, Node, Plan, PlanError, PlanOperator, Script, previewed};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::guarded::Allowed;
 use crate::problem::Problem;
 use crate::store::{NewTable, ProfileRecord, Store, TableRecord};
 
@@ -21,6 +23,7 @@ const PLANNERS: usize = 2;
 /// Plans and configures.
 pub(crate) struct Workshop {
     registry: Registry,
+    allowed: Allowed,
     planners: Arc<Semaphore>,
 }
 
@@ -53,9 +56,11 @@ impl From<Refusal> for Problem {
 }
 
 impl Workshop {
-    pub(crate) fn new(registry: Registry) -> Self {
+    /// With these connectors, which may use what is allowed.
+    pub(crate) fn new(connectors: &Registry, allowed: Allowed) -> Self {
         Self {
-            registry,
+            registry: allowed.guard(connectors),
+            allowed,
             planners: Arc::new(Semaphore::new(PLANNERS)),
         }
     }
@@ -74,23 +79,19 @@ impl Workshop {
     ) -> Result<Planned, Refusal> {
         let kept = store.run(|db| Ok((db.profiles()?, db.tables()?))).await;
         let (profiles, tables) = kept.map_err(|error| Refusal::Other(error.into()))?;
-        let permit = Arc::clone(&self.planners).acquire_owned().await;
         let registry = self.registry.clone();
         let sql = sql.to_owned();
-        let planning = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            futures::executor::block_on(plan(registry, profiles, &tables, &sql, writes))
-        });
-        planning
-            .await
-            .map_err(|error| Refusal::Other(Problem::internal(error)))?
+        let planning =
+            self.planning(async move { plan(registry, profiles, &tables, &sql, writes).await });
+        planning.await.map_err(Refusal::Other)?
     }
 
     /// Checks a profile against its connector's schema.
     pub(crate) fn check_profile(&self, connector: &str, config: &Value) -> Result<(), Problem> {
         let connector = self.registry.get(connector)?;
         refuse_masks(config)?;
-        Ok(config::check_profile(&connector.metadata(), config)?)
+        config::check_profile(&connector.metadata(), config)?;
+        Ok(self.allowed.check_profile(&connector.metadata(), config)?)
     }
 
     /// What may be shown of a profile.
@@ -108,20 +109,15 @@ impl Workshop {
         }
     }
 
-    /// What may be shown of a table.
+    /// What may be shown of a table, usable or not.
     pub(crate) fn shown_table(
         &self,
         table: TableRecord,
     ) -> Result<crate::types::ConnectionTable, Problem> {
-        let connector = self.registry.get(&table.connector)?;
-        let connection = connection(&self.registry, &table)?;
+        let metadata = self.registry.get(&table.connector)?.metadata();
         Ok(crate::types::ConnectionTable {
-            table_type: match connection.connection_type {
-                ConnectionType::Source => crate::types::ConnectionType::Source,
-                ConnectionType::Sink => crate::types::ConnectionType::Sink,
-                ConnectionType::Lookup => crate::types::ConnectionType::Lookup,
-            },
-            config: config::redact(connector.metadata().table_schema, &table.config),
+            table_type: table_type(&metadata, &table.config),
+            config: config::redact(metadata.table_schema, &table.config),
             connection_profile: table.profile.map(|profile| self.shown_profile(profile)),
             id: table.id,
             name: table.name,
@@ -132,8 +128,8 @@ impl Workshop {
         })
     }
 
-    /// Makes a table of a configuration that is not kept (yet).
-    pub(crate) fn table(
+    /// Makes a table of a configuration that is not kept (yet), and checks that it can stand in SQL.
+    pub(crate) async fn table(
         &self,
         table: &NewTable,
         profile: Option<ProfileRecord>,
@@ -149,7 +145,41 @@ impl Workshop {
             created_at: 0,
             consumers: 0,
         };
-        connection(&self.registry, &record)
+        let registry = self.registry.clone();
+        let making = self.planning(async move {
+            let connection = connection(&registry, &record)?;
+            let engine = Engine::with_connectors(registry);
+            let event_time = record.schema.event_time();
+            engine.add_table(connection.clone(), &event_time).await?;
+            Ok(connection)
+        });
+        making.await?
+    }
+
+    /// Does something that takes a core for some milliseconds, when it is its turn.
+    async fn planning<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let permit = Arc::clone(&self.planners).acquire_owned().await;
+        let working = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            futures::executor::block_on(work)
+        });
+        working.await.map_err(Problem::internal)
+    }
+}
+
+/// Whether a table of this configuration is read, written, or asked for rows by key.
+fn table_type(metadata: &ConnectorMetadata, config: &Value) -> crate::types::ConnectionType {
+    let kind = &config["type"];
+    let says = |word: &str| kind == word || kind.get(word).is_some();
+    if says("lookup") {
+        crate::types::ConnectionType::Lookup
+    } else if metadata.sink && (says("sink") || !metadata.source) {
+        crate::types::ConnectionType::Sink
+    } else {
+        crate::types::ConnectionType::Source
     }
 }
 
@@ -217,9 +247,9 @@ async fn plan(
         engine.add_profile(profile).await;
     }
     for table in tables {
-        match connection(engine.registry(), table) {
-            Ok(connection) => engine.add_table(connection).await.map_err(Refusal::Sql)?,
-            Err(problem) => tracing::warn!("table '{}' cannot be used: {problem}", table.name),
+        // a table that cannot be used, say since a file has gone, harms only those who name it
+        if let Err(problem) = add_table(&engine, table).await {
+            tracing::warn!("table '{}' cannot be used: {problem}", table.name);
         }
     }
     let script = engine.plan(sql).await.map_err(Refusal::Sql)?;
@@ -236,6 +266,12 @@ async fn plan(
         profiles: script.profiles,
         tables: used,
     })
+}
+
+async fn add_table(engine: &Engine, table: &TableRecord) -> Result<(), Problem> {
+    let connection = connection(engine.registry(), table)?;
+    let event_time = table.schema.event_time();
+    Ok(engine.add_table(connection, &event_time).await?)
 }
 
 fn table_of(node: &Node) -> Option<&str> {

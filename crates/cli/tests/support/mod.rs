@@ -32,6 +32,8 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> 
     command
         .args(args)
         .env_remove("RUST_LOG")
+        // one that a server may use for `{{ NAME }}`
+        .env("HEADWATER_VAR_USER", "somebody")
         .stdin(Stdio::null());
     command
 }

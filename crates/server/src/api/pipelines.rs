@@ -75,8 +75,8 @@ pub(super) async fn create(
             post.checkpoint_interval_micros
                 .unwrap_or(CHECKPOINT_INTERVAL),
         )?,
-        preview: false,
-        writes: true,
+        preview: post.preview.unwrap_or(false),
+        writes: !post.preview.unwrap_or(false),
     };
     run(&app, new).await
 }
@@ -152,9 +152,8 @@ pub(super) async fn delete(app: App, Path(Id { id }): Path<Id>) -> Result<Done, 
         let message = "the pipeline runs; stop it first, and wait until its job has stopped";
         return Err(Problem::conflict(message));
     }
-    let wanted = id.clone();
-    app.store.run(move |db| db.delete_pipeline(&wanted)).await?;
-    app.jobs.forget(&id);
+    let pipeline = app.store.run(move |db| db.pipeline(&id)).await?;
+    jobs::delete(&app, pipeline).await?;
     Ok(Done)
 }
 
@@ -192,9 +191,9 @@ async fn run(app: &App, wanted: Wanted) -> Result<Reply<Pipeline>, Problem> {
     let _turn = app.jobs.turn().await;
     let pipeline = app.store.run(move |db| db.insert_pipeline(&new)).await?;
     let id = pipeline.id.clone();
-    if let Err(problem) = jobs::launch(app, pipeline, planned).await {
+    if let Err(problem) = jobs::launch(app, pipeline.clone(), planned).await {
         // what never ran was never there
-        app.store.run(move |db| db.delete_pipeline(&id)).await?;
+        jobs::delete(app, pipeline).await?;
         return Err(problem);
     }
     let pipeline = app.store.run(move |db| db.pipeline(&id)).await?;

@@ -105,7 +105,7 @@ async fn configured(
         config: post.config,
         schema: post.schema.unwrap_or_default(),
     };
-    let connection = app.workshop.table(&table, profile)?;
+    let connection = app.workshop.table(&table, profile).await?;
     Ok((table, connection))
 }
 

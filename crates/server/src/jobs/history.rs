@@ -113,7 +113,12 @@ fn measures(looks: &VecDeque<Look>, index: usize, kind: OperatorKind) -> Vec<Met
             rate(MetricName::MessagesSent, |m| m.messages),
         ],
     };
+    let mut cpu = rate(MetricName::Cpu, |m| m.cpu_ns);
+    for metric in cpu.subtasks.iter_mut().flat_map(|one| &mut one.metrics) {
+        metric.value /= 1e9;
+    }
     groups.push(pressure);
+    groups.push(cpu);
     groups
 }
 

@@ -63,6 +63,13 @@ impl<'a> Describe<'a> {
         self.answer = json!({ "description": "Done", "content": content });
     }
 
+    /// Where the answer leads.
+    pub(super) fn links(&mut self, links: Map<String, Value>) {
+        if let (Value::Object(answer), false) = (&mut self.answer, links.is_empty()) {
+            answer.insert("links".to_owned(), Value::Object(links));
+        }
+    }
+
     pub(super) fn empty_answer(&mut self) {
         self.answer = json!({ "description": "Done" });
     }
@@ -97,7 +104,7 @@ pub(crate) fn document(endpoints: &[Endpoint], base: &str) -> Value {
     let mut generator = settings.into_generator();
     let mut paths = Map::new();
     for endpoint in endpoints {
-        let operation = endpoint.operation(&mut Describe::new(&mut generator));
+        let operation = endpoint.operation(&mut Describe::new(&mut generator), endpoints);
         let path = paths.entry(format!("{base}{}", endpoint.path));
         if let Value::Object(methods) = path.or_insert_with(|| json!({})) {
             let method = endpoint.method.as_str().to_ascii_lowercase();

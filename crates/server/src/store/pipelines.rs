@@ -156,23 +156,31 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Sealed> {
 }
 
 impl Database {
-    /// All pipelines.
+    /// All pipelines, and those that are only tried out.
     pub(crate) fn pipelines(&self) -> Result<Vec<PipelineRecord>, StoreError> {
-        self.pipelines_page(None, u32::MAX)
+        self.listed((None, u32::MAX), None)
     }
 
-    /// One page of the pipelines.
+    /// One page of the pipelines, without those that are only tried out.
     pub(crate) fn pipelines_page(
         &self,
         after: Option<String>,
         limit: u32,
     ) -> Result<Vec<PipelineRecord>, StoreError> {
+        self.listed((after, limit), Some(("preview", "0")))
+    }
+
+    fn listed(
+        &self,
+        page: (Option<String>, u32),
+        of: Option<(&str, &str)>,
+    ) -> Result<Vec<PipelineRecord>, StoreError> {
         let pipelines = Listing {
             table: "pipelines",
             select: SELECT,
-            of: None,
+            of,
         };
-        let rows = self.page(pipelines, (after, limit), read)?;
+        let rows = self.page(pipelines, page, read)?;
         rows.into_iter().map(|row| self.pipeline_of(row)).collect()
     }
 

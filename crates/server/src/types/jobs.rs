@@ -106,6 +106,8 @@ pub(crate) enum MetricName {
     MessagesSent,
     /// How full what is before it is, from 0 to 1.
     Backpressure,
+    /// CPU time a second: 1 is a whole core.
+    Cpu,
 }
 
 /// A value at a moment.

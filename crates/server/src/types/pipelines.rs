@@ -87,6 +87,8 @@ pub(crate) struct PipelinePost {
     pub(crate) query: String,
     /// Must be empty.
     pub(crate) udfs: Option<Vec<Udf>>,
+    /// Whether the pipeline is only tried out, as by `preview`: for a minute, its sinks only shown.
+    pub(crate) preview: Option<bool>,
     /// Worker threads, 1 to 64; 1 if nothing is said.
     #[schemars(range(min = 1, max = 64))]
     pub(crate) parallelism: Option<u64>,

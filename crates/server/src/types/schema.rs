@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use headwater_engine::connector::{Column, ColumnOrigin, TableSchema};
-use headwater_engine::json_metadata;
+use headwater_engine::{EventTime, json_metadata};
 use headwater_format::FormatConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,17 @@ pub(crate) struct ConnectionSchema {
     pub(crate) framing: Option<Method>,
     /// The columns.
     pub(crate) fields: Vec<SourceField>,
+    /// The column that is the event time of a row, as the option `event_time_field` says it in SQL. Without it that is the
+    /// moment of arrival.
+    pub(crate) event_time_field: Option<String>,
+    /// The column that is the watermark after a row, as the option `watermark_field` says it in SQL.
+    pub(crate) watermark_field: Option<String>,
+    /// The watermark after a row as an SQL expression over the columns, like `ts - INTERVAL '5 seconds'`: what stands
+    /// behind `WATERMARK FOR ts AS`. Without it the watermark is a second behind the event time.
+    pub(crate) watermark: Option<String>,
+    /// After how many microseconds without rows the table is no longer waited for: 300,000,000 if nothing is said, -1 for
+    /// never.
+    pub(crate) idle_micros: Option<i64>,
     /// Must be null: columns are given one by one.
     pub(crate) definition: Option<Value>,
     /// Must be false or null.
@@ -154,6 +165,16 @@ impl ConnectionSchema {
         };
         TableSchema {
             columns: self.fields.iter().map(column).collect(),
+        }
+    }
+
+    /// What is said of event time.
+    pub(crate) fn event_time(&self) -> EventTime {
+        EventTime {
+            time_field: self.event_time_field.clone(),
+            watermark_field: self.watermark_field.clone(),
+            watermark: self.watermark.clone(),
+            idle_micros: self.idle_micros,
         }
     }
 

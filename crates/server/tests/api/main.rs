@@ -4,6 +4,7 @@
 
 mod documents;
 mod jobs;
+mod metrics;
 mod pipelines;
 mod profiles;
 mod safety;

@@ -1,6 +1,7 @@
 //! Pipelines: what becomes of SQL.
 
 use headwater_server::{Settings, settings::Limits};
+use headwater_testkit::Mosquitto;
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -217,14 +218,50 @@ async fn a_preview_shows_rows_and_writes_nothing() {
         (&json!("sink_o"), &json!(r#"{"a":7}"#))
     );
     assert!(!file.exists());
-    // what is tried out is no job among the others
+    // what is tried out is no job, and no pipeline, among the others
     assert_eq!(server.get("/api/v1/jobs").await, json!({ "data": [] }));
+    assert_eq!(server.get(PATH).await["data"], json!([]));
+    let as_arroyo = json!({ "name": "p", "query": query, "parallelism": 1, "preview": true });
+    let tried = server.post(PATH, as_arroyo).await;
+    assert_eq!(tried["preview"], true);
+    server
+        .wait_for_state(tried["id"].as_str().unwrap(), "Finished")
+        .await;
+    assert!(!file.exists());
     let write = json!({ "query": query, "enableSinks": true });
     let written = server.post(&format!("{PATH}/preview"), write).await;
     server
         .wait_for_state(written["id"].as_str().unwrap(), "Finished")
         .await;
     assert_eq!(std::fs::read_to_string(file).unwrap(), "{\"a\":7}\n");
+}
+
+#[tokio::test]
+async fn what_a_job_remembers_goes_with_its_pipeline() {
+    let broker = Mosquitto::start().unwrap();
+    let server = Running::start().await;
+    let query = format!(
+        "CREATE TABLE t (a INT) WITH (connector = 'mqtt', url = '{}', topic = 'in', type = 'source', qos = 'AtLeastOnce',
+         clean_start = 'false', format = 'json'); SELECT a FROM t",
+        broker.url()
+    );
+    let kept = server.pipeline(&query).await;
+    let deleted = server.pipeline(&query).await;
+    let folder = server.dir.path().join("data/state");
+    let jobs = || {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<Vec<_>>()
+    };
+    server.wait_for_state(&kept, "Running").await;
+    let job = server.wait_for_state(&deleted, "Running").await;
+    assert_eq!(jobs().len(), 2);
+    let path = format!("{PATH}/{deleted}");
+    server.patch(&path, json!({ "stop": "immediate" })).await;
+    server.wait_for_state(&deleted, "Stopped").await;
+    server.delete(&path).await;
+    assert_eq!(jobs().len(), 1);
+    assert_ne!(jobs()[0], job["id"].as_str().unwrap());
 }
 
 #[tokio::test]

@@ -15,11 +15,9 @@ fn post(name: &str, config: Value) -> Value {
 #[tokio::test]
 async fn a_profile_is_kept_listed_and_forgotten_and_its_secrets_are_not_told() {
     let server = Running::start().await;
-    let config =
-        json!({ "url": "mqtt://u:geheim@h", "password": "geheim", "username": "{{ USER }}" });
+    let config = json!({ "url": "mqtt://u:geheim@h", "password": "geheim", "username": "{{ HEADWATER_VAR_USER }}" });
     let created = server.post(PATH, post("plant", config)).await;
-    let shown =
-        json!({ "url": "mqtt://u:********@h", "password": "********", "username": "{{ USER }}" });
+    let shown = json!({ "url": "mqtt://u:********@h", "password": "********", "username": "{{ HEADWATER_VAR_USER }}" });
     assert_eq!(created["config"], shown);
     assert_eq!(created["description"], "mqtt://u:********@h");
     let listed = server.get(PATH).await;

@@ -161,6 +161,56 @@ async fn bodies_and_rates_are_bounded() {
 }
 
 #[tokio::test]
+async fn the_servers_environment_is_out_of_reach_unless_it_is_allowed() {
+    // cargo sets both for every test
+    const OTHER: &str = "CARGO_PKG_NAME";
+    const ALLOWED: &str = "CARGO_MANIFEST_DIR";
+    let dir = tempfile::tempdir().unwrap();
+    let configured = Settings {
+        allow_env: vec!["HEADWATER_VAR_*".to_owned(), ALLOWED.to_owned()],
+        ..settings(dir.path())
+    };
+    let server = Running::with(dir, configured).await;
+    let config = |name: &str| json!({ "url": "mqtt://127.0.0.1:1", "username": "u", "password": format!("{{{{ {name} }}}}") });
+    let profile = |name: &str| json!({ "name": "p", "connector": "mqtt", "config": config(name) });
+    let profiles = "/api/v1/connection_profiles";
+    insta::assert_snapshot!(server.refused(Method::POST, profiles, Some(profile(OTHER))).await, @"400: option 'password': the server may not use the environment variable 'CARGO_PKG_NAME' (allowed are HEADWATER_VAR_*, CARGO_MANIFEST_DIR); whoever runs it can allow more with --allow-env");
+    insta::assert_snapshot!(server.refused(Method::POST, profiles, Some(profile("NOT_SET_AT_ALL"))).await, @"400: option 'password': the server may not use the environment variable 'NOT_SET_AT_ALL' (allowed are HEADWATER_VAR_*, CARGO_MANIFEST_DIR); whoever runs it can allow more with --allow-env");
+    let test = format!("{profiles}/test");
+    let refused = server
+        .refused(Method::POST, &test, Some(profile(OTHER)))
+        .await;
+    assert!(refused.contains(OTHER), "{refused}");
+    let query = |with: &str| {
+        let with =
+            format!("connector = 'mqtt', type = 'source', format = 'json', topic = 'a', {with}");
+        json!({ "name": "p", "query": format!("CREATE TABLE t (a INT) WITH ({with}); SELECT a FROM t") })
+    };
+    for with in [
+        format!("url = 'mqtt://{{{{ {OTHER} }}}}'"),
+        format!("url = 'mqtt://h', client_id = '{{{{{OTHER}}}}}'"),
+        format!("url = 'ws://h', websocket.headers = 'a: {{{{ {OTHER} }}}}'"),
+        format!("url = 'mqtts://h', tls.ca = '{{{{ {OTHER} }}}}'"),
+    ] {
+        let pipelines = "/api/v1/pipelines";
+        let refused = server
+            .refused(Method::POST, pipelines, Some(query(&with)))
+            .await;
+        assert!(
+            refused.contains("may not use the environment variable"),
+            "{with}: {refused}"
+        );
+    }
+    // what is allowed is used: nobody listens there, which is found out only by trying
+    let tested = server.post(&test, profile(ALLOWED)).await;
+    let message = tested["message"].as_str().unwrap();
+    assert!(message.contains("127.0.0.1:1"), "{message}");
+    assert!(!message.contains(env!("CARGO_MANIFEST_DIR")), "{message}");
+    let kept = server.post(profiles, profile(ALLOWED)).await;
+    assert_eq!(kept["config"]["password"], "{{ CARGO_MANIFEST_DIR }}");
+}
+
+#[tokio::test]
 async fn files_of_the_server_are_out_of_reach() {
     let server = Running::start().await;
     server.profile("plant", "mqtt://127.0.0.1:1").await;

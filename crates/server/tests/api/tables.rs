@@ -4,7 +4,7 @@ use headwater_testkit::{Mosquitto, TestClient};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::support::{DEADLINE, Running, all};
+use crate::support::{DEADLINE, Running, all, settings};
 
 const PATH: &str = "/api/v1/connection_tables";
 
@@ -74,6 +74,133 @@ async fn a_table_is_kept_and_all_pipelines_know_it() {
         )
         .await;
     insta::assert_snapshot!(profile, @"409: the connection profile is used by tables or pipelines; delete those first");
+}
+
+#[tokio::test]
+async fn windows_go_by_the_event_time_that_a_kept_table_says() {
+    let broker = Mosquitto::start().unwrap();
+    let server = Running::start().await;
+    let profile = server.profile("plant", &broker.url()).await;
+    let mut table = source("readings", &profile);
+    table["schema"]["eventTimeField"] = json!("at");
+    table["schema"]["watermark"] = json!("at - INTERVAL '2 seconds'");
+    let kept = server.post(PATH, table).await;
+    assert_eq!(kept["schema"]["eventTimeField"], "at");
+    let pipeline = server
+        .pipeline(
+            "SELECT device, window.start AS start, n FROM (
+               SELECT device, tumble(INTERVAL '10 seconds') AS window, count(*) AS n FROM readings GROUP BY device, window)",
+        )
+        .await;
+    server.wait_for_state(&pipeline, "Running").await;
+    let jobs = server
+        .get(&format!("/api/v1/pipelines/{pipeline}/jobs"))
+        .await;
+    let job = jobs["data"][0]["id"].as_str().unwrap();
+    let output = format!("/api/v1/pipelines/{pipeline}/jobs/{job}/output");
+    let mut rows = server
+        .client
+        .events(Method::GET, &output, None)
+        .await
+        .unwrap();
+    let client = TestClient::connect(&broker).await.unwrap();
+    // the watermark has passed the end of the first window only with the last message
+    for seconds in [1, 9, 11, 8, 12] {
+        let message = json!({ "t": 1.5, "at": seconds * 1000 }).to_string();
+        client
+            .publish("sensors/a", message, 1, false)
+            .await
+            .unwrap();
+    }
+    let row = tokio::time::timeout(DEADLINE, rows.next()).await.unwrap();
+    assert_eq!(
+        row.unwrap().unwrap()["value"],
+        r#"{"device":"a","start":"1970-01-01T00:00:00","n":3}"#
+    );
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_event_time_is_told_when_the_table_is_made() {
+    let server = Running::start().await;
+    let profile = server.profile("plant", "mqtt://h").await;
+    let check = async |change: fn(&mut Value)| {
+        let mut table = source("t", &profile);
+        change(&mut table["schema"]);
+        server.refused(Method::POST, PATH, Some(table)).await
+    };
+    insta::assert_snapshot!(check(|s| s["eventTimeField"] = json!("att")).await, @"400: column 'att' not found; did you mean 'at'?");
+    insta::assert_snapshot!(check(|s| s["eventTimeField"] = json!("t")).await, @"400: column 't' is of the type DOUBLE, and an event time is a TIMESTAMP; compute one: ts TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(ms)) STORED");
+    insta::assert_snapshot!(check(|s| s["watermark"] = json!("at")).await, @"400: a watermark needs 'event_time_field' beside it");
+    insta::assert_snapshot!(check(|s| s["watermarkField"] = json!("at")).await, @"400: option 'watermark_field' needs 'event_time_field' beside it");
+    insta::assert_snapshot!(check(|s| s["idleMicros"] = json!(0)).await, @"400: option 'idle_micros' is '0', and must be a number of microseconds, or -1 to wait for ever");
+    let with = |watermark: &'static str| {
+        let mut table = source("t", &profile);
+        table["schema"]["eventTimeField"] = json!("at");
+        table["schema"]["watermark"] = json!(watermark);
+        server.refused(Method::POST, PATH, Some(table))
+    };
+    insta::assert_snapshot!(with("att - INTERVAL '1 second'").await, @"400: column 'att' not found; did you mean 'at'?");
+    insta::assert_snapshot!(with("t").await, @"400: the watermark is of the type DOUBLE, and an event time is a TIMESTAMP; compute one: ts TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(ms)) STORED");
+    insta::assert_snapshot!(with("at -").await, @"400: expected an expression, found the end of the statement");
+    insta::assert_snapshot!(with("").await, @"400: expected an expression, found the end of the statement");
+    insta::assert_snapshot!(with("at; SELECT 1").await, @"400: expected end of expression, found ;");
+    insta::assert_snapshot!(with("(SELECT at FROM t)").await, @"400: a subquery in an expression is a join, which this version cannot run yet");
+    insta::assert_snapshot!(with("count(*)").await, @"400: 'count' looks at many rows, and the expression of a column at one");
+    let sink = json!({
+        "name": "o", "connector": "blackhole", "config": {}, "schema": { "eventTimeField": "at" },
+    });
+    insta::assert_snapshot!(server.refused(Method::POST, PATH, Some(sink)).await, @"400: table 'o' is no source, and only sources have an event time");
+}
+
+#[tokio::test]
+async fn a_table_that_sql_could_not_know_is_not_kept() {
+    let server = Running::start().await;
+    let check = async |name: &str, fields: Value| {
+        let table = json!({
+            "name": name, "connector": "impulse", "config": {}, "schema": { "fields": fields },
+        });
+        server.client.call(Method::POST, PATH, Some(&table)).await
+    };
+    let twice = json!([{ "name": "a", "type": "int64" }, { "name": "a", "type": "int64" }]);
+    check("twice", twice).await.unwrap_err();
+    // names that must be quoted in SQL are names all the same
+    for name in [
+        "Upper",
+        "with space",
+        "dotted.name",
+        "quote\"d",
+        "select",
+        "ü",
+    ] {
+        check(name, json!([])).await.unwrap();
+        let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+        let query = json!({ "query": format!("SELECT counter FROM {quoted}") });
+        let checked = server.post("/api/v1/pipelines/validate_query", query).await;
+        assert_eq!(checked["errors"], json!([]), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_be_used_any_more_is_still_listed_and_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut configured = settings(dir.path());
+    configured.allow_path = vec![dir.path().to_owned()];
+    let path = dir.path().join("in.json");
+    let server = Running::with(dir, configured).await;
+    let table = json!({
+        "name": "t", "connector": "single_file", "config": { "path": path, "type": { "source": {} } },
+        "schema": { "format": { "type": "json" }, "fields": [{ "name": "a", "type": "int32" }] },
+    });
+    let kept = server.post(PATH, table).await;
+    let dir = server.stop().await;
+    let strict = settings(dir.path());
+    let server = Running::with(dir, strict).await;
+    let listed = server.get(PATH).await;
+    assert_eq!(listed["data"][0]["tableType"], "source");
+    // nobody else is kept from planning
+    server.pipeline("SELECT 1 AS a").await;
+    let id = kept["id"].as_str().unwrap();
+    server.delete(&format!("{PATH}/{id}")).await;
 }
 
 #[tokio::test]
