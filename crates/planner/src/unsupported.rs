@@ -215,13 +215,6 @@ impl Visitor for Refusal<'_> {
                 .map_or(Span::empty(), Spanned::span);
             return self.refuse(message, token, "DISTINCT");
         }
-        let mut others = select.from.iter().skip(1);
-        if let Some(second) = others.find(|table| !reads_nothing(&table.relation)) {
-            let message = "two tables in FROM are a join, of which the keys are not said";
-            return self
-                .refuse(message, second.span(), "")
-                .map_break(|error| error.hint("write FROM a JOIN b ON a.key = b.key"));
-        }
         match &select.group_by {
             GroupByExpr::Expressions(_, modifiers) if modifiers.is_empty() => {}
             keys => {

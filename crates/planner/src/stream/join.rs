@@ -99,6 +99,7 @@ impl Sides {
             return Err(other_windows().into());
         }
         let windows = self.windows(join.join_type)?;
+        let either = self.either(&condition.keys);
         let (left, right) = (self.left.plan, self.right.plan);
         let [left_time, right_time] = [time_of(&left)?, time_of(&right)?];
         let renamed = Expr::Column(right_time).alias(RIGHT_TIME);
@@ -126,7 +127,11 @@ impl Sides {
         let keys = left_keys.into_iter().chain(right_keys).collect();
         let query = LogicalPlan::Projection(query);
         let plan = over_instants(query, keys, vec![left, right])?;
-        Ok(Stream { plan, windows })
+        Ok(Stream {
+            plan,
+            windows,
+            either,
+        })
     }
 
     /// The columns of the join that are windows. Of a side that may be missing, they may be.
@@ -145,6 +150,19 @@ impl Sides {
                 ));
             }
         })
+    }
+
+    /// The columns of both sides that are the same window, of which an outer join may leave one empty.
+    fn either(&self, keys: &[(Expr, Expr)]) -> Vec<[usize; 2]> {
+        let before = self.left.plan.schema().fields().len() - 1;
+        let windows = keys.iter().filter_map(|(left, right)| {
+            let [left, right] = [(left, &self.left), (right, &self.right)].map(|(key, side)| {
+                let window = side.column(key)?;
+                side.windows.contains(&window).then_some(window)
+            });
+            Some([left?, before + right?])
+        });
+        windows.collect()
     }
 
     /// Rows meet as they come, as long as they live.

@@ -117,7 +117,7 @@ pub(super) fn lookups(query: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// The lookup table that a side of a join is, perhaps under another name.
-fn table(side: &LogicalPlan) -> Result<Option<Table>> {
+pub(super) fn table(side: &LogicalPlan) -> Result<Option<Table>> {
     match side {
         LogicalPlan::SubqueryAlias(alias) => table(&alias.input),
         LogicalPlan::TableScan(scan) => {

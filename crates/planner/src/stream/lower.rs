@@ -8,6 +8,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::logical_plan::Union;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
 
+use super::arrange::{pushed_down, with_conditions};
 use super::lookup::lookups;
 use super::node::{EventTimeNode, Kind, StreamNode, time_of};
 use super::window::{window, window_call};
@@ -20,7 +21,7 @@ use crate::planner::Settings;
 /// # Errors
 /// What cannot be run, in the user's words.
 pub(crate) fn lower(query: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
-    let query = lookups(query)?;
+    let query = pushed_down(lookups(with_conditions(query)?)?)?;
     if !needs_time(&query)? {
         return without_time(query);
     }
@@ -69,6 +70,8 @@ pub(super) struct Stream {
     pub(super) plan: LogicalPlan,
     /// Which of its columns are windows.
     pub(super) windows: Vec<usize>,
+    /// Pairs of columns of which one at least is the window of the row, and the other the same or null.
+    pub(super) either: Vec<[usize; 2]>,
 }
 
 impl Stream {
@@ -76,6 +79,7 @@ impl Stream {
         Self {
             plan,
             windows: Vec::new(),
+            either: Vec::new(),
         }
     }
 
@@ -84,17 +88,44 @@ impl Stream {
         !self.windows.is_empty()
     }
 
-    /// Whether an expression is a column that is a window.
+    /// Whether an expression is a column that is a window, or chooses the one that is not null.
     pub(super) fn is_window(&self, expr: &Expr) -> bool {
         match expr {
             Expr::Alias(alias) => self.is_window(&alias.expr),
-            Expr::Column(column) => self
-                .plan
-                .schema()
-                .maybe_index_of_column(column)
-                .is_some_and(|index| self.windows.contains(&index)),
+            Expr::Column(_) => self
+                .column(expr)
+                .is_some_and(|it| self.windows.contains(&it)),
+            Expr::ScalarFunction(call) if call.func.name() == "coalesce" => {
+                let columns: Option<Vec<_>> = call.args.iter().map(|it| self.column(it)).collect();
+                let columns = columns.unwrap_or_default();
+                let chosen = |pair: &[usize; 2]| {
+                    columns.len() == 2 && pair.iter().all(|it| columns.contains(it))
+                };
+                self.either.iter().any(chosen)
+            }
             _ => false,
         }
+    }
+
+    /// Which column an expression is, if it is one.
+    pub(super) fn column(&self, expr: &Expr) -> Option<usize> {
+        match expr {
+            Expr::Alias(alias) => self.column(&alias.expr),
+            Expr::Column(column) => self.plan.schema().maybe_index_of_column(column),
+            _ => None,
+        }
+    }
+
+    /// Where the pairs are after a projection.
+    fn either_of(&self, exprs: &[Expr]) -> Vec<[usize; 2]> {
+        let place = |column| {
+            exprs
+                .iter()
+                .position(|expr| self.column(expr) == Some(column))
+        };
+        let pairs = self.either.iter();
+        let pairs = pairs.filter_map(|[one, other]| Some([place(*one)?, place(*other)?]));
+        pairs.collect()
     }
 }
 
@@ -136,9 +167,10 @@ impl Lowering {
         plan.expressions().iter().try_for_each(refuse_window)?;
         let input = self.timed(plan.inputs()[0].clone())?;
         let moves = matches!(plan, LogicalPlan::Unnest(_));
-        Ok(Stream {
-            windows: if moves { Vec::new() } else { input.windows },
-            plan: plan.with_new_exprs(plan.expressions(), vec![input.plan])?,
+        let plan = plan.with_new_exprs(plan.expressions(), vec![input.plan])?;
+        Ok(match moves {
+            true => Stream::new(plan),
+            false => Stream { plan, ..input },
         })
     }
 
@@ -149,10 +181,7 @@ impl Lowering {
             return refuse("a lookup was lost; this is a bug");
         };
         let plan = node.timed(input.plan)?.into_plan();
-        Ok(Stream {
-            plan,
-            windows: input.windows,
-        })
+        Ok(Stream { plan, ..input })
     }
 
     fn project(&self, projection: Projection) -> Result<Stream> {
@@ -162,11 +191,13 @@ impl Lowering {
         let windows = exprs.iter().enumerate();
         let windows = windows.filter(|(_, expr)| input.is_window(expr));
         let windows = windows.map(|(index, _)| index).collect();
+        let either = input.either_of(&exprs);
         exprs.push(Expr::Column(time_of(&input.plan)?));
         let plan = Projection::try_new(exprs, Arc::new(input.plan))?;
         Ok(Stream {
             plan: LogicalPlan::Projection(plan),
             windows,
+            either,
         })
     }
 
@@ -182,6 +213,7 @@ impl Lowering {
         Ok(Stream {
             plan: LogicalPlan::Union(union),
             windows,
+            either: Vec::new(),
         })
     }
 
@@ -233,6 +265,7 @@ impl Lowering {
         Ok(Stream {
             plan: node.into_plan(),
             windows,
+            either: Vec::new(),
         })
     }
 }

@@ -14,6 +14,7 @@
 //! knows which columns a node needs, and prunes the rest; it never moves a filter across a node, because what a watermark has
 //! seen must not depend on what a query asks.
 
+mod arrange;
 mod exec;
 mod extension;
 mod instant;

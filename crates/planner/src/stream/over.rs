@@ -28,11 +28,9 @@ impl Lowering {
         let shown = columns(&input.plan).chain(functions).chain([time]);
         let shown = shown.map(Expr::Column).collect();
         let query = Projection::try_new(shown, Arc::new(LogicalPlan::Window(query)))?;
-        let plan = over_instants(LogicalPlan::Projection(query), keys, vec![input.plan])?;
-        Ok(Stream {
-            plan,
-            windows: input.windows,
-        })
+        let plan = vec![input.plan];
+        let plan = over_instants(LogicalPlan::Projection(query), keys, plan)?;
+        Ok(Stream { plan, ..input })
     }
 }
 

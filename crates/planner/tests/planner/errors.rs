@@ -647,12 +647,12 @@ fn limit() {
 fn comma_join() {
     let error = error(r#"SELECT 1 FROM readings, others"#);
     insta::assert_snapshot!(error, @r#"
-    error: two tables in FROM are a join, of which the keys are not said
-     --> test.sql:1:25
+    error: a join of two streams needs a column that is equal on both sides, or every row would meet every other
+     --> test.sql:1:8
       |
     1 | SELECT 1 FROM readings, others
-      |                         ^
-      = hint: write FROM a JOIN b ON a.key = b.key
+      |        ^
+      = hint: write JOIN … ON a.key = b.key
     "#);
 }
 
@@ -863,12 +863,11 @@ fn unnest_with_ordinality() {
 fn lateral_subquery_that_reads_a_table() {
     let error = error(r#"SELECT * FROM readings, LATERAL (SELECT * FROM others) AS o"#);
     insta::assert_snapshot!(error, @r#"
-    error: two tables in FROM are a join, of which the keys are not said
+    error: LATERAL is a join, which this version cannot run yet
      --> test.sql:1:34
       |
     1 | SELECT * FROM readings, LATERAL (SELECT * FROM others) AS o
       |                                  ^
-      = hint: write FROM a JOIN b ON a.key = b.key
     "#);
 }
 
