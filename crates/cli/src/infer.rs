@@ -67,9 +67,11 @@ impl Infer {
             Ok(inferred) => print(&inferred),
             Err(InferError::Silence { place }) => {
                 complain!("error: nothing was published to '{place}' while it was listened to");
+                let wider = wider(&place).map_or_else(String::new, |wider| {
+                    format!(", widen the topic ('{wider}')")
+                });
                 complain!(
-                    "  listen longer (--seconds), widen the topic ('{}'), or ask the broker's operator whether this user may read it",
-                    wider(&place)
+                    "  listen longer (--seconds){wider}, or ask the broker's operator whether this user may read it"
                 );
                 return Ok(Exit::Failed);
             }
@@ -114,10 +116,11 @@ fn print(inferred: &Inferred) {
     }
 }
 
-/// The filter with everything behind its first level.
-fn wider(place: &str) -> String {
-    match place.split_once('/') {
+/// The filter with everything behind its first level, if that is more.
+fn wider(place: &str) -> Option<String> {
+    let wider = match place.split_once('/') {
         Some((first, _)) if !first.starts_with('$') && !first.is_empty() => format!("{first}/#"),
         _ => "#".to_owned(),
-    }
+    };
+    (wider != place).then_some(wider)
 }

@@ -3,12 +3,16 @@
 use std::io::{self, Write};
 
 use indicatif::MultiProgress;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// Libraries that would log secrets, and the most that is let through: the SQL parser shows every token, the WebSocket
 /// every byte.
-const TALKATIVE: [&str; 2] = ["sqlparser=info", "tungstenite=debug"];
+const TALKATIVE: [(&str, Level); 2] = [("sqlparser", Level::INFO), ("tungstenite", Level::DEBUG)];
 
 /// Sets up logging. `RUST_LOG` chooses what is logged; by default warnings, and Headwater's own information.
 pub(crate) fn init(lines: &MultiProgress) {
@@ -17,17 +21,14 @@ pub(crate) fn init(lines: &MultiProgress) {
             "warn,headwater=info,headwater_mqtt=info,headwater_runtime=info,headwater_server=info",
         )
     });
-    let filter = TALKATIVE
-        .iter()
-        .fold(filter, |filter, cap| match cap.parse() {
-            Ok(cap) => filter.add_directive(cap),
-            Err(_impossible) => filter,
-        });
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let most = Targets::new().with_default(Level::TRACE);
+    let most = most.with_targets(TALKATIVE);
+    let layer = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        .with_writer(AboveStatusLine(lines.clone()));
+        .with_writer(AboveStatusLine(lines.clone()))
+        .with_filter(filter.and(most));
+    let subscriber = tracing_subscriber::registry().with(layer);
     // only a second call could fail, and there is one
     subscriber.try_init().ok();
 }

@@ -408,6 +408,16 @@ fn a_websocket_tells_no_secret_however_much_is_logged() {
         !logged.contains("geheim") && !logged.contains(hexadecimal),
         "{logged}"
     );
+    // The bound on what its library logs is no request to hear that much.
+    let finished = self::command(["run", &file])
+        .env_remove("RUST_LOG")
+        .output();
+    let finished = finished.unwrap();
+    let logged = String::from_utf8_lossy(&finished.stderr);
+    assert!(
+        logged.contains(" INFO ") && !logged.contains(" DEBUG "),
+        "{logged}"
+    );
 }
 
 #[test]

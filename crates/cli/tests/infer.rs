@@ -251,6 +251,20 @@ async fn silence_exits_with_1_and_says_what_to_do() {
         "{}",
         finished.stderr
     );
+    let finished = run(&[
+        "infer",
+        "--profile",
+        &url,
+        "--topic",
+        "a/#",
+        "--seconds",
+        "1",
+    ]);
+    let stderr = finished.stderr;
+    assert!(
+        stderr.contains("(--seconds), or ask"),
+        "nothing is wider: {stderr}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use headwater_testkit::brokers::{Broker, PASSWORD_HASH, Product, USER};
+use headwater_testkit::brokers::{Broker, Feature, PASSWORD_HASH, Product, USER};
 use mqtt5::broker::MqttBroker;
 use mqtt5::broker::auth::PasswordAuthProvider;
 use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
@@ -15,7 +15,7 @@ pub(crate) const EMBEDDED: Product = Product {
     name: "embedded",
     title: "mqtt5 (of the demo)",
     install: "it is compiled into the suite",
-    lacks: &[],
+    lacks: &[(Feature::V31, "speaks MQTT 3.1.1 and 5 only")],
     remarks: &[(
         "bare",
         "It adds who has sent a message, as user properties.",

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::config::{self, ConfigError, Options};
 use crate::dead_letter;
+use crate::exclusive::Exclusive;
 use crate::operator::{Operator, OperatorConfig, OperatorError, TaskContext};
 use crate::progress::{ProbePlace, Progress};
 use crate::sample::{SampleRequest, Sampled};
@@ -191,10 +192,9 @@ pub trait Connector: Send + Sync + 'static {
         progress: Progress,
     ) -> Option<BoxFuture<'static, bool>>;
 
-    /// What the table reads or writes, if a sink that writes it destroys what another table of the same job finds there
-    /// (a file that is emptied). A job whose sink has the same answer as another of its tables is refused. `None` if
-    /// the thing can be shared.
-    fn exclusive(&self, _profile: &Self::ProfileT, _table: &Self::TableT) -> Option<String> {
+    /// What the table has that another table of the same job must not have. A job in which two do is refused. `None` if
+    /// there is nothing, or if it cannot be known.
+    fn exclusive(&self, _profile: &Self::ProfileT, _table: &Self::TableT) -> Option<Exclusive> {
         None
     }
 
@@ -299,7 +299,7 @@ pub trait ErasedConnector: Send + Sync + 'static {
         progress: Progress,
     ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError>;
     /// See [`Connector::exclusive`].
-    fn exclusive(&self, connection: &Connection) -> Result<Option<String>, ConfigError>;
+    fn exclusive(&self, connection: &Connection) -> Result<Option<Exclusive>, ConfigError>;
     /// See [`Connector::max_parallelism`].
     fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError>;
     /// See [`Connector::dead_letter`].
@@ -393,7 +393,7 @@ impl<C: Connector> ErasedConnector for C {
         ))
     }
 
-    fn exclusive(&self, connection: &Connection) -> Result<Option<String>, ConfigError> {
+    fn exclusive(&self, connection: &Connection) -> Result<Option<Exclusive>, ConfigError> {
         let profile = config::typed(&connection.profile, "profile")?;
         let table = config::typed(&connection.table, "table")?;
         Ok(Connector::exclusive(self, &profile, &table))

@@ -23,10 +23,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_connector::lookup::try_lookup;
 use headwater_connector::{
-    BadData, ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed,
-    Metrics, NoMetadata, Operator, OperatorConfig, OperatorError, Options, Place, Position,
-    ProbePlace, Progress, RowDecoder, SinkOperator, SourceBatch, SourceOperator, SqlOption,
-    TableSchema, TaskContext,
+    BadData, ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Exclusive,
+    Flushed, Metrics, NoMetadata, Operator, OperatorConfig, OperatorError, Options, Place,
+    Position, ProbePlace, Progress, RowDecoder, SinkOperator, SourceBatch, SourceOperator,
+    SqlOption, TableSchema, TaskContext,
 };
 use headwater_format::{Format, FormatConfig, FormatError};
 use tokio::io::AsyncReadExt;
@@ -136,12 +136,9 @@ impl Connector for SingleFileConnector {
         )
     }
 
-    fn exclusive(&self, (): &(), table: &SingleFileTable) -> Option<String> {
-        Some(
-            same_file(Path::new(table.path.as_str()))?
-                .display()
-                .to_string(),
-        )
+    fn exclusive(&self, (): &(), table: &SingleFileTable) -> Option<Exclusive> {
+        let file = same_file(Path::new(table.path.as_str()))?;
+        Some(Exclusive::Content(file.display().to_string()))
     }
 
     fn make_operator(

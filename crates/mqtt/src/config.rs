@@ -246,22 +246,37 @@ pub fn check_profile(profile: &MqttProfile) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// The longest client id of MQTT 3.1, in characters. Later versions leave it to the broker.
+const CLIENT_ID_MAX_V31: usize = 23;
+
 /// `<prefix>_<job>_<operator>_<subtask>`, of characters that every broker takes. Stable across restarts. Not cut to the
-/// 23 characters that a broker of MQTT 3.1.1 may insist on: two clients with one id would throw each other out.
-pub fn client_id(prefix: &str, job: &str, operator: &str, subtask: usize) -> String {
+/// 23 characters that a broker of MQTT 3.1.1 may insist on: two clients with one id would throw each other out. On MQTT
+/// 3.1, where none may be longer, a hash takes the place of what is too long.
+pub fn client_id(profile: &MqttProfile, job: &str, operator: &str, subtask: usize) -> String {
+    let prefix = profile.client_prefix.as_str();
     let id = format!("{prefix}_{job}_{operator}_{subtask}");
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    // Different names must not become one, so what was replaced still tells in the hash.
+    let hash = fnv1a(&id);
+    let replaced = |text: &str| -> String {
+        text.chars()
+            .map(|c| if plain(c) { c } else { '-' })
+            .collect()
+    };
+    let too_long = profile.protocol_version == ProtocolVersion::X31 && id.len() > CLIENT_ID_MAX_V31;
+    if too_long {
+        let start: String = replaced(prefix).chars().take(6).collect();
+        return format!("{start}_{hash:016x}");
+    }
     if id.chars().all(plain) {
         return id;
     }
-    // Different names must not become one, so what was replaced still tells in the hash.
-    let replaced: String = id.chars().map(|c| if plain(c) { c } else { '-' }).collect();
-    format!("{replaced}_{:08x}", fnv1a(&id))
+    format!("{}_{hash:016x}", replaced(&id))
 }
 
-fn fnv1a(text: &str) -> u32 {
-    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    text.bytes().fold(0x811c_9dc5, step)
+fn fnv1a(text: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 #[cfg(test)]

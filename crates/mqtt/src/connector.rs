@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_connector::config::ConfigError;
 use headwater_connector::{
-    Connection, ConnectionType, Connector, ConnectorMetadata, MetadataDef, Operator,
+    Connection, ConnectionType, Connector, ConnectorMetadata, Exclusive, MetadataDef, Operator,
     OperatorConfig, Options, ProbePlace, Progress, RowDecoder, SampleRequest, Sampling,
     TableSchema, TaskContext,
 };
@@ -121,6 +121,15 @@ impl Connector for MqttConnector {
         source: (&MqttProfile, &MqttTable),
     ) -> Option<String> {
         dead_letter::fed(sink, source)
+    }
+
+    /// The client id, if it is one of the user's own: the broker throws out who has it when another comes with it.
+    fn exclusive(&self, profile: &MqttProfile, table: &MqttTable) -> Option<Exclusive> {
+        let own = table.client_id.as_ref()?.resolve().ok()?;
+        let (host, port) = dead_letter::broker(profile)?;
+        Some(Exclusive::Identity(format!(
+            "client id '{own}' at '{host}:{port}'"
+        )))
     }
 
     /// As many as there are workers for messages that a broker shares among the members of a group; else one, since

@@ -82,7 +82,7 @@ pub(crate) fn fed(
 }
 
 /// Host and port of a profile's broker, if they can be told without its environment.
-fn broker(profile: &MqttProfile) -> Option<(String, u16)> {
+pub(crate) fn broker(profile: &MqttProfile) -> Option<(String, u16)> {
     let endpoint = Endpoint::parse(&profile.url.resolve().ok()?).ok()?;
     let host = match endpoint.host.to_ascii_lowercase().as_str() {
         "127.0.0.1" | "::1" => "localhost".to_owned(),

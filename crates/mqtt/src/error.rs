@@ -244,7 +244,7 @@ pub enum MqttError {
     },
     /// Another connection uses the same client id.
     #[error(
-        "another client has connected as '{client_id}' and taken over the session; every client needs an id of its own (client_prefix in the connection profile)"
+        "another client has connected as '{client_id}' and taken over the session; every client needs an id of its own (client_id, or client_prefix in the connection profile)"
     )]
     TakenOver {
         /// The id they fight for.
@@ -402,7 +402,7 @@ fn detail(message: &Option<String>) -> String {
 
 fn login_remedy(reason: ReasonCode) -> &'static str {
     match reason.0 {
-        0x85 => "; change client_prefix in the connection profile",
+        0x85 => "; change client_id, or client_prefix in the connection profile",
         0x86 | 0x87 => {
             "; check username and password in the connection profile, and the broker's access rules"
         }

@@ -96,7 +96,7 @@ enum Purpose {
 }
 
 async fn run(profile: &MqttProfile, purpose: Purpose, progress: Progress) -> bool {
-    let client_id = own_client_id(&profile.client_prefix, "probe");
+    let client_id = own_client_id(profile, "probe");
     let mut options = match config::connect_options(profile, client_id) {
         Ok(options) => options,
         Err(error) => {
@@ -119,9 +119,9 @@ async fn run(profile: &MqttProfile, purpose: Purpose, progress: Progress) -> boo
 }
 
 /// A client id that nobody else has, for a connection that ends soon.
-pub(crate) fn own_client_id(prefix: &str, purpose: &str) -> String {
+pub(crate) fn own_client_id(profile: &MqttProfile, purpose: &str) -> String {
     let name = format!("{:08x}", rand::random::<u32>());
-    config::client_id(prefix, purpose, &name, 0)
+    config::client_id(profile, purpose, &name, 0)
 }
 
 struct Test {

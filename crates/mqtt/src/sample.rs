@@ -39,7 +39,7 @@ pub(crate) fn listen(
 ) -> Result<impl Future<Output = Result<Sampled, OperatorError>> + Send + 'static, ConfigError> {
     let pattern = TopicPattern::parse(&request.place)
         .map_err(|e| ConfigError::new(Some("topic"), format!("option 'topic': {e}")))?;
-    let client_id = probe::own_client_id(&profile.client_prefix, "infer");
+    let client_id = probe::own_client_id(profile, "infer");
     let options = config::connect_options(profile, client_id)?;
     Ok(run(options, pattern, request))
 }

@@ -160,7 +160,8 @@ fn explain(error: &CertificateError) -> String {
         // Two authorities of one name differ by their keys only, so the wrong one shows as a bad signature.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             "no trusted authority issued it".to_owned(),
-            "; give the authority that did as tls.ca in the connection profile",
+            "; give the authority that did as tls.ca in the connection profile (without it those of the system are trusted, \
+             with it no others)",
         ),
         CertificateError::NotValidForNameContext {
             expected,

@@ -4,6 +4,7 @@
 //! one `Chain` where a union, a sink or the terminal needs them as a node. A table that several queries read is one
 //! source; a table that several queries write is one sink behind a union.
 
+mod exclusive;
 mod values;
 
 use std::collections::HashMap;
@@ -115,51 +116,6 @@ impl Dataflow {
         let schema = Arc::clone(&rows.schema);
         let input = self.node(rows, &id);
         self.push(id, PlanOperator::Preview, vec![input], schema);
-        Ok(())
-    }
-
-    /// Refuses a sink that would destroy what another table of this dataflow reads or writes.
-    ///
-    /// # Errors
-    /// Names both tables.
-    pub(crate) fn check_exclusive(&self, registry: &Registry) -> Result<(), PlanError> {
-        let sources = self
-            .plan
-            .nodes
-            .iter()
-            .filter_map(|node| match &node.operator {
-                PlanOperator::Source(table) => Some(table),
-                PlanOperator::Lookup(lookup) => Some(&lookup.table),
-                _ => None,
-            });
-        let nodes = self.plan.nodes.iter();
-        let sinks = nodes.filter_map(|node| match &node.operator {
-            PlanOperator::Sink(table) => Some(table),
-            _ => None,
-        });
-        let sinks = sinks.chain(self.sinks.iter().map(|writes| &writes.sink.connection));
-        let mut taken: HashMap<(&str, String), (&Connection, &str)> = HashMap::new();
-        for (table, verb) in sources
-            .map(|t| (t, "read"))
-            .chain(sinks.map(|t| (t, "written")))
-        {
-            let connector = registry.get(&table.connector)?;
-            let Some(thing) = connector.exclusive(table)? else {
-                continue;
-            };
-            let other = taken.insert((&table.connector, thing.clone()), (table, verb));
-            if let (Some((other, other_verb)), "written") = (other, verb) {
-                let message = format!(
-                    "'{thing}' is written by table '{}' and {other_verb} by table '{}' of the same job; \
-                     a sink begins by emptying it",
-                    table.name, other.name,
-                );
-                return Err(PlanError::new(message).hint(match other_verb {
-                    "read" => "give the sink a path of its own",
-                    _ => "write both into one table",
-                }));
-            }
-        }
         Ok(())
     }
 

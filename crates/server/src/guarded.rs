@@ -8,8 +8,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use headwater_engine::connector::config::{self, ConfigError, Options};
 use headwater_engine::connector::{
-    Connection, ConnectionProfile, ConnectorMetadata, ErasedConnector, MetadataDef, Operator,
-    ProbePlace, Progress, Registry, SampleRequest, Sampling, TableSchema, TaskContext,
+    Connection, ConnectionProfile, ConnectorMetadata, ErasedConnector, Exclusive, MetadataDef,
+    Operator, ProbePlace, Progress, Registry, SampleRequest, Sampling, TableSchema, TaskContext,
 };
 use headwater_format::FormatConfig;
 use serde_json::Value;
@@ -150,7 +150,7 @@ impl ErasedConnector for Guarded {
         self.connector.test(connection, place, progress)
     }
 
-    fn exclusive(&self, connection: &Connection) -> Result<Option<String>, ConfigError> {
+    fn exclusive(&self, connection: &Connection) -> Result<Option<Exclusive>, ConfigError> {
         self.connector.exclusive(connection)
     }
 

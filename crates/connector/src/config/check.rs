@@ -191,7 +191,7 @@ pub(super) fn missing(schema: &Schema, path: &[String]) -> ConfigError {
     ConfigError::new(Some(&name), format!("missing option '{name}'{explained}"))
 }
 
-/// An option that no schema knows, with what it may have been meant to be and all that there is.
+/// An option that no schema knows, with what it may have been meant to be, or else all that there is.
 pub(super) fn unknown<'a>(
     name: &str,
     allowed: impl Iterator<Item = &'a OptionDef> + Clone,
@@ -200,9 +200,14 @@ pub(super) fn unknown<'a>(
     let prefix = format!("{name}.");
     let group: Vec<_> = names().filter(|known| known.starts_with(&prefix)).collect();
     let message = if group.is_empty() {
-        let all = names().collect::<Vec<_>>().join(", ");
-        let meant = did_you_mean(name, names());
-        format!("unknown option '{name}'{meant} (the options are {all})")
+        match did_you_mean(name, names()) {
+            meant if meant.is_empty() => {
+                let all = names().collect::<Vec<_>>().join(", ");
+                format!("unknown option '{name}' (the options are {all})")
+            }
+            // A connector may have more options than anyone reads on the way to the one that was meant.
+            meant => format!("unknown option '{name}'{meant}"),
+        }
     } else {
         let all = group.join(", ");
         format!("option '{name}' is a group and takes no value (its options are {all})")

@@ -143,10 +143,10 @@ fn a_table_is_sorted_into_its_parts() {
 
 #[test]
 fn unknown_options() {
-    assert_snapshot!(with("tpoic = x"), @"[tpoic @5] unknown option 'tpoic'; did you mean 'topic'? (the options are url, username, password, max_packet_size, protocol_version, backoff, tls.ca, tls.key, tls.insecure_skip_verify, topic, also, qos, type, sink.retain, sink.in_flight, <format>)");
-    assert_snapshot!(with("ca = x"), @"[ca @5] unknown option 'ca'; did you mean 'tls.ca'? (the options are url, username, password, max_packet_size, protocol_version, backoff, tls.ca, tls.key, tls.insecure_skip_verify, topic, also, qos, type, sink.retain, sink.in_flight, <format>)");
-    assert_snapshot!(with("Topic = x"), @"[Topic @5] unknown option 'Topic'; did you mean 'topic'? (the options are url, username, password, max_packet_size, protocol_version, backoff, tls.ca, tls.key, tls.insecure_skip_verify, topic, also, qos, type, sink.retain, sink.in_flight, <format>)");
-    assert_snapshot!(with("sink.retail = true"), @"[sink.retail @5] unknown option 'sink.retail'; did you mean 'sink.retain'? (the options are url, username, password, max_packet_size, protocol_version, backoff, tls.ca, tls.key, tls.insecure_skip_verify, topic, also, qos, type, sink.retain, sink.in_flight, <format>)");
+    assert_snapshot!(with("tpoic = x"), @"[tpoic @5] unknown option 'tpoic'; did you mean 'topic'?");
+    assert_snapshot!(with("ca = x"), @"[ca @5] unknown option 'ca'; did you mean 'tls.ca'?");
+    assert_snapshot!(with("Topic = x"), @"[Topic @5] unknown option 'Topic'; did you mean 'topic'?");
+    assert_snapshot!(with("sink.retail = true"), @"[sink.retail @5] unknown option 'sink.retail'; did you mean 'sink.retain'?");
     assert_snapshot!(with("tls = x"), @"[tls @5] option 'tls' is a group and takes no value (its options are tls.ca, tls.key, tls.insecure_skip_verify)");
 }
 
@@ -262,7 +262,7 @@ fn json_from_the_api_is_checked_by_the_same_words() {
     assert_snapshot!(check(url.clone(), table.clone()), @"fine");
     assert_snapshot!(check(json!({"url": 1, "tls": {"cb": "x"}, "password": "pw"}), table), @r"
     option 'url': 1 is not text
-    unknown option 'tls.cb'; did you mean 'tls.ca'? (the options are url, username, password, max_packet_size, protocol_version, backoff, tls.ca, tls.key, tls.insecure_skip_verify)
+    unknown option 'tls.cb'; did you mean 'tls.ca'?
     missing option 'tls.ca': The authority
     option 'password': the given value is too short; at least 3 characters
     ");
@@ -319,5 +319,5 @@ fn the_name_of_the_variant_may_be_left_out() {
     "#);
     assert_snapshot!(with("retain = TRUE\nsink.retain = FALSE"), @"[sink.retain @6] option 'sink.retain' is given twice");
     assert_snapshot!(with("in_flight = 0"), @"[sink.in_flight @5] option 'sink.in_flight': '0' is too small; at least 1");
-    assert_snapshot!(with("in_fligt = 0"), @"[in_fligt @5] unknown option 'in_fligt'; did you mean 'sink.in_flight'? (the options are url, username, password, max_packet_size, protocol_version, backoff, tls.ca, tls.key, tls.insecure_skip_verify, topic, also, qos, type, sink.retain, sink.in_flight, <format>)");
+    assert_snapshot!(with("in_fligt = 0"), @"[in_fligt @5] unknown option 'in_fligt'; did you mean 'sink.in_flight'?");
 }

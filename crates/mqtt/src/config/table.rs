@@ -112,7 +112,7 @@ pub fn table_client_id(
     let subtask = context.subtask;
     let Some(own) = &table.client_id else {
         let (job, operator) = (&context.job_id, &context.operator_id);
-        return Ok(client_id(&profile.client_prefix, job, operator, subtask));
+        return Ok(client_id(profile, job, operator, subtask));
     };
     let id = resolve("client_id", own)?;
     check_client_id(&id)?;

@@ -73,14 +73,28 @@ fn what_is_wrong_is_told_by_option_and_without_secrets() {
 
 #[test]
 fn client_ids_are_plain_stable_and_distinct() {
+    let hw = profile(json!({"url": "mqtt://h", "client_prefix": "hw"}));
     assert_eq!(
-        client_id("hw", "job-1", "readings", 0),
+        client_id(&hw, "job-1", "readings", 0),
         "hw_job-1_readings_0"
     );
-    let dotted = client_id("hw", "j", "a.b", 0);
-    assert_eq!(dotted, client_id("hw", "j", "a.b", 0));
+    let dotted = client_id(&hw, "j", "a.b", 0);
+    assert_eq!(dotted, client_id(&hw, "j", "a.b", 0));
     assert!(dotted.starts_with("hw_j_a-b_0_"), "{dotted}");
-    assert_ne!(dotted, client_id("hw", "j", "a/b", 0));
+    assert_ne!(dotted, client_id(&hw, "j", "a/b", 0));
+}
+
+#[test]
+fn client_ids_of_3_1_are_short() {
+    let old = |prefix| {
+        profile(json!({"url": "mqtt://h", "protocol_version": "3.1", "client_prefix": prefix}))
+    };
+    let (hw, long) = (old("hw"), old("größtes.prefix"));
+    assert_eq!(client_id(&hw, "job", "readings", 0), "hw_job_readings_0");
+    let id = client_id(&long, "job", "readings", 0);
+    assert!(id.starts_with("gr--te_") && id.len() == 23, "{id}");
+    assert_eq!(id, client_id(&long, "job", "readings", 0));
+    assert_ne!(id, client_id(&long, "job", "readings", 1));
 }
 
 fn options() -> Vec<OptionDoc> {

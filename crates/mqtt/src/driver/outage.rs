@@ -115,7 +115,8 @@ impl Outage {
         if self.brief >= BRIEF_SUSPICIOUS && !matches!(fault, MqttError::TakenOver { .. }) {
             let hint = format!(
                 "; this happens soon after every login: does another client use the id '{}'? Every client needs one \
-                 of its own (client_prefix in the connection profile)",
+                 of its own (client_id, or client_prefix in the connection profile). Or do the broker's rules (ACL) \
+                 forbid what the client subscribes or publishes to?",
                 self.client_id
             );
             cause.push_str(&hint);
@@ -205,7 +206,7 @@ mod tests {
         }
         let cause = outage.cause(&closed());
         assert!(
-            cause.contains("'mine'") && cause.contains("client_prefix"),
+            cause.contains("'mine'") && cause.contains("client_prefix") && cause.contains("ACL"),
             "{cause}"
         );
         let named = outage.cause(&taken_over());

@@ -213,7 +213,7 @@ async fn certificates_that_are_not_trusted() -> Result<()> {
     assert!(!passed);
     insta::assert_snapshot!(last(&steps, broker.port()), @r"
     tls Failed: 127.0.0.1:PORT: the broker's certificate is not trusted: no trusted authority issued it
-    remedy: give the authority that did as tls.ca in the connection profile
+    remedy: give the authority that did as tls.ca in the connection profile (without it those of the system are trusted, with it no others)
     ");
     let named = with
         .clone()

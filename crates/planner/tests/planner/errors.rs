@@ -365,7 +365,7 @@ fn unknown_and_missing_options() {
 )"#,
     );
     insta::assert_snapshot!(error, @r#"
-    error: unknown option 'topik'; did you mean 'topic'? (the options are url, type, topic, options.deep)
+    error: unknown option 'topik'; did you mean 'topic'?
      --> test.sql:4:3
       |
     4 |   topik = 'x'

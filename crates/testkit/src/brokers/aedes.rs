@@ -17,17 +17,10 @@ pub const AEDES: Product = Product {
         (Feature::V5, "speaks MQTT 3.1.1 only"),
         (Feature::Shared, "has no shared subscriptions"),
     ],
-    remarks: &[
-        (
-            "dup",
-            "It repeats without the flag; the source does not stand on it.",
-        ),
-        (
-            "again-qos-2",
-            "It forgets a PUBREC that comes in one piece with DISCONNECT: over the next connection it sends PUBREL, and \
-             the PUBLISH once more. A source may see such a message twice when it is restarted.",
-        ),
-    ],
+    remarks: &[(
+        "dup",
+        "It repeats without the flag; the source does not stand on it.",
+    )],
     launch,
 };
 

@@ -15,6 +15,7 @@ pub const AMQTT: Product = Product {
     install: "python3 -m venv ~/.cache/headwater/brokers/amqtt && \
               ~/.cache/headwater/brokers/amqtt/bin/pip install amqtt",
     lacks: &[
+        (Feature::V31, "speaks MQTT 3.1.1 only"),
         (Feature::V5, "speaks MQTT 3.1.1 only"),
         (Feature::Shared, "has no shared subscriptions"),
         (
@@ -23,11 +24,6 @@ pub const AMQTT: Product = Product {
         ),
     ],
     remarks: &[
-        (
-            "retained",
-            "At a login it sends retained messages that match the subscriptions of anybody, also to who has not asked \
-             for their topics.",
-        ),
         (
             "again",
             "After a connection that left a message unacknowledged it begins a new session, and the message is lost.",

@@ -18,6 +18,7 @@ pub const EJABBERD: Product = Product {
     title: "ejabberd",
     install: "apt-get install ejabberd",
     lacks: &[
+        (Feature::V31, "speaks MQTT 3.1.1 and 5 only"),
         (
             Feature::Shared,
             "has no shared subscriptions: on MQTT 5 it says so, and the source with it; on 3.1.1 it ends the connection",
@@ -27,10 +28,16 @@ pub const EJABBERD: Product = Product {
             "lets clients publish to topics that begin with `$` only by `access_publish`",
         ),
     ],
-    remarks: &[(
-        "expired",
-        "It counts the first message of an absent session as sent already, and what was sent does not expire.",
-    )],
+    remarks: &[
+        (
+            "expired",
+            "It counts the first message of an absent session as sent already, and what was sent does not expire.",
+        ),
+        (
+            "will-delay",
+            "It publishes a will at once, whatever its delay.",
+        ),
+    ],
     launch,
 };
 

@@ -14,6 +14,7 @@ pub const NATS: Product = Product {
     title: "NATS",
     install: "apt-get install nats-server",
     lacks: &[
+        (Feature::V31, "speaks MQTT 3.1.1 only"),
         (Feature::V5, "speaks MQTT 3.1.1 only"),
         (Feature::ExactlyOnce, "has QoS 2 from version 2.10 on"),
         (Feature::Shared, "has no shared subscriptions over MQTT"),
