@@ -22,7 +22,7 @@ const BROKERS_VARIABLE: &str = "HEADWATER_BROKERS";
 /// Names the file into which the table is written.
 const TABLE_VARIABLE: &str = "HEADWATER_BROKERS_TABLE";
 /// How long one check may take.
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// The products, in the order of the table.
 pub(crate) const PRODUCTS: &[Product] = &[

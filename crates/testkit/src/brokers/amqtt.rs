@@ -32,6 +32,7 @@ pub const AMQTT: Product = Product {
             "dup",
             "After a connection that left a message unacknowledged it begins a new session, and the message is lost.",
         ),
+        ("will-retained", "It does not keep a will."),
         (
             "takeover",
             "It lets several connections have one client id.",

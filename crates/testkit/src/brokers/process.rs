@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// How long a broker may take to start. Those of Erlang take ten seconds on a machine that is not busy.
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(240);
 /// How often it is asked whether it runs.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
