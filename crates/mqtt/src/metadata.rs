@@ -425,7 +425,13 @@ fn append_user_properties(
 }
 
 fn no_such_level(level: &str, patterns: &[TopicPattern]) -> String {
-    let meant = did_you_mean(level, patterns.iter().flat_map(TopicPattern::names));
+    let names = || patterns.iter().flat_map(TopicPattern::names);
+    let meant = match did_you_mean(level, names()) {
+        meant if meant.is_empty() && names().next().is_some() => {
+            format!("; named levels are {}", quoted(names()))
+        }
+        meant => meant,
+    };
     match patterns {
         [pattern] => format!("the topic '{pattern}' has no level '{{{level}}}'{meant}"),
         _ => format!("none of the topics has a level '{{{level}}}'{meant}"),
