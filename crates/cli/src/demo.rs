@@ -15,7 +15,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use headwater_engine::connector::State;
-use headwater_engine::{Engine, Execution, JobOptions};
+use headwater_engine::{CHECKPOINT_INTERVAL, Engine, Execution, JobOptions};
 use headwater_mqtt::{ConnectOptions, Publish, Publisher, QoS, Subscriber, Subscription};
 use indicatif::MultiProgress;
 use mqtt5::broker::MqttBroker;
@@ -71,6 +71,7 @@ impl Demo {
 
         let engine = Engine::default();
         let options = JobOptions {
+            checkpoint_interval: CHECKPOINT_INTERVAL,
             job_id: "demo".to_owned(),
             parallelism: 1,
             state_limit_bytes: None,

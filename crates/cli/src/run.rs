@@ -2,11 +2,14 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use headwater_engine::connector::State;
-use headwater_engine::{Execution, Job, JobOptions, Outcome, Plan, PlanOperator};
+use headwater_engine::{
+    CHECKPOINT_INTERVAL, Execution, Job, JobOptions, Outcome, Plan, PlanOperator,
+};
 use indicatif::MultiProgress;
 
 use crate::drain::Reminder;
@@ -41,11 +44,17 @@ pub(crate) struct Run {
     #[arg(long, value_name = "ID")]
     job_id: Option<String>,
 
-    /// A folder in which jobs remember what the next run must know: the topic filters that a kept MQTT session has, so
-    /// that those that you have changed are unsubscribed, and Sparkplug's births. Without it a run knows nothing of
-    /// earlier ones.
+    /// A folder in which jobs keep what the next run must know: the state of windows, joins and aggregates, and what was
+    /// acknowledged and is not in it yet; the topic filters that a kept MQTT session has, so that those that you have
+    /// changed are unsubscribed. Without it a run knows nothing of earlier ones, and open windows close with the run.
     #[arg(long, value_name = "DIR", env = "HEADWATER_STATE_DIR")]
     state_dir: Option<PathBuf>,
+
+    /// How many seconds pass between two checkpoints of the state in --state-dir. After a crash, what was put out since
+    /// the last one comes again.
+    #[arg(long, value_name = "N", default_value_t = CHECKPOINT_INTERVAL.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    checkpoint_interval_s: u64,
 }
 
 impl Run {
@@ -63,6 +72,7 @@ impl Run {
         let job_id = job_id.unwrap_or_else(|| self.input.job_id(&sql));
         let options = JobOptions {
             state: self.state()?.child(&job_id),
+            checkpoint_interval: Duration::from_secs(self.checkpoint_interval_s),
             job_id,
             parallelism: usize::from(self.parallelism),
             state_limit_bytes: self.state_limit_mib.map(|mib| mib << 20),

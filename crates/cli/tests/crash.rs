@@ -15,6 +15,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use headwater_testkit::{Mosquitto, MosquittoBuilder, TestClient};
@@ -203,5 +204,79 @@ async fn no_bad_message_is_lost_when_headwater_is_killed() {
             headwater.kill();
             headwater = Headwater::running(&args);
         }
+    }
+}
+
+/// So many rows has each window of each key.
+const COUNT: usize = 25;
+const KEYS: usize = 4;
+
+/// Numbers that are ten milliseconds apart, counted by the second and by their remainder, though some may come twice.
+fn windows(url: &str) -> String {
+    format!(
+        "CREATE TABLE numbers (n BIGINT NOT NULL,
+           at TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(n * 10)) STORED, WATERMARK FOR at AS at) WITH (
+           connector = 'mqtt', type = 'source', url = '{url}', topic = 'numbers/+', qos = 'AtLeastOnce',
+           format = 'json');
+         CREATE TABLE counts WITH (
+           connector = 'mqtt', type = 'sink', url = '{url}', topic = 'counts', qos = 'AtLeastOnce', format = 'json');
+         INSERT INTO counts SELECT min(n) AS first, count(DISTINCT n) AS n FROM numbers
+           GROUP BY tumble(INTERVAL '1 second'), n % {KEYS};"
+    )
+}
+
+/// Starts it on the state that earlier runs have left, with so many workers.
+fn on_state(dir: &Path, sql: &str, workers: usize) -> Headwater {
+    let state = dir.join("state");
+    let state = state.to_str().unwrap();
+    let workers = workers.to_string();
+    let rest = ["--checkpoint-interval-s", "1", "--parallelism", &workers];
+    Headwater::running(&[&["run", sql, "--state-dir", state][..], &rest].concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_row_of_an_open_window_is_lost_when_headwater_is_killed() {
+    let broker = broker().start().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let sql = file(dir.path(), "windows.sql", &windows(&broker.url()));
+    let start = |workers| on_state(dir.path(), sql.to_str().unwrap(), workers);
+    let mut headwater = start(1);
+    let mut results = TestClient::connect(&broker).await.unwrap();
+    results.subscribe("counts", 1).await.unwrap();
+    let publisher = TestClient::connect(&broker).await.unwrap();
+    let mut seen = BTreeSet::new();
+    let all = MESSAGES / COUNT;
+    // the last window of a step is open when it is killed, and some before it are not out
+    for (step, workers) in [3, 2, 2].into_iter().enumerate() {
+        let numbers = step * MESSAGES / 3..(step + 1) * MESSAGES / 3;
+        let until = match step {
+            2 => all - KEYS,
+            _ => numbers.end / COUNT - 4 * KEYS,
+        };
+        let (_, ()) = tokio::join!(
+            publish(&publisher, numbers),
+            windows_until(&mut results, &mut seen, until)
+        );
+        if step == 2 {
+            // it stops with the last window open, and goes on with it
+            headwater.signal(nix::sys::signal::Signal::SIGINT);
+            let finished = headwater.finish();
+            assert!(finished.status.success(), "{}", finished.stderr);
+        } else {
+            headwater.kill();
+        }
+        headwater = start(workers);
+    }
+    publish(&publisher, MESSAGES..MESSAGES + 1).await;
+    windows_until(&mut results, &mut seen, all).await;
+}
+
+/// Receives until so many windows have come, each whole.
+async fn windows_until(results: &mut TestClient, seen: &mut BTreeSet<u64>, count: usize) {
+    while seen.len() < count {
+        let text = results.recv(QUIET).await.unwrap().text();
+        let window: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(window["n"], COUNT, "{text}");
+        seen.insert(window["first"].as_u64().unwrap());
     }
 }

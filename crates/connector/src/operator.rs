@@ -115,6 +115,16 @@ pub trait SourceOperator: Send {
     /// Positions come in order; some may be skipped, since each includes those before it.
     async fn commit(&mut self, position: Position) -> Result<(), OperatorError>;
 
+    /// Whether all positions can be read again after a restart, as those of a file can. Then [`resume`](Self::resume) leads
+    /// back to them; else the runtime keeps a journal of what was read and not yet dealt with.
+    fn rereads(&self) -> bool {
+        false
+    }
+
+    /// Goes on behind a position that an operator for the same table gave out in an earlier run. Called before `open`,
+    /// only if it [`rereads`](Self::rereads).
+    fn resume(&mut self, _position: Position) {}
+
     /// Whether the other side holds messages back until earlier ones are acknowledged (a window, as brokers have at
     /// QoS 1). The runtime then never lets rows gather longer than that acknowledgement takes.
     fn awaits_commits(&self) -> bool {
@@ -132,6 +142,9 @@ pub type Flushed = BoxFuture<'static, Result<(), OperatorError>>;
 /// Writes one table, or one subtask's share of it.
 #[async_trait]
 pub trait SinkOperator: Send {
+    /// Tells, before `open`, that the job goes on where an earlier run has stopped: what that has written stays.
+    fn resume(&mut self) {}
+
     /// Resolves when the other side has been reached. Faults that pass are retried for as long as it takes; cancel-safe.
     async fn open(&mut self) -> Result<(), OperatorError> {
         Ok(())

@@ -58,6 +58,18 @@ impl State {
         self.folder.is_some()
     }
 
+    /// The folder itself, for an operator that keeps files of its own kind. It is made.
+    ///
+    /// # Errors
+    /// A folder that cannot be made.
+    pub fn folder(&self) -> Result<Option<&Path>, StateError> {
+        let Some(folder) = &self.folder else {
+            return Ok(None);
+        };
+        std::fs::create_dir_all(folder).map_err(failed("make", folder))?;
+        Ok(Some(folder))
+    }
+
     /// A place below this one. Any name will do; it is made when something is stored.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {

@@ -22,8 +22,8 @@ pub use headwater_planner::{
 pub use infer::{InferError, Inferred, Profile};
 
 pub use headwater_runtime::{
-    AckGauge, BACKLOG_ROWS, CREDIT_ROWS, Job, JobError, JobOptions, OperatorKind, OperatorStatus,
-    Outcome, PreviewFactory,
+    AckGauge, BACKLOG_ROWS, CHECKPOINT_INTERVAL, CREDIT_ROWS, CheckpointStatus, Job, JobError,
+    JobOptions, OperatorKind, OperatorStatus, Outcome, PreviewFactory,
 };
 
 /// All connectors of this build. To add a connector, add a line.

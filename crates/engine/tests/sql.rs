@@ -11,7 +11,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use headwater_engine::connector::{Flushed, OperatorError, SinkOperator, State};
-use headwater_engine::{Engine, EngineError, Job, JobOptions, PreviewFactory};
+use headwater_engine::{CHECKPOINT_INTERVAL, Engine, EngineError, Job, JobOptions, PreviewFactory};
 use headwater_testkit::slt::Sut;
 
 fn main() -> ExitCode {
@@ -91,6 +91,7 @@ impl EngineUnderTest {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         self.started += 1;
         let options = JobOptions {
+            checkpoint_interval: CHECKPOINT_INTERVAL,
             // one broker serves all files, and keeps their sessions: client ids must differ
             job_id: format!(
                 "slt-{}-{}",

@@ -209,6 +209,8 @@ struct ImpulseSource {
     /// When the first row was asked for.
     started: Option<Instant>,
     made: u64,
+    /// How many of these an earlier run has made.
+    resumed: u64,
     metrics: Arc<Metrics>,
 }
 
@@ -261,6 +263,7 @@ impl ImpulseSource {
             event_time,
             started: None,
             made: 0,
+            resumed: 0,
             metrics: Arc::clone(&context.metrics),
         })
     }
@@ -275,7 +278,8 @@ impl ImpulseSource {
             return left;
         };
         let started = *self.started.get_or_insert_with(Instant::now);
-        let wait = Duration::try_from_secs_f64(self.made as f64 / rate).unwrap_or(Duration::MAX);
+        let made = self.made - self.resumed;
+        let wait = Duration::try_from_secs_f64(made as f64 / rate).unwrap_or(Duration::MAX);
         match started.checked_add(wait) {
             Some(next) => sleep_until(next).await,
             // Rates near zero put the next row beyond the clock.
@@ -284,7 +288,7 @@ impl ImpulseSource {
         let elapsed = started.elapsed().as_secs_f64();
         // Row k is due k / rate seconds after the start, so the first one is due at once.
         let due = (elapsed * rate) as u64 + 1;
-        due.saturating_sub(self.made).clamp(1, left)
+        due.saturating_sub(made).clamp(1, left)
     }
 
     fn batch(&mut self, rows: u64) -> Result<SourceBatch, OperatorError> {
@@ -342,6 +346,14 @@ impl SourceOperator for ImpulseSource {
         }
         let rows = self.due().await;
         self.batch(rows).map(Some)
+    }
+
+    fn rereads(&self) -> bool {
+        true
+    }
+
+    fn resume(&mut self, position: Position) {
+        (self.made, self.resumed) = (position.0, position.0);
     }
 
     async fn commit(&mut self, _position: Position) -> Result<(), OperatorError> {

@@ -1,7 +1,8 @@
 //! `single_file`: a file with one message a line.
 //!
 //! The source reads the file once and ends; its positions are line numbers, and a job that is started again reads
-//! from the beginning. The sink empties the file when the job starts; `flush` answers when everything written before
+//! from the beginning. The sink empties the file when the job starts. Only a job that kept its state goes on where it was,
+//! in both. `flush` answers when everything written before
 //! is on the disk (`fdatasync`). So a file that a job writes cannot be another table of that job. Lines end with a line
 //! feed, which the last one may lack. Blank lines are no messages of format `json`; with `raw_string`, a carriage
 //! return before the line feed is not part of the message.
@@ -158,6 +159,7 @@ impl Connector for SingleFileConnector {
             }
             _ => Operator::Sink(Box::new(FileSink {
                 path,
+                resumes: false,
                 file: None,
                 lines: LineEncoder::new(&config, context.metrics, context.rejects)?,
             })),
@@ -174,6 +176,8 @@ struct FileSource {
     searched: usize,
     ended: bool,
     lines: u64,
+    /// How many lines an earlier run has read.
+    resumed: u64,
     format: Format,
     decoder: RowDecoder<NoMetadata>,
     metrics: Arc<Metrics>,
@@ -188,6 +192,7 @@ impl FileSource {
             searched: 0,
             ended: false,
             lines: 0,
+            resumed: 0,
             format: config.format.format.ok_or(FormatError::MissingFormat)?,
             decoder: RowDecoder::new(config, NoMetadata, Arc::clone(&metrics))?,
             metrics,
@@ -227,6 +232,9 @@ impl FileSource {
             self.buffer.advance(usize::from(!self.buffer.is_empty()));
             self.searched = 0;
             self.lines += 1;
+            if self.lines <= self.resumed {
+                continue;
+            }
             if self.format == Format::RawString && line.last() == Some(&b'\r') {
                 line.truncate(line.len() - 1);
             }
@@ -277,6 +285,15 @@ impl SourceOperator for FileSource {
         }
     }
 
+    fn rereads(&self) -> bool {
+        // a pipe does not
+        same_file(&self.path).is_some()
+    }
+
+    fn resume(&mut self, position: Position) {
+        self.resumed = position.0;
+    }
+
     async fn commit(&mut self, _position: Position) -> Result<(), OperatorError> {
         // A file keeps its lines; there is nobody to tell.
         Ok(())
@@ -290,6 +307,8 @@ impl SourceOperator for FileSource {
 
 struct FileSink {
     path: PathBuf,
+    /// Whether what is in the file stays there.
+    resumes: bool,
     file: Option<Arc<File>>,
     lines: LineEncoder,
 }
@@ -299,14 +318,18 @@ impl FileSink {
         if let Some(file) = &self.file {
             return Ok(Arc::clone(file));
         }
-        let path = self.path.clone();
-        let file = blocking("created", &self.path, move || create(&path)).await?;
+        let (path, resumes) = (self.path.clone(), self.resumes);
+        let file = blocking("created", &self.path, move || create(&path, resumes)).await?;
         Ok(Arc::clone(self.file.insert(Arc::new(file))))
     }
 }
 
 #[async_trait]
 impl SinkOperator for FileSink {
+    fn resume(&mut self) {
+        self.resumes = true;
+    }
+
     async fn open(&mut self) -> Result<(), OperatorError> {
         self.file().await.map(drop)
     }
@@ -359,9 +382,9 @@ fn same_file(path: &Path) -> Option<PathBuf> {
 
 /// Opens an empty file to append to: whoever writes the same file from another process then does not overwrite these
 /// lines in their middle.
-fn create(path: &Path) -> std::io::Result<File> {
+fn create(path: &Path, resumes: bool) -> std::io::Result<File> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;
-    if file.metadata()?.is_file() {
+    if !resumes && file.metadata()?.is_file() {
         file.set_len(0)?;
     }
     Ok(file)

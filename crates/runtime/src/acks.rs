@@ -14,6 +14,9 @@ use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use tokio::sync::watch;
 
 use crate::backlog::Backlog;
+use crate::durable::Share;
+use crate::durable::report::{Report, Reports};
+use crate::epoch::EpochClock;
 
 /// How many rows a source may have in the dataflow before it must wait for acknowledgements.
 pub const CREDIT_ROWS: u64 = 262_144;
@@ -80,6 +83,47 @@ pub(crate) struct Acks {
     durable: watch::Sender<Position>,
     gauge: Arc<AckGauge>,
     backlog: Arc<Backlog>,
+    cuts: Option<Cuts>,
+}
+
+/// How a share of a source takes part in checkpoints.
+pub(crate) struct Cuts {
+    clock: EpochClock,
+    reports: Reports,
+    share: Share,
+    /// The cut about which it has reported.
+    reported: u64,
+    /// The last position that has been accepted.
+    position: Option<u64>,
+}
+
+impl Cuts {
+    /// `position` is that of the last checkpoint.
+    pub(crate) fn new(
+        clock: EpochClock,
+        reports: Reports,
+        share: Share,
+        position: Option<u64>,
+    ) -> Self {
+        Self {
+            clock,
+            reports,
+            share,
+            reported: 0,
+            position,
+        }
+    }
+
+    /// Tells how far it had come at a cut.
+    fn report(&mut self, cut: u64) {
+        self.reported = cut;
+        let accepted = Report::Accepted {
+            share: self.share.clone(),
+            position: self.position,
+        };
+        // without a coordinator the job is ending
+        self.reports.send((cut, accepted)).ok();
+    }
 }
 
 impl Acks {
@@ -87,6 +131,7 @@ impl Acks {
         durable: watch::Sender<Position>,
         gauge: Arc<AckGauge>,
         backlog: Arc<Backlog>,
+        cuts: Option<Cuts>,
     ) -> Self {
         Self {
             pending: VecDeque::new(),
@@ -95,6 +140,7 @@ impl Acks {
             durable,
             gauge,
             backlog,
+            cuts,
         }
     }
 
@@ -126,13 +172,26 @@ impl Acks {
     /// Hands back every position whose epoch the frontier has passed; true if there was one.
     pub(crate) fn release(&mut self, frontier: &ProbeHandle<u64>) -> bool {
         let mut durable = None;
+        let cut = self.cut();
         while let Some(first) = self.pending.front()
             && !frontier.less_equal(&first.epoch)
         {
+            if let Some(cuts) = &mut self.cuts {
+                if first.epoch > cut && cuts.reported < cut {
+                    cuts.report(cut);
+                }
+                cuts.position = Some(first.position.0);
+            }
             self.rows -= first.rows;
             self.bytes -= first.bytes;
             durable = Some((first.position, first.since));
             self.pending.pop_front();
+        }
+        if let Some(cuts) = &mut self.cuts
+            && cuts.reported < cut
+            && !frontier.less_equal(&cut)
+        {
+            cuts.report(cut);
         }
         let Some((position, since)) = durable else {
             return false;
@@ -143,6 +202,11 @@ impl Acks {
         // the task has gone only if it failed, and then the job is failing
         self.durable.send(position).ok();
         true
+    }
+
+    /// The last cut, if it takes part in checkpoints.
+    fn cut(&self) -> u64 {
+        self.cuts.as_ref().map_or(0, |cuts| cuts.clock.last_cut())
     }
 
     fn show(&self) {

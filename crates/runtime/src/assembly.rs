@@ -1,42 +1,45 @@
 //! Makes the parts of a job: the operators, their tasks, and the channels between these and the workers.
 
+mod launch;
+
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use futures::FutureExt;
 use headwater_connector::{
-    Connection, Metrics, Operator, OperatorError, Registry, Rejects, SinkOperator, SourceOperator,
-    TaskContext, measured,
+    Connection, Metrics, Operator, Registry, Rejects, SinkOperator, SourceOperator, TaskContext,
+    measured,
 };
 use headwater_format::BadData;
 use headwater_planner::plan::{Lookup, NodeId, Plan, PlanOperator};
-use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
 
+use self::launch::{Task, open_signal, spawn};
 use crate::acks::{AckGauge, Acks};
 use crate::backlog::Backlog;
 use crate::bridge;
+use crate::durable::Share;
+use crate::durable::keeping::Keeping;
+use crate::durable::store::StateError;
 use crate::epoch::EpochClock;
-use crate::error::{JobError, panic_message};
-use crate::job::{Job, JobOptions, OperatorKind, OperatorStatus};
+use crate::error::JobError;
+use crate::job::{JobOptions, OperatorKind, OperatorStatus};
 use crate::lanes::Lanes;
 use crate::lookup::LookupTask;
 use crate::name::OperatorName;
 use crate::operators::lookup::key_schema;
 use crate::operators::machines::{MachineContext, machine};
-use crate::state::Fate;
-use crate::state_size::StateSize;
 use crate::tasks::{run_sink, run_source};
-use crate::threads::start_workers;
 use crate::values::Values;
-use crate::worker::{Blueprint, Ends, WorkerCpu};
+use crate::worker::{Ends, Machine};
 
 /// A job in the making: the tasks and the ends of the channels that the workers will take.
-pub(crate) struct Assembly {
+pub(crate) struct Assembly<'a> {
+    plan: &'a Plan,
     options: JobOptions,
+    clock: EpochClock,
+    /// If the job keeps state on disk.
+    keeping: Option<Keeping>,
     /// What the nodes of the plan are called.
     names: Vec<OperatorName>,
     workers: usize,
@@ -49,14 +52,18 @@ pub(crate) struct Assembly {
     backlog: Arc<Backlog>,
 }
 
-/// Something to be spawned once everything has been made.
-type Task = Box<dyn FnOnce(&TaskTracker, &Arc<Fate>, &watch::Sender<usize>) + Send>;
-
-impl Assembly {
-    pub(crate) fn new(plan: &Plan, options: JobOptions) -> Self {
+impl<'a> Assembly<'a> {
+    /// # Errors
+    /// If what an earlier run has left cannot be taken up.
+    pub(crate) fn new(plan: &'a Plan, options: JobOptions) -> Result<Self, JobError> {
         let workers = options.parallelism.max(1);
         let names = 0..plan.nodes.len();
-        Self {
+        let clock = EpochClock::default();
+        let keeping = Keeping::open(plan, &options.state, workers, &clock);
+        Ok(Self {
+            plan,
+            clock,
+            keeping: keeping.map_err(JobError::State)?,
             options,
             names: names.map(|id| OperatorName::of(plan, NodeId(id))).collect(),
             workers,
@@ -69,7 +76,7 @@ impl Assembly {
             tasks: Vec::new(),
             sources: 0,
             backlog: Arc::default(),
-        }
+        })
     }
 
     fn make(
@@ -131,49 +138,71 @@ impl Assembly {
             .map_err(|error| self.refused(id, error.into()))?;
         let parallelism = divisible.clamp(1, self.workers);
         let metrics = Arc::new(Metrics::of(&table.name));
+        if let Some(keeping) = &mut self.keeping {
+            keeping.shares(name, parallelism).map_err(JobError::State)?;
+        }
         let mut acks = Vec::with_capacity(parallelism);
         for subtask in 0..parallelism {
             let context = self.context(name, subtask, parallelism, &metrics);
             let Operator::Source(source) = self.make(id, table, registry, context)? else {
                 return Err(self.wrong_kind(id, "a source"));
             };
-            acks.push(self.add_share(id, self.sources + subtask, source, &metrics));
+            let share = (name, subtask, parallelism);
+            acks.push(self.add_share(id, share, source, &metrics)?);
         }
         self.add_source(id, name, metrics, acks);
         Ok(())
     }
 
     /// Rows that come from the plan itself, once.
-    pub(crate) fn values(&mut self, id: NodeId, name: &str, rows: RecordBatch) {
+    pub(crate) fn values(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        rows: RecordBatch,
+    ) -> Result<(), JobError> {
         let metrics = Arc::new(Metrics::of(name));
         let source = Box::new(Values::new(rows, Arc::clone(&metrics)));
-        let acks = vec![self.add_share(id, self.sources, source, &metrics)];
+        let acks = vec![self.add_share(id, (name, 0, 1), source, &metrics)?];
         self.add_source(id, name, metrics, acks);
+        Ok(())
     }
 
     /// The task of one share of a source, and its end on one of the workers.
     fn add_share(
         &mut self,
         id: NodeId,
-        worker: usize,
+        (name, subtask, shares): (&str, usize, usize),
         source: Box<dyn SourceOperator>,
         metrics: &Arc<Metrics>,
-    ) -> Arc<AckGauge> {
+    ) -> Result<Arc<AckGauge>, JobError> {
         let gauge = Arc::<AckGauge>::default();
         let (end, inlet, durable) = bridge::source();
         self.backlog.join(inlet.waker.clone());
-        let acks = Acks::new(durable, Arc::clone(&gauge), Arc::clone(&self.backlog));
-        self.ends[worker % self.workers]
+        let operator = name.to_owned();
+        let share = Share { operator, subtask };
+        let (source, cuts) = match &mut self.keeping {
+            Some(keeping) => keeping
+                .source(self.plan, id, (share, shares), source)
+                .map_err(JobError::State)?,
+            None => (source, None),
+        };
+        let suspends = cuts.is_some();
+        let backlog = Arc::clone(&self.backlog);
+        let acks = Acks::new(durable, Arc::clone(&gauge), backlog, cuts);
+        self.ends[(self.sources + subtask) % self.workers]
             .sources
             .insert(id, (inlet, acks));
         let name = self.names[id.0].clone();
         let metrics = Arc::clone(metrics);
-        self.tasks.push(Box::new(move |tracker, fate, unopened| {
-            let opened = open_signal(unopened);
-            let task = run_source(source, end, fate.drain.clone(), opened);
-            spawn(tracker, fate, name, measured(metrics, task));
+        self.tasks.push(Box::new(move |tracker, started| {
+            let opened = open_signal(started.unopened);
+            let drain = started.fate.drain.clone();
+            let suspension = started.suspension.clone().filter(|_| suspends);
+            let task = run_source(source, end, drain, suspension, opened);
+            spawn(tracker, started.fate, name, measured(metrics, task));
         }));
-        gauge
+        Ok(gauge)
     }
 
     fn add_source(
@@ -231,19 +260,22 @@ impl Assembly {
         &mut self,
         id: NodeId,
         name: &str,
-        sink: Box<dyn SinkOperator>,
+        mut sink: Box<dyn SinkOperator>,
         metrics: Arc<Metrics>,
         rejects: Rejects,
     ) {
+        if let Some(keeping) = &self.keeping {
+            keeping.sink(sink.as_mut());
+        }
         let (end, outlets) = bridge::sink(self.workers, rejects, &self.backlog);
         for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
             ends.sinks.insert(id, outlet);
         }
         let task_name = self.names[id.0].clone();
         let counted = Arc::clone(&metrics);
-        self.tasks.push(Box::new(move |tracker, fate, unopened| {
-            let task = run_sink(sink, end, open_signal(unopened));
-            spawn(tracker, fate, task_name, measured(counted, task));
+        self.tasks.push(Box::new(move |tracker, started| {
+            let task = run_sink(sink, end, open_signal(started.unopened));
+            spawn(tracker, started.fate, task_name, measured(counted, task));
         }));
         self.metrics.insert(id, Arc::clone(&metrics));
         self.operators.push(OperatorStatus {
@@ -282,9 +314,9 @@ impl Assembly {
         };
         let task_name = self.names[id.0].clone();
         let counted = Arc::clone(&metrics);
-        self.tasks.push(Box::new(move |tracker, fate, unopened| {
-            let task = task.run(end, open_signal(unopened));
-            spawn(tracker, fate, task_name, measured(counted, task));
+        self.tasks.push(Box::new(move |tracker, started| {
+            let task = task.run(end, open_signal(started.unopened));
+            spawn(tracker, started.fate, task_name, measured(counted, task));
         }));
         self.metrics.insert(id, Arc::clone(&metrics));
         self.operators.push(OperatorStatus {
@@ -297,7 +329,8 @@ impl Assembly {
     }
 
     /// A machine on every worker.
-    pub(crate) fn stateful(&mut self, plan: &Plan, id: NodeId) -> Result<(), JobError> {
+    pub(crate) fn stateful(&mut self, id: NodeId) -> Result<(), JobError> {
+        let plan = self.plan;
         let node = &plan.nodes[id.0];
         let operator = self.names[id.0].clone();
         let refused = |source| JobError::Start {
@@ -315,8 +348,15 @@ impl Assembly {
                     "this version cannot run such an operator yet"
                 ))
             })?;
-            ends.machines.insert(id, (machine, late));
+            let parts = Vec::new();
+            let machine = Machine {
+                machine,
+                late,
+                parts,
+            };
+            ends.machines.insert(id, machine);
         }
+        self.take_up(id, &metrics).map_err(JobError::State)?;
         self.metrics.insert(id, Arc::clone(&metrics));
         self.operators.push(OperatorStatus {
             id: node.id.clone(),
@@ -326,49 +366,22 @@ impl Assembly {
         });
         Ok(())
     }
+}
 
-    pub(crate) fn start(self, plan: Plan) -> Job {
-        let fate = Arc::<Fate>::default();
-        let (unopened_sender, unopened) = watch::channel(self.tasks.len());
-        let (outcome_sender, outcome) = watch::channel(None);
-        let worker_cpu: Arc<[WorkerCpu]> =
-            (0..self.workers).map(|_| WorkerCpu::default()).collect();
-        let tracker = TaskTracker::new();
-        for task in self.tasks {
-            task(&tracker, &fate, &unopened_sender);
-        }
-        tracker.close();
-        let blueprint = Blueprint {
-            plan,
-            lanes: self.lanes,
-            metrics: self.metrics,
-            clock: EpochClock::default(),
-            state_size: Arc::new(StateSize::new(self.options.state_limit_bytes)),
-            backlog: Arc::clone(&self.backlog),
-            cpu: Arc::clone(&worker_cpu),
-            ends: self.ends.into_iter().map(Mutex::new).collect(),
-            fate: Arc::clone(&fate),
+impl Assembly<'_> {
+    /// Gives the machines of an operator what earlier ones have left.
+    fn take_up(&mut self, id: NodeId, metrics: &Arc<Metrics>) -> Result<(), StateError> {
+        let first = self.ends.first().and_then(|ends| ends.machines.get(&id));
+        let (Some(keeping), Some(first)) = (&mut self.keeping, first) else {
+            return Ok(());
         };
-        let workers_done = start_workers(&self.options.job_id, blueprint);
-        let supervised = Arc::clone(&fate);
-        tokio::spawn(async move {
-            // the sender is dropped only with the thread that runs the workers
-            workers_done.await.ok();
-            tracker.wait().await;
-            let result = supervised
-                .take_error()
-                .map_or(Ok(()), |error| Err(Arc::new(error)));
-            outcome_sender.send_replace(Some(result));
-        });
-        Job {
-            id: self.options.job_id,
-            fate,
-            operators: self.operators,
-            backlog: self.backlog,
-            worker_cpu,
-            unopened,
-            outcome,
+        let left = keeping.seats(self.plan, id, first.machine.as_ref(), metrics)?;
+        for (ends, parts) in self.ends.iter_mut().zip(left) {
+            if let Some(machine) = ends.machines.get_mut(&id) {
+                machine.parts = parts;
+            }
         }
+        Ok(())
     }
 }
 
@@ -383,39 +396,4 @@ fn tables_above(plan: &Plan, id: NodeId) -> Vec<&str> {
     tables.sort_unstable();
     tables.dedup();
     tables
-}
-
-fn open_signal(unopened: &watch::Sender<usize>) -> impl FnOnce() + Send + 'static {
-    let unopened = unopened.clone();
-    move || unopened.send_modify(|count| *count -= 1)
-}
-
-/// Runs a task under the job's fate: an error or a panic of it fails the job, the job's end ends it.
-fn spawn(
-    tracker: &TaskTracker,
-    fate: &Arc<Fate>,
-    operator: OperatorName,
-    task: impl Future<Output = Result<(), OperatorError>> + Send + 'static,
-) {
-    let fate = Arc::clone(fate);
-    tracker.spawn(async move {
-        let guarded = AssertUnwindSafe(task).catch_unwind();
-        let result = tokio::select! {
-            biased;
-            () = fate.abort.cancelled() => return,
-            result = guarded => result,
-        };
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(OperatorError::Unread(what))) => {
-                tracing::info!("{what}; the job ends");
-                fate.end();
-            }
-            Ok(Err(source)) => fate.fail(JobError::Operator { operator, source }),
-            Err(panic) => fate.fail(JobError::Panicked {
-                place: format!("the task of {operator}"),
-                message: panic_message(panic.as_ref()),
-            }),
-        }
-    });
 }

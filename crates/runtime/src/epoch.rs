@@ -7,6 +7,9 @@
 //!
 //! A source without data must not hold back the others, whose rows may meet it at a union: when one source closes an
 //! epoch, the clock wakes its siblings, which follow.
+//!
+//! A *cut* is an epoch that all rows of a checkpoint are in or before, and all others behind. It is made between epochs
+//! that have been issued and those that will be: whoever meets a later epoch knows of the cut.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +18,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::bridge::Waker;
 
 /// The epochs of one job, shared by the sources on all its workers.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct EpochClock {
     current: Arc<AtomicU64>,
+    cut: Arc<AtomicU64>,
     sources: Arc<Mutex<Vec<Waker>>>,
+}
+
+impl Default for EpochClock {
+    fn default() -> Self {
+        Self {
+            // 0 is no cut
+            current: Arc::new(AtomicU64::new(1)),
+            cut: Arc::default(),
+            sources: Arc::default(),
+        }
+    }
 }
 
 impl EpochClock {
@@ -38,12 +53,28 @@ impl EpochClock {
     /// Closes `epoch` and returns the next one. Wakes the other sources so that they follow.
     pub(crate) fn close(&self, epoch: u64) -> u64 {
         let next = now_us().max(epoch + 1);
-        let before = self.current.fetch_max(next, Ordering::AcqRel);
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        // under the lock, so that no cut falls between an epoch and its issue
+        let before = self.current.fetch_max(next, Ordering::AcqRel);
         if sources.len() > 1 {
             sources.iter().for_each(Waker::wake);
         }
         next.max(before)
+    }
+
+    /// Cuts between the epochs that have been issued and those that will be; all sources go on behind the cut.
+    pub(crate) fn cut(&self) -> u64 {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let cut = self.current.load(Ordering::Acquire);
+        self.cut.store(cut, Ordering::Release);
+        self.current.store(now_us().max(cut + 1), Ordering::Release);
+        sources.iter().for_each(Waker::wake);
+        cut
+    }
+
+    /// The last cut; 0 before the first.
+    pub(crate) fn last_cut(&self) -> u64 {
+        self.cut.load(Ordering::Acquire)
     }
 }
 

@@ -4,6 +4,7 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use headwater_connector::OperatorError;
 
+use crate::durable::store::StateError;
 use crate::name::OperatorName;
 
 /// What ended a job. Only the first cause is kept; what follows from it is noise.
@@ -51,6 +52,9 @@ pub enum JobError {
         /// The panic's message.
         message: String,
     },
+    /// What the job keeps on disk cannot be taken up or kept.
+    #[error("the job's state cannot be kept")]
+    State(#[source] StateError),
     /// The machine would not give what the job needs.
     #[error("the job's threads could not be started: {0}")]
     Threads(String),
@@ -64,7 +68,7 @@ impl JobError {
             | Self::Evaluate { operator, .. }
             | Self::Compute { operator, .. }
             | Self::Start { operator, .. } => Some(operator.id()),
-            Self::Panicked { .. } | Self::Threads(_) => None,
+            Self::Panicked { .. } | Self::State(_) | Self::Threads(_) => None,
         }
     }
 }

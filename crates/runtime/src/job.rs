@@ -6,6 +6,8 @@
 //! when something fails, and then what was unacknowledged stays so.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use headwater_connector::{Metrics, Registry, SinkOperator, State, TaskContext};
@@ -16,6 +18,8 @@ use tokio::sync::watch;
 use crate::acks::AckGauge;
 use crate::assembly::Assembly;
 use crate::backlog::Backlog;
+pub use crate::durable::coordinator::CheckpointStatus;
+use crate::durable::coordinator::History;
 use crate::error::JobError;
 use crate::name::OperatorName;
 use crate::state::Fate;
@@ -37,8 +41,11 @@ pub struct JobOptions {
     pub state_limit_bytes: Option<u64>,
     /// Where the rows of a bare `SELECT` go.
     pub preview: PreviewFactory,
-    /// What the job remembers from one run to the next: a place of its own.
+    /// What the job remembers from one run to the next: a place of its own. A job with windows, joins or aggregates keeps
+    /// their state there, so that neither a crash nor [`Job::stop`] loses it.
     pub state: State,
+    /// How often that state is kept.
+    pub checkpoint_interval: Duration,
 }
 
 /// What kind of operator one is, as far as people care.
@@ -68,6 +75,9 @@ pub struct OperatorStatus {
 /// How a job ended.
 pub type Outcome = Result<(), Arc<JobError>>;
 
+/// How often the state of a job is kept unless someone says otherwise, as in Arroyo.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A running job. Dropping it does not end it.
 pub struct Job {
     pub(crate) id: String,
@@ -75,6 +85,7 @@ pub struct Job {
     pub(crate) operators: Vec<OperatorStatus>,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) worker_cpu: Arc<[WorkerCpu]>,
+    pub(crate) checkpoints: History,
     pub(crate) unopened: watch::Receiver<usize>,
     pub(crate) outcome: watch::Receiver<Option<Outcome>>,
 }
@@ -85,7 +96,7 @@ impl Job {
     /// # Errors
     /// An operator that cannot be made, before anything has been started.
     pub fn start(plan: Plan, registry: &Registry, options: JobOptions) -> Result<Self, JobError> {
-        let mut assembly = Assembly::new(&plan, options);
+        let mut assembly = Assembly::new(&plan, options)?;
         for (index, node) in plan.nodes.iter().enumerate() {
             check_dead_letters(&plan, NodeId(index))?;
             match &node.operator {
@@ -93,7 +104,7 @@ impl Job {
                     assembly.source(NodeId(index), &node.id, table, registry)?;
                 }
                 PlanOperator::Values(rows) => {
-                    assembly.values(NodeId(index), &node.id, rows.clone());
+                    assembly.values(NodeId(index), &node.id, rows.clone())?;
                 }
                 PlanOperator::Sink(table) => {
                     assembly.sink(NodeId(index), &node.id, table, registry)?;
@@ -108,7 +119,7 @@ impl Job {
                 | PlanOperator::Instant(_)
                 | PlanOperator::TtlJoin(_)
                 | PlanOperator::UpdatingAggregate(_) => {
-                    assembly.stateful(&plan, NodeId(index))?;
+                    assembly.stateful(NodeId(index))?;
                 }
                 PlanOperator::Chain(_)
                 | PlanOperator::Union
@@ -117,7 +128,7 @@ impl Job {
                 | PlanOperator::DeadLetters { .. } => {}
             }
         }
-        Ok(assembly.start(plan))
+        assembly.start()
     }
 
     /// The id it was started with.
@@ -152,8 +163,20 @@ impl Job {
         *self.unopened.borrow() == 0
     }
 
-    /// Stops reading and lets the job drain: what was read is processed, written, and acknowledged; then it ends.
+    /// The last checkpoints that were taken, the newest at the end; none without a place for state.
+    pub fn checkpoints(&self) -> Vec<CheckpointStatus> {
+        self.checkpoints.list()
+    }
+
+    /// Stops reading and lets the job drain: what was read is processed, written, and acknowledged; then it ends. If it
+    /// keeps its state, open windows stay open, and the next run goes on with them; else they close.
     pub fn stop(&self) {
+        self.fate.drain.cancel();
+    }
+
+    /// The same, but open windows close in any case, and nothing is kept: the next run begins anew.
+    pub fn finish(&self) {
+        self.fate.finishes.store(true, Ordering::Release);
         self.fate.drain.cancel();
     }
 

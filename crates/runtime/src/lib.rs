@@ -11,10 +11,12 @@
 //! threads and tasks; `tasks` are the loops around sources and sinks; `threads` those that work; `bridge` joins tokio and
 //! timely; `epoch` cuts processing time; `control`, `lanes` and `minimum` are how event time goes with the rows; `worker`
 //! builds and runs one thread's share; `operators` are the timely operators; `parcel` is what goes from worker to worker;
-//! `lookup` is the task of a table in which rows are looked up; `acks` is the way back; `state` is how everything ends.
+//! `lookup` is the task of a table in which rows are looked up; `acks` is the way back; `durable` what is kept on disk; `state`
+//! is how everything ends.
 //!
 //! **Promises.** A position is handed back to its source only after every row derived from it, in every sink, has been
-//! accepted by the other side, or has been absorbed by an operator with state. What is between a source and its sinks is bounded in rows and bytes, where it is read
+//! accepted by the other side, or has been absorbed by an operator with state; then, if the job keeps its state, the row is in
+//! its journal or its checkpoint. What is between a source and its sinks is bounded in rows and bytes, where it is read
 //! (`acks`) and, for chains that make more of it, where it waits at the sinks (`backlog`). A panic or an error
 //! anywhere in a job ends that job, with the first cause reported, and no other.
 
@@ -23,6 +25,7 @@ mod assembly;
 mod backlog;
 mod bridge;
 mod control;
+mod durable;
 mod epoch;
 mod error;
 pub mod job;
@@ -42,7 +45,11 @@ mod worker;
 
 pub use acks::{AckGauge, CREDIT_ROWS};
 pub use backlog::{BACKLOG_BYTES, BACKLOG_ROWS, Backlog};
+pub use durable::store::StateError;
 pub use error::JobError;
-pub use job::{Job, JobOptions, OperatorKind, OperatorStatus, Outcome, PreviewFactory};
+pub use job::{
+    CHECKPOINT_INTERVAL, CheckpointStatus, Job, JobOptions, OperatorKind, OperatorStatus, Outcome,
+    PreviewFactory,
+};
 pub use name::OperatorName;
 pub use worker::WorkerCpu;

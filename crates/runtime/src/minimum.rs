@@ -47,6 +47,11 @@ impl Minimum {
         }
     }
 
+    /// Goes on from where it was in an earlier run: it does not fall behind that.
+    pub(crate) fn begin(&mut self, reached: i64) {
+        self.reached = self.reached.max(reached);
+    }
+
     /// Notes what a lane says; whether that changes anything for all of them.
     pub(crate) fn note(&mut self, input: usize, lane: Lane, mark: Mark) -> bool {
         let Some(state) = self.lanes.get_mut(&(input, lane)) else {

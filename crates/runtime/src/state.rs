@@ -16,6 +16,8 @@ pub(crate) struct Fate {
     workers: Mutex<Vec<Thread>>,
     /// Sources stop reading; the rest drains.
     pub(crate) drain: CancellationToken,
+    /// Whether the job ends with its sources although it could go on later.
+    pub(crate) finishes: AtomicBool,
     /// Everything stops where it is.
     pub(crate) abort: CancellationToken,
 }

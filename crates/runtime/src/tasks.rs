@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{SinkBatch, SinkEnd, SourceEnd};
+use crate::durable::coordinator::Suspension;
 
 /// How many flushes of one sink may be under way. Each stands for a write to the broker and its acknowledgement, so this
 /// covers the round trip without letting acknowledgements of small epochs pile up.
@@ -27,13 +28,15 @@ const GATHERING: Duration = Duration::from_micros(500);
 /// How many batches a sink takes from its queue before it flushes.
 const BATCHES_PER_FLUSH: usize = 64;
 
-/// Reads a source until it ends or `stop` is cancelled, then waits until all that was read has been acknowledged.
+/// Reads a source until it ends or `stop` is cancelled, then waits until all that was read has been acknowledged. If the
+/// job is to go on later, event time does not end with a source that was stopped: it waits for the last checkpoint.
 ///
 /// `opened` is called once the source has been reached.
 pub(crate) async fn run_source(
     mut source: Box<dyn SourceOperator>,
     mut end: SourceEnd,
     stop: CancellationToken,
+    suspension: Option<Suspension>,
     opened: impl FnOnce(),
 ) -> Result<(), OperatorError> {
     let reached = tokio::select! {
@@ -44,6 +47,9 @@ pub(crate) async fn run_source(
     if reached {
         opened();
         read(source.as_mut(), &mut end, &stop).await?;
+    }
+    if let Some(suspension) = suspension {
+        suspend(source.as_mut(), &mut end, &stop, &suspension).await?;
     }
     let SourceEnd {
         batches,
@@ -57,6 +63,42 @@ pub(crate) async fn run_source(
         source.commit(position).await?;
     }
     source.close().await
+}
+
+/// Says that nothing more comes from a source, once the dataflow has taken all of it; and if that is not its end, waits until
+/// the last checkpoint is on disk.
+async fn suspend(
+    source: &mut dyn SourceOperator,
+    end: &mut SourceEnd,
+    stop: &CancellationToken,
+    suspension: &Suspension,
+) -> Result<(), OperatorError> {
+    // an error means that the worker has gone: the job is ending
+    if end
+        .batches
+        .reserve_many(end.batches.max_capacity())
+        .await
+        .is_err()
+    {
+        return Ok(());
+    }
+    suspension.quiet();
+    if !stop.is_cancelled() {
+        return Ok(());
+    }
+    loop {
+        tokio::select! {
+            biased;
+            changed = end.durable.changed() => match changed {
+                Ok(()) => {
+                    let position = *end.durable.borrow_and_update();
+                    source.commit(position).await?;
+                }
+                Err(_) => return Ok(()),
+            },
+            () = suspension.released.cancelled() => return Ok(()),
+        }
+    }
 }
 
 /// Moves batches into the dataflow and positions back, until the source ends or must stop.

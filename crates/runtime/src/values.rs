@@ -21,6 +21,15 @@ impl Values {
 
 #[async_trait]
 impl SourceOperator for Values {
+    fn rereads(&self) -> bool {
+        true
+    }
+
+    fn resume(&mut self, _position: Position) {
+        // there is but one
+        self.rows = None;
+    }
+
     async fn next(&mut self) -> Result<Option<SourceBatch>, OperatorError> {
         let Some(rows) = self.rows.take() else {
             return Ok(None);

@@ -16,11 +16,15 @@ use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::Activator;
 use timely::worker::Worker;
+use tokio_util::sync::CancellationToken;
 
 use crate::acks::Acks;
 use crate::backlog::Backlog;
 use crate::bridge::lookup::LookupOutlet;
 use crate::bridge::{SinkOutlet, SourceInlet};
+use crate::durable::Seat;
+use crate::durable::part::Part;
+use crate::durable::report::Reports;
 use crate::epoch::EpochClock;
 use crate::error::{JobError, row_fault};
 use crate::lanes::{Lanes, tick_every};
@@ -36,7 +40,7 @@ use crate::operators::lookup::{LookupParts, lookup_rows};
 use crate::operators::rename::rename_lanes;
 use crate::operators::sink::sink_rows;
 use crate::operators::source::{SourceParts, no_rows, source_rows};
-use crate::operators::stage::{Stage, stage_rows};
+use crate::operators::stage::{Cuts, Stage, restore, stage_rows};
 use crate::operators::stateful::Stateful;
 use crate::operators::watermark::{Watermarks, watermark_rows};
 use crate::rows::Rows;
@@ -49,7 +53,15 @@ pub(crate) struct Ends {
     pub(crate) sources: BTreeMap<NodeId, (SourceInlet, Acks)>,
     pub(crate) sinks: BTreeMap<NodeId, SinkOutlet>,
     pub(crate) lookups: BTreeMap<NodeId, LookupOutlet>,
-    pub(crate) machines: BTreeMap<NodeId, (Box<dyn Stateful>, LateRows)>,
+    pub(crate) machines: BTreeMap<NodeId, Machine>,
+}
+
+/// An operator with state, on its way to its worker.
+pub(crate) struct Machine {
+    pub(crate) machine: Box<dyn Stateful>,
+    pub(crate) late: LateRows,
+    /// What an earlier run has left of it.
+    pub(crate) parts: Vec<Part>,
 }
 
 /// What every worker needs to know.
@@ -65,6 +77,9 @@ pub(crate) struct Blueprint {
     /// One entry a worker, taken by it.
     pub(crate) ends: Vec<Mutex<Ends>>,
     pub(crate) fate: Arc<Fate>,
+    /// If the job takes checkpoints.
+    pub(crate) reports: Option<Reports>,
+    pub(crate) suspended: CancellationToken,
 }
 
 /// How long the thread of a worker has been on a CPU, as of its last turn.
@@ -209,6 +224,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             acks,
             clock: self.blueprint.clock.clone(),
             speaks,
+            suspended: self.blueprint.suspended.clone(),
         };
         let (stream, handle) = source_rows(self.scope, name, parts);
         self.sources.push(Source {
@@ -306,16 +322,12 @@ impl<'a, 'scope> Builder<'a, 'scope> {
     /// An operator with state.
     fn stage(&mut self, id: NodeId, node: &Node) -> Option<Stream<'scope, u64, Rows>> {
         let inputs: Option<Vec<_>> = node.inputs.iter().map(|input| self.input(*input)).collect();
-        let (machine, late) = self.ends.machines.remove(&id)?;
-        let stage = Stage {
-            machine,
+        let Machine {
+            mut machine,
             late,
-            minimum: self.lanes_above(node),
-            lane: self.blueprint.lanes.own(id, self.scope.index())?,
-            metrics: Arc::clone(self.blueprint.metrics.get(&id)?),
-            state_size: Arc::clone(&self.blueprint.state_size),
-            backlog: Arc::clone(&self.blueprint.backlog),
-        };
+            parts,
+        } = self.ends.machines.remove(&id)?;
+        let mut minimum = self.lanes_above(node);
         let (fate, operator) = (Arc::clone(&self.blueprint.fate), self.name(id));
         let fail = move |error| {
             fate.fail(JobError::Compute {
@@ -323,7 +335,30 @@ impl<'a, 'scope> Builder<'a, 'scope> {
                 reason: row_fault(&error),
             });
         };
+        restore(machine.as_mut(), &mut minimum, parts)
+            .map_err(&fail)
+            .ok()?;
+        let stage = Stage {
+            machine,
+            late,
+            minimum,
+            lane: self.blueprint.lanes.own(id, self.scope.index())?,
+            metrics: Arc::clone(self.blueprint.metrics.get(&id)?),
+            state_size: Arc::clone(&self.blueprint.state_size),
+            backlog: Arc::clone(&self.blueprint.backlog),
+            cuts: self.cuts(&node.id),
+        };
         Some(stage_rows(self.scope, &node.id, inputs?, stage, fail))
+    }
+
+    /// How the operator of this name takes part in checkpoints, if there are any.
+    fn cuts(&self, name: &str) -> Option<Cuts> {
+        let reports = self.blueprint.reports.clone()?;
+        let seat = Seat {
+            operator: name.to_owned(),
+            worker: self.scope.index(),
+        };
+        Some(Cuts::new(self.blueprint.clock.clone(), reports, seat))
     }
 
     /// How far event time has come on all lanes that lead to a node: not at all.

@@ -18,7 +18,7 @@ use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
 use headwater_connector::{Registry, State};
 use headwater_format::BadData;
 use headwater_planner::plan::{Plan, Step};
-use headwater_runtime::{BACKLOG_ROWS, Job, JobError, JobOptions};
+use headwater_runtime::{BACKLOG_ROWS, CHECKPOINT_INTERVAL, Job, JobError, JobOptions};
 use tokio::sync::Semaphore;
 
 use support::{
@@ -392,6 +392,7 @@ async fn a_plan_that_would_lose_dead_letters_does_not_start() {
     ];
     let registry = Registry::default().with(Scripted(Arc::clone(&bench.stage)));
     let options = JobOptions {
+        checkpoint_interval: CHECKPOINT_INTERVAL,
         job_id: "test".to_owned(),
         parallelism: 1,
         state_limit_bytes: None,

@@ -20,6 +20,7 @@ mod run;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -152,6 +153,7 @@ pub(crate) async fn launch(
 ) -> Result<(), Problem> {
     let output = Output::new();
     let options = JobOptions {
+        checkpoint_interval: Duration::from_micros(pipeline.checkpoint_interval_micros),
         state: app.state.child(&pipeline.job.id),
         job_id: pipeline.job.id.clone(),
         parallelism: usize::try_from(pipeline.parallelism).unwrap_or(1),
@@ -218,7 +220,8 @@ pub(crate) async fn stop(
     let noted = note(app, pipeline, state).await;
     match stop {
         StopType::Immediate | StopType::Force => run.job.abort(),
-        StopType::None | StopType::Checkpoint | StopType::Graceful => run.job.stop(),
+        StopType::Graceful => run.job.finish(),
+        StopType::None | StopType::Checkpoint => run.job.stop(),
     }
     noted
 }

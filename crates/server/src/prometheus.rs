@@ -216,20 +216,38 @@ fn seconds(ns: u64) -> f64 {
 }
 
 /// What is told of every pipeline.
-type PipelineMeasure = (&'static str, &'static str, fn(&Run) -> u64);
+type PipelineMeasure = (&'static str, &'static str, fn(&Run) -> Option<f64>);
 
 const PIPELINES: &[PipelineMeasure] = &[
     (
         "up",
         "Whether it runs and has reached all its brokers.",
-        |run| u64::from(run.is_under_way() && run.job.is_open()),
+        |run| Some(f64::from(run.is_under_way() && run.job.is_open())),
     ),
     ("backlog_rows", "Rows that wait at the sinks.", |run| {
-        run.job.backlog().rows()
+        Some(run.job.backlog().rows() as f64)
     }),
     ("backlog_bytes", "Their memory.", |run| {
-        run.job.backlog().bytes()
+        Some(run.job.backlog().bytes() as f64)
     }),
+    (
+        "checkpoint_age_seconds",
+        "How old the last checkpoint of the state is.",
+        |run| {
+            let begun_us = run.job.checkpoints().last()?.begun_us;
+            Some(now_micros().saturating_sub(begun_us) as f64 / 1e6)
+        },
+    ),
+    (
+        "checkpoint_bytes",
+        "The memory of the state in it.",
+        |run| Some(run.job.checkpoints().last()?.bytes as f64),
+    ),
+    (
+        "checkpoint_seconds",
+        "How long it took, until it was on disk.",
+        |run| Some(run.job.checkpoints().last()?.duration.as_secs_f64()),
+    ),
 ];
 
 fn pipelines(text: &mut String, runs: &[Arc<Run>]) {
@@ -241,7 +259,9 @@ fn pipelines(text: &mut String, runs: &[Arc<Run>]) {
                 ("pipeline", run.pipeline_name.as_str()),
                 ("pipeline_id", &run.pipeline_id),
             ];
-            sample(text, &name, &labels, value(run));
+            if let Some(value) = value(run) {
+                sample(text, &name, &labels, value);
+            }
         }
     }
 }

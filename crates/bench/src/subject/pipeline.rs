@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use headwater_engine::connector::State;
-use headwater_engine::{Engine, Job, JobOptions, OperatorKind, OperatorStatus};
+use headwater_engine::{
+    CHECKPOINT_INTERVAL, Engine, Job, JobOptions, OperatorKind, OperatorStatus,
+};
 
 use super::{OPEN, Progress, Task, Usage, measure, say};
 use crate::case::{INPUT_TOPIC, OUTPUT_TOPIC, Shape};
@@ -29,6 +31,7 @@ pub(super) fn run(task: &Task) -> Result<Usage> {
 async fn start(task: &Task) -> Result<Job> {
     let engine = Engine::default();
     let options = JobOptions {
+        checkpoint_interval: CHECKPOINT_INTERVAL,
         job_id: "bench".to_owned(),
         parallelism: 1,
         state_limit_bytes: None,

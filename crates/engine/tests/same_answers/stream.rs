@@ -12,7 +12,7 @@ use headwater_connector::{
     OperatorConfig, OperatorError, Position, ProbePlace, Progress, Registry, SinkOperator,
     SourceBatch, SourceOperator, TableSchema, TaskContext,
 };
-use headwater_engine::{Engine, JobOptions};
+use headwater_engine::{CHECKPOINT_INTERVAL, Engine, JobOptions};
 use headwater_format::FormatConfig;
 use serde_json::Value;
 
@@ -34,6 +34,7 @@ pub(crate) async fn answers(
     let collected = Collected::default();
     let shown = collected.clone();
     let options = JobOptions {
+        checkpoint_interval: CHECKPOINT_INTERVAL,
         job_id: "same-answers".to_owned(),
         parallelism,
         state: State::default(),

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::UInt32Array;
-use arrow::compute::take_record_batch;
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Result, internal_err};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
@@ -23,9 +23,10 @@ use futures::executor::block_on;
 use headwater_planner::plan::{self, InstantInput};
 
 use crate::backlog::Size;
+use crate::durable::part::Part;
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
-use crate::operators::stateful::{Stateful, times};
+use crate::operators::stateful::{Held, Stateful, times};
 
 /// The machine.
 pub(crate) struct Instant {
@@ -110,6 +111,41 @@ impl Stateful for Instant {
                 None => self.running = None,
             }
         }
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Part>> {
+        let mut parts = vec![Part::word(&self.watermark)?];
+        for (time, inputs) in &self.instants {
+            for (input, batches) in inputs.iter().enumerate() {
+                if !batches.is_empty() {
+                    let rows = concat_batches(&self.schemas[input], batches)?;
+                    parts.push(Part::new(&(time, input), rows)?);
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        let mut parts = parts.into_iter();
+        if let Some(first) = parts.next() {
+            self.watermark = first.about()?;
+        }
+        for part in parts {
+            let (time, input) = part.about()?;
+            if input >= self.plan.times.len() {
+                return internal_err!("the state is of an input that is not there");
+            }
+            self.keep(input, time, part.rows)?;
+        }
+        Ok(())
+    }
+
+    fn held(&self, part: &Part) -> Result<Held> {
+        Ok(match part.rows.num_columns() {
+            0 => Held::Word,
+            _ => Held::Input(part.about::<(i64, usize)>()?.1),
+        })
     }
 
     fn size(&self) -> usize {

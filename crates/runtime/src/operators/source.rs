@@ -16,6 +16,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::Activator;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio_util::sync::CancellationToken;
 
 use crate::acks::Acks;
 use crate::bridge::SourceInlet;
@@ -41,6 +42,8 @@ pub(crate) struct SourceParts {
     pub(crate) clock: EpochClock,
     /// Its lane and how often it tells the time, if anyone below wants to be told about time.
     pub(crate) speaks: Option<(Lane, Duration)>,
+    /// Cancelled if the job ends only for the time being, so that event time does not end with it.
+    pub(crate) suspended: CancellationToken,
 }
 
 /// Builds the operator of one source subtask.
@@ -63,6 +66,7 @@ pub(crate) fn source_rows<'scope>(
             acks: acks_inside,
             clock: parts.clock,
             speaker: parts.speaks.map(Speaker::new),
+            suspended: parts.suspended,
             activator,
         };
         let mut capability = Some(capability);
@@ -92,6 +96,7 @@ struct Reading {
     acks: Rc<RefCell<Acks>>,
     clock: EpochClock,
     speaker: Option<Speaker>,
+    suspended: CancellationToken,
     activator: Activator,
 }
 
@@ -117,7 +122,9 @@ impl Reading {
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
-                    let end = self.speaker.as_ref().map(Speaker::end);
+                    let speaker = self.speaker.as_ref();
+                    let speaker = speaker.filter(|_| !self.suspended.is_cancelled());
+                    let end = speaker.map(Speaker::end);
                     send(end.unwrap_or_default(), held, output);
                     return false;
                 }

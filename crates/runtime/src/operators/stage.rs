@@ -13,8 +13,13 @@
 //! Memory: the machine's, up to the job's limit ([`StateSize`]), and what one activation puts out: [`SLICE`] of work or [`SLICE_ROWS`], and one piece more. While
 //! there is no room at the job's sinks it waits.
 //!
+//! Checkpoints: what comes behind a cut waits until everything before it has been absorbed and put out; then the state is
+//! handed over ([`Cuts`]).
+//!
 //! Errors: those of the machine. After one it does nothing more, and keeps its epoch open, so that nothing of it can be
 //! acknowledged.
+
+mod cuts;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,13 +31,18 @@ use headwater_connector::Metrics;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::{Capability, InputCapability};
+use timely::dataflow::operators::{Capability, CapabilityTrait, InputCapability};
 use timely::dataflow::{Scope, Stream};
+use timely::progress::frontier::MutableAntichain;
 use timely::progress::operate::FrontierInterest;
+
+pub(crate) use self::cuts::Cuts;
+use self::cuts::Waiting;
 
 use crate::backlog::Backlog;
 use crate::bridge::Waker;
 use crate::control::{Control, Lane, Mark};
+use crate::durable::part::Part;
 use crate::minimum::Minimum;
 use crate::operators::late::LateRows;
 use crate::operators::stateful::END;
@@ -63,6 +73,39 @@ pub(crate) struct Stage {
     /// Of the whole job.
     pub(crate) state_size: Arc<StateSize>,
     pub(crate) backlog: Arc<Backlog>,
+    /// If the job takes checkpoints.
+    pub(crate) cuts: Option<Cuts>,
+}
+
+/// An epoch that can be kept open.
+trait Epoch: CapabilityTrait<u64> {
+    fn hold(&self) -> Capability<u64>;
+}
+
+impl Epoch for InputCapability<u64> {
+    fn hold(&self) -> Capability<u64> {
+        self.retain(0)
+    }
+}
+
+impl Epoch for Capability<u64> {
+    fn hold(&self) -> Capability<u64> {
+        self.clone()
+    }
+}
+
+/// Makes a machine and the progress of event time what they were at a checkpoint.
+pub(crate) fn restore(
+    machine: &mut dyn Stateful,
+    minimum: &mut Minimum,
+    parts: Vec<Part>,
+) -> Result<()> {
+    let mut parts = parts.into_iter();
+    if let Some(first) = parts.next() {
+        minimum.begin(first.about()?);
+        machine.restore(parts.collect())?;
+    }
+    Ok(())
 }
 
 /// Builds the operator. An error of the machine goes to `fail`.
@@ -78,8 +121,12 @@ pub(crate) fn stage_rows<'scope>(
     let mut inputs: Vec<_> = inputs
         .map(|rows| builder.new_input(rows, Pipeline))
         .collect();
+    let interest = match stage.cuts {
+        Some(_) => FrontierInterest::Always,
+        None => FrontierInterest::Never,
+    };
     for input in 0..inputs.len() {
-        builder.set_notify_for(input, FrontierInterest::Never);
+        builder.set_notify_for(input, interest);
     }
     let (output, stream) = builder.new_output();
     let mut output = OutputBuilder::from(output);
@@ -91,27 +138,22 @@ pub(crate) fn stage_rows<'scope>(
     let metrics = Arc::clone(&stage.metrics);
     let mut running = Running::new(stage);
     builder.build(move |_capabilities| {
-        move |_frontiers| {
+        move |frontiers| {
             let _cpu = metrics.stopwatch();
             let mut output = output.activate();
             for (index, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|capability, data| {
                     let rows = std::mem::take(data);
-                    if running.failed.is_none()
-                        && let Err(error) = running.take(index, rows, &capability, &mut output)
-                    {
-                        running.failed = Some(capability.retain(0));
-                        fail(error);
-                    }
+                    let taken = running.receive(index, rows, &capability, &mut output);
+                    taken.unwrap_or_else(&fail);
                 });
             }
-            match running.emit(&mut output) {
+            let emitted = running.emit(&mut output);
+            let goes_on = emitted.and_then(|more| Ok(running.cut(frontiers, &mut output)? || more));
+            match goes_on {
                 Ok(true) => activator.activate(),
                 Ok(false) => {}
-                Err(error) => {
-                    running.failed = running.due.take().map(|due| due.held);
-                    fail(error);
-                }
+                Err(error) => fail(error),
             }
         }
     });
@@ -143,8 +185,8 @@ struct Due {
 impl Running {
     fn new(stage: Stage) -> Self {
         Self {
+            told: stage.minimum.reached(),
             stage,
-            told: i64::MIN,
             ticked_us: 0,
             state_bytes: 0,
             due: None,
@@ -152,11 +194,65 @@ impl Running {
         }
     }
 
+    /// Takes a message, unless it must wait, or nothing is taken any more.
+    fn receive(
+        &mut self,
+        input: usize,
+        rows: Rows,
+        epoch: &impl Epoch,
+        output: &mut Output<'_>,
+    ) -> Result<()> {
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        if let Some(cuts) = &mut self.stage.cuts
+            && cuts.holds_up(*epoch.time())
+        {
+            let epoch = epoch.hold();
+            cuts.wait(Waiting { input, rows, epoch });
+            return Ok(());
+        }
+        let taken = self.take(input, rows, epoch, output);
+        if taken.is_err() {
+            self.failed = Some(epoch.hold());
+        }
+        taken
+    }
+
+    /// Hands over the state, if it is wanted and everything of these epochs has come and gone; whether messages that have
+    /// waited were taken.
+    fn cut(
+        &mut self,
+        frontiers: &[MutableAntichain<u64>],
+        output: &mut Output<'_>,
+    ) -> Result<bool> {
+        let Some(cuts) = self
+            .stage
+            .cuts
+            .as_mut()
+            .filter(|_| self.due.is_none() && self.failed.is_none())
+        else {
+            return Ok(false);
+        };
+        let is_past = |cut: &u64| frontiers.iter().all(|frontier| !frontier.less_equal(cut));
+        let Some(cut) = cuts.wanted().filter(is_past) else {
+            return Ok(false);
+        };
+        let mut parts = vec![Part::word(&self.told)?];
+        parts.extend(self.stage.machine.snapshot()?);
+        let waiting = cuts.hand_over(cut, parts);
+        let waited = !waiting.is_empty();
+        for Waiting { input, rows, epoch } in waiting {
+            self.receive(input, rows, &epoch, output)?;
+        }
+        Ok(waited)
+    }
+
     fn take(
         &mut self,
         input: usize,
         rows: Rows,
-        capability: &InputCapability<u64>,
+        epoch: &impl Epoch,
         output: &mut Output<'_>,
     ) -> Result<()> {
         match rows {
@@ -164,17 +260,17 @@ impl Running {
                 self.stage.metrics.add_rows(batch.num_rows() as u64);
                 for made in self.stage.machine.rows(input, batch)? {
                     self.stage.metrics.add_rows_out(made.num_rows() as u64);
-                    send(Rows::new(made), capability, output);
+                    send(Rows::new(made), epoch, output);
                 }
                 if self.stage.machine.is_due() {
-                    self.due(capability);
+                    self.due(epoch);
                 }
                 let letters = self.stage.late.take()?.map(Rows::rejected);
-                send(letters.unwrap_or_default(), capability, output);
+                send(letters.unwrap_or_default(), epoch, output);
             }
             Rows::Control(Control::Watermark { lane, mark }) => {
                 if self.stage.minimum.note(input, lane, mark) {
-                    self.due(capability).speaks = true;
+                    self.due(epoch).speaks = true;
                     self.advance()?;
                 }
             }
@@ -182,7 +278,7 @@ impl Running {
                 if now_us >= self.ticked_us + TICK_US {
                     self.ticked_us = now_us;
                     self.stage.machine.tick(now_us)?;
-                    self.due(capability).tick = Some(tick);
+                    self.due(epoch).tick = Some(tick);
                 }
             }
             Rows::Rejected(_) | Rows::Empty => {}
@@ -203,9 +299,9 @@ impl Running {
         Ok(())
     }
 
-    fn due(&mut self, capability: &InputCapability<u64>) -> &mut Due {
+    fn due(&mut self, epoch: &impl Epoch) -> &mut Due {
         self.due.get_or_insert_with(|| Due {
-            held: capability.retain(0),
+            held: epoch.hold(),
             speaks: false,
             tick: None,
         })
@@ -214,6 +310,14 @@ impl Running {
     /// Puts out some of what is due; whether it should go on as soon as others have had their turn. Without room at the
     /// sinks, the backlog wakes it.
     fn emit(&mut self, output: &mut Output<'_>) -> Result<bool> {
+        let emitted = self.emit_some(output);
+        if emitted.is_err() {
+            self.failed = self.due.take().map(|due| due.held);
+        }
+        emitted
+    }
+
+    fn emit_some(&mut self, output: &mut Output<'_>) -> Result<bool> {
         let Some(due) = self.due.as_ref().filter(|_| self.failed.is_none()) else {
             return Ok(false);
         };

@@ -3,13 +3,25 @@
 //! The operators of event time (windows, joins, aggregates that change) are such machines, free of epochs, lanes and
 //! threads, so that each can be read and tested alone. `operators/stage.rs` runs one of them on every worker.
 
-use arrow::array::AsArray;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::TimestampNanosecondType;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, internal_err};
 
+use crate::durable::part::Part;
+
 /// The watermark after the last row: no more rows will come.
 pub(crate) const END: i64 = i64::MAX;
+
+/// What is in a part of the state, for those who divide it among other workers.
+pub(crate) enum Held {
+    /// No rows: all workers have the same.
+    Word,
+    /// Rows of an input as they came.
+    Input(usize),
+    /// Something with these keys, which are those of the exchange above.
+    Keyed(Vec<ArrayRef>),
+}
 
 /// An operator with state.
 ///
@@ -39,6 +51,19 @@ pub(crate) trait Stateful: Send {
     fn tick(&mut self, _now_us: u64) -> Result<()> {
         Ok(())
     }
+
+    /// What another machine of the same plan needs to go on from here: everything that is not due yet. Asked for when
+    /// [`emit`](Stateful::emit) has nothing more. The state stays as it is.
+    fn snapshot(&mut self) -> Result<Vec<Part>>;
+
+    /// Takes up what a machine of the same plan has left, before anything else comes.
+    ///
+    /// # Errors
+    /// If it is the state of another plan.
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()>;
+
+    /// What is in a part of a snapshot.
+    fn held(&self, part: &Part) -> Result<Held>;
 
     /// How much memory the state takes, in bytes, roughly. Asked for whenever the watermark has risen, so it must be cheap.
     fn size(&self) -> usize;

@@ -7,6 +7,9 @@
     reason = "a test, of which each binary uses its part"
 )]
 
+mod plans;
+pub(crate) mod time;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +18,6 @@ use arrow::array::{AsArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::col;
 use futures::future::BoxFuture;
 use headwater_connector::dead_letter::DeadLetters;
@@ -26,10 +28,12 @@ use headwater_connector::{
     TableSchema, TaskContext,
 };
 use headwater_format::{BadData, FormatConfig};
-use headwater_planner::plan::{self, Node, NodeId, Plan, PlanOperator, Step};
-use headwater_runtime::{Job, JobError, JobOptions};
+use headwater_planner::plan::{self, Node, NodeId, Plan, PlanOperator};
+use headwater_runtime::{CHECKPOINT_INTERVAL, Job, JobError, JobOptions};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
+
+pub(crate) use self::plans::*;
 
 pub(crate) type Batches = mpsc::UnboundedReceiver<RecordBatch>;
 
@@ -421,15 +425,27 @@ impl Bench {
     }
 
     pub(crate) fn start(&self, nodes: Vec<Node>, parallelism: usize) -> Job {
+        let kept = (State::default(), CHECKPOINT_INTERVAL);
+        self.start_again(nodes, parallelism, kept).unwrap()
+    }
+
+    /// Starts a job that keeps its state.
+    pub(crate) fn start_again(
+        &self,
+        nodes: Vec<Node>,
+        parallelism: usize,
+        (state, checkpoint_interval): (State, Duration),
+    ) -> Result<Job, JobError> {
         let registry = Registry::default().with(Scripted(Arc::clone(&self.stage)));
         let options = JobOptions {
+            checkpoint_interval,
             job_id: "test".to_owned(),
             parallelism,
             state_limit_bytes: None,
-            state: State::default(),
+            state,
             preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
         };
-        Job::start(Plan { nodes }, &registry, options).unwrap()
+        Job::start(Plan { nodes }, &registry, options)
     }
 
     pub(crate) async fn committed(&self, source: &str, position: u64) {
@@ -465,42 +481,4 @@ pub(crate) async fn ended(job: &Job) -> Result<(), Arc<JobError>> {
     tokio::time::timeout(DEADLINE, job.wait())
         .await
         .expect("the job ends")
-}
-
-pub(crate) fn union_of(inputs: &[usize]) -> Node {
-    Node {
-        id: "union".to_owned(),
-        operator: PlanOperator::Union,
-        inputs: inputs.iter().copied().map(NodeId).collect(),
-        schema: schema(),
-    }
-}
-
-/// The dead letters of a node, of which scripted sinks see the position.
-pub(crate) fn dead_letters(input: usize) -> Node {
-    let columns = vec![
-        Field::new("position", DataType::Int64, true),
-        Field::new("payload", DataType::Binary, false),
-    ];
-    Node {
-        id: format!("bad_data_{input}"),
-        operator: PlanOperator::DeadLetters {
-            table: "in".to_owned(),
-        },
-        inputs: vec![NodeId(input)],
-        schema: Arc::new(Schema::new(columns)),
-    }
-}
-
-pub(crate) fn chain(steps: Vec<Step>, input: usize) -> Node {
-    Node {
-        id: "chain".to_owned(),
-        operator: PlanOperator::Chain(steps),
-        inputs: vec![NodeId(input)],
-        schema: schema(),
-    }
-}
-
-pub(crate) fn expr(name: &str) -> Arc<dyn PhysicalExpr> {
-    col(name, &schema()).unwrap()
 }

@@ -83,8 +83,12 @@ pub(super) async fn checkpoints(
     app: App,
     Path(path): Path<JobPath>,
 ) -> Result<Reply<Collection<Checkpoint>>, Problem> {
-    job(&app, path).await?;
-    Ok(Reply(Collection { data: Vec::new() }))
+    let pipeline = job(&app, path).await?;
+    let run: Option<Arc<Run>> = app.jobs.run_of(&pipeline.id);
+    let taken = run.map(|run| run.job.checkpoints()).unwrap_or_default();
+    Ok(Reply(Collection {
+        data: taken.iter().map(Checkpoint::of).collect(),
+    }))
 }
 
 pub(super) async fn metrics(

@@ -118,11 +118,11 @@ pub(super) async fn patch(
             write(&app, pipeline).await?;
         }
         (Some(StopType::None), Some(_)) => {
-            jobs::stop(&app, pipeline, StopType::Graceful, Intent::Restart).await?;
+            jobs::stop(&app, pipeline, StopType::Checkpoint, Intent::Restart).await?;
         }
         (Some(stop), _) => jobs::stop(&app, pipeline, stop, Intent::Stop).await?,
         (None, Some(run)) if rescaled && run.intent() != Intent::Stop => {
-            jobs::stop(&app, pipeline, StopType::Graceful, Intent::Restart).await?;
+            jobs::stop(&app, pipeline, StopType::Checkpoint, Intent::Restart).await?;
         }
         (None, _) => write(&app, pipeline).await?,
     }
@@ -139,7 +139,7 @@ pub(super) async fn restart(
     let pipeline = app.store.run(move |db| db.pipeline(&wanted)).await?;
     let stop = match post.force {
         Some(true) => StopType::Force,
-        _ => StopType::Graceful,
+        _ => StopType::Checkpoint,
     };
     jobs::stop(&app, pipeline, stop, Intent::Restart).await?;
     let pipeline = app.store.run(move |db| db.pipeline(&id)).await?;

@@ -1,5 +1,6 @@
 //! Jobs: pipelines that run or ran.
 
+use headwater_engine::CheckpointStatus;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,19 @@ pub(crate) struct Checkpoint {
     pub(crate) start_time: u64,
     /// When it was durable.
     pub(crate) finish_time: Option<u64>,
+}
+
+impl Checkpoint {
+    pub(crate) fn of(status: &CheckpointStatus) -> Self {
+        let took = u64::try_from(status.duration.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            // a number that no job reaches in ten lives of its disk
+            epoch: u32::try_from(status.number).unwrap_or(u32::MAX),
+            backend: "sqlite".to_owned(),
+            start_time: status.begun_us,
+            finish_time: Some(status.begun_us.saturating_add(took)),
+        }
+    }
 }
 
 /// What is measured.

@@ -8,6 +8,7 @@ use headwater_connector::Metrics;
 use headwater_planner::plan::time_field;
 
 use super::*;
+use crate::durable::part::stored_again;
 use crate::operators::stateful::END;
 
 /// A row: value and event time.
@@ -143,4 +144,22 @@ fn a_join_of_a_hot_key_comes_in_pieces() {
         rows += piece.num_rows();
     }
     assert_eq!(rows, 90_000);
+}
+
+#[test]
+fn another_machine_goes_on_with_the_state() {
+    let metrics = Arc::default();
+    let mut before = counted(leaf(0), 1, &metrics);
+    give(&mut before, 0, &[(1, 10), (2, 20), (3, 10)]);
+    give(&mut before, 0, &[(4, 20), (5, 30)]);
+    assert_eq!(due(&mut before, 11), [(1, 10), (3, 10)]);
+    let parts = before.snapshot().expect("a snapshot");
+    let mut machine = counted(leaf(0), 1, &metrics);
+    let parts = parts.iter().map(stored_again).collect();
+    machine.restore(parts).expect("the state of the plan");
+    assert!(machine.size() > 0);
+    give(&mut machine, 0, &[(6, 10), (7, 20)]);
+    assert_eq!(metrics.snapshot().late_rows, 1, "10 was put out before");
+    assert_eq!(due(&mut machine, 21), [(2, 20), (4, 20), (7, 20)]);
+    assert_eq!(due(&mut machine, END), [(5, 30)]);
 }

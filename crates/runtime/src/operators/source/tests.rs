@@ -1,6 +1,7 @@
 //! What a source says about time, beside its rows.
 
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 use arrow::array::Int64Array;
 use arrow::record_batch::RecordBatch;
@@ -35,12 +36,14 @@ impl<'w> Bench<'w> {
         let (end, inlet, durable) = bridge::source();
         let backlog = Arc::<Backlog>::default();
         backlog.join(inlet.waker.clone());
-        let acks = Acks::new(durable, Arc::<AckGauge>::default(), Arc::clone(&backlog));
+        let gauge = Arc::<AckGauge>::default();
+        let acks = Acks::new(durable, gauge, Arc::clone(&backlog), None);
         let parts = SourceParts {
             inlet,
             acks,
             clock: EpochClock::default(),
             speaks: speaks.then_some((LANE, Duration::from_secs(3600))),
+            suspended: CancellationToken::new(),
         };
         let out = Rc::<RefCell<Vec<String>>>::default();
         let seen = Rc::clone(&out);

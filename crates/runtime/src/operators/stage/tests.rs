@@ -15,8 +15,12 @@ use timely::worker::Worker;
 
 use super::*;
 use crate::backlog::{BACKLOG_ROWS, Size};
+use crate::durable::Seat;
+use crate::durable::report::Report;
+use crate::epoch::EpochClock;
 use crate::operators::RowsBuilder;
 use crate::operators::apply::apply;
+use crate::operators::stateful::Held;
 
 /// A number that the machine does not bear.
 const BAD: i64 = -1;
@@ -81,6 +85,23 @@ impl Stateful for Keeper {
         Ok(())
     }
 
+    fn snapshot(&mut self) -> Result<Vec<Part>> {
+        let kept: Vec<_> = self.kept.keys().copied().collect();
+        Ok(vec![Part::new(&self.told, numbers(kept))?])
+    }
+
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        for part in parts {
+            self.told = part.about()?;
+            self.kept = values(&part.rows).iter().map(|value| (*value, 1)).collect();
+        }
+        Ok(())
+    }
+
+    fn held(&self, _part: &Part) -> Result<Held> {
+        Ok(Held::Input(0))
+    }
+
     fn size(&self) -> usize {
         8 * self.kept.len()
     }
@@ -98,25 +119,28 @@ struct Bench<'w> {
 }
 
 impl<'w> Bench<'w> {
-    fn new(worker: &'w mut Worker, piece_rows: usize) -> Self {
+    fn new(worker: &'w mut Worker, piece_rows: usize, left: Vec<Part>, cuts: Option<Cuts>) -> Self {
         let backlog = Arc::<Backlog>::default();
         let metrics = Arc::<Metrics>::default();
         let late = LateRows::new(&metrics, true);
-        let machine = Keeper {
+        let mut machine = Keeper {
             kept: BTreeMap::new(),
             due: Vec::new(),
             piece_rows,
             late: late.clone(),
             told: i64::MIN,
         };
+        let mut minimum = Minimum::new([(0, Lane(0)), (1, Lane(1))]);
+        restore(&mut machine, &mut minimum, left).unwrap();
         let stage = Stage {
             machine: Box::new(machine),
             late,
-            minimum: Minimum::new([(0, Lane(0)), (1, Lane(1))]),
+            minimum,
             lane: Lane(7),
             metrics: Arc::clone(&metrics),
             state_size: Arc::new(StateSize::new(Some(STATE_LIMIT_BYTES))),
             backlog: Arc::clone(&backlog),
+            cuts,
         };
         let out = Rc::<RefCell<Vec<String>>>::default();
         let errors = Rc::<RefCell<Vec<String>>>::default();
@@ -167,6 +191,10 @@ impl<'w> Bench<'w> {
             let epoch = *input.time() + 1;
             input.advance_to(epoch);
         }
+        self.steps();
+    }
+
+    fn steps(&mut self) {
         for _ in 0..100 {
             self.worker.step();
         }
@@ -198,7 +226,78 @@ fn text(rows: &Rows) -> String {
 }
 
 fn run(piece_rows: usize, test: impl FnOnce(&mut Bench<'_>) + Send + Sync + 'static) {
-    timely::execute_directly(move |worker| test(&mut Bench::new(worker, piece_rows)));
+    timely::execute_directly(move |worker| test(&mut Bench::new(worker, piece_rows, vec![], None)));
+}
+
+/// What a stage hands over at a cut at which its inputs are at different epochs.
+fn handed_over() -> Vec<Part> {
+    let (reports, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let clock = EpochClock::default();
+    let seat = Seat {
+        operator: "stage".to_owned(),
+        worker: 0,
+    };
+    timely::execute_directly(move |worker| {
+        let cuts = Cuts::new(clock.clone(), reports, seat.clone());
+        let mut bench = Bench::new(worker, 1, vec![], Some(cuts));
+        bench.next_epoch();
+        bench.rows(0, [3, 5]);
+        bench.mark(0, Mark::At(4));
+        let cut = clock.cut();
+        assert_eq!(cut, 1, "the epoch in which these rows are");
+        bench.inputs[0].advance_to(2);
+        bench.rows(0, [6, 7]);
+        bench.mark(0, Mark::At(7));
+        bench.steps();
+        assert!(
+            received.try_recv().is_err(),
+            "the other input may have more"
+        );
+        bench.rows(1, [1, 8]);
+        bench.mark(1, Mark::At(4));
+        bench.steps();
+        bench.check(&["[1]", "[3]", "7 At(4)"]);
+        assert!(received.try_recv().is_err(), "the epoch is open");
+        bench.inputs[1].advance_to(2);
+        bench.steps();
+        let Ok((1, Report::State { seat: from, parts })) = received.try_recv() else {
+            panic!("the state is handed over");
+        };
+        assert_eq!(from, seat);
+        bench.mark(1, Mark::At(7));
+        bench.next_epoch();
+        bench.check(&["[5]", "[6]", "7 At(7)"]);
+        assert!(received.try_recv().is_err(), "once a cut");
+        parts
+    })
+}
+
+#[test]
+fn the_state_at_a_cut_is_that_of_all_epochs_before_it_and_no_other() {
+    let parts = handed_over();
+    let [told, kept] = parts.as_slice() else {
+        panic!("what it was told, and what the machine keeps");
+    };
+    assert_eq!(told.about::<i64>().unwrap(), 4);
+    assert_eq!(values(&kept.rows), [5, 8]);
+}
+
+#[test]
+fn another_stage_goes_on_with_the_state() {
+    let left = handed_over();
+    timely::execute_directly(move |worker| {
+        let mut bench = Bench::new(worker, 1, left, None);
+        bench.rows(0, [6, 2]);
+        bench.mark(0, Mark::At(3));
+        bench.mark(1, Mark::At(3));
+        bench.next_epoch();
+        // 2 is late, and time has not come further than in the earlier run
+        bench.check(&["1 late"]);
+        bench.mark(0, Mark::At(9));
+        bench.mark(1, Mark::At(7));
+        bench.next_epoch();
+        bench.check(&["[5]", "[6]", "7 At(7)"]);
+    });
 }
 
 #[test]

@@ -26,27 +26,29 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, TimestampNanosecondArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use headwater_planner::plan;
 
 use self::output::Meeting;
 use self::side::{Batch, Side};
+use crate::durable::part::Part;
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
-use crate::operators::stateful::{Stateful, times};
+use crate::operators::stateful::{Held, Stateful, times};
 
 /// The machine.
 pub(crate) struct TtlJoin {
     join: Arc<plan::TtlJoin>,
     converter: RowConverter,
     sides: [Side; 2],
-    /// The columns of what it puts out.
+    /// The columns of what comes in on each side, and of what it puts out.
+    inputs: Vec<SchemaRef>,
     schema: SchemaRef,
     ttl_ns: u64,
     /// The earliest event time of rows that are not late.
@@ -70,6 +72,7 @@ impl TtlJoin {
         let converter = RowConverter::new(keys.collect::<Result<_>>()?)?;
         Ok(Self {
             sides: [0, 1].map(|_| Side::new(i64::MIN, &converter)),
+            inputs: context.inputs.clone(),
             schema: Arc::clone(&context.output),
             ttl_ns: u64::try_from(join.ttl.as_nanos()).unwrap_or(u64::MAX),
             earliest: i64::MIN,
@@ -164,6 +167,46 @@ impl Stateful for TtlJoin {
             }
         }
         Ok(None)
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Part>> {
+        let mut parts = vec![Part::word(&self.earliest)?];
+        for (input, side) in self.sides.iter().enumerate() {
+            for (rows, times) in side.kept()? {
+                let times = Arc::new(TimestampNanosecondArray::from(times)) as _;
+                let mut columns = rows.columns().to_vec();
+                columns.insert(self.join.times[input], times);
+                let rows = RecordBatch::try_new(Arc::clone(&self.inputs[input]), columns)?;
+                parts.push(Part::new(&input, rows)?);
+            }
+        }
+        Ok(parts)
+    }
+
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        let mut parts = parts.into_iter();
+        if let Some(first) = parts.next() {
+            self.earliest = first.about()?;
+            for side in &mut self.sides {
+                side.drop_before(self.earliest, &self.converter)?;
+            }
+        }
+        for part in parts {
+            let input: usize = part.about()?;
+            if input >= self.sides.len() {
+                return internal_err!("the state is of an input that is not there");
+            }
+            let batch = self.arrived(input, &part.rows)?;
+            self.sides[input].keep(batch)?;
+        }
+        Ok(())
+    }
+
+    fn held(&self, part: &Part) -> Result<Held> {
+        Ok(match part.rows.num_columns() {
+            0 => Held::Word,
+            _ => Held::Input(part.about()?),
+        })
     }
 
     fn size(&self) -> usize {

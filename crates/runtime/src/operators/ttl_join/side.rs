@@ -223,6 +223,20 @@ impl Side {
         Ok(kept)
     }
 
+    /// The rows that can still find a partner, with their event times.
+    pub(super) fn kept(&self) -> Result<Vec<(RecordBatch, Vec<i64>)>> {
+        let mut kept = Vec::new();
+        for chunk in &self.chunks {
+            let Some(rows) = &chunk.rows else { continue };
+            let times = &self.times[chunk.first..chunk.first + chunk.count];
+            let stays = |time: &&i64| **time >= self.earliest;
+            let mask: BooleanArray = times.iter().map(|time| Some(stays(&time))).collect();
+            let times = times.iter().filter(stays).copied().collect();
+            kept.push((filter_record_batch(rows, &mask)?, times));
+        }
+        Ok(kept)
+    }
+
     /// What it takes, in bytes.
     pub(super) fn size(&self) -> usize {
         let per_row = size_of::<i64>() + size_of::<usize>();

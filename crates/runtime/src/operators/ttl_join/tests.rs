@@ -10,6 +10,7 @@ use headwater_planner::plan::time_field;
 use proptest::prelude::*;
 
 use super::*;
+use crate::durable::part::stored_again;
 use crate::operators::stateful::END;
 
 /// A row of either side: key, value, event time.
@@ -249,7 +250,8 @@ fn what_is_dropped_is_freed() {
 }
 
 proptest! {
-    /// In any order and any batches, with a watermark that follows: the pairs of equal keys that are near enough.
+    /// In any order and any batches, with a watermark that follows, and other machines that take up the state: the pairs of
+    /// equal keys that are near enough.
     #[test]
     fn joins_what_a_nested_loop_joins(
         left in prop::collection::vec((0..4usize, 0..60i64), 0..60),
@@ -257,6 +259,7 @@ proptest! {
         size in 1..20usize,
         // whether what is due is taken at once, or at the end
         at_once: bool,
+        restart_every in 1..9usize,
     ) {
         let keys = [A, B, Some("c"), None];
         let mut given = [left, right].map(|mut side| {
@@ -284,6 +287,13 @@ proptest! {
             let next = given.iter().filter_map(|side| side.front()).map(|row| row.2).min();
             let Some(watermark) = next else { break };
             take(&mut machine, &Advance(watermark));
+            if turn % restart_every == 0 {
+                made.extend(emitted(&mut machine));
+                let parts = machine.snapshot().expect("a snapshot");
+                machine = join();
+                let parts = parts.iter().map(stored_again).collect();
+                machine.restore(parts).expect("the state of the plan");
+            }
         }
         made.extend(emitted(&mut machine));
         made.sort();

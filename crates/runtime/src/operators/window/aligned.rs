@@ -18,11 +18,12 @@ use super::cut::Cut;
 use super::groups::Grouping;
 use super::input::{Columns, Input};
 use super::output::Output;
-use super::pane::Pane;
+use super::pane::{About, Pane};
 use super::split::split;
+use crate::durable::part::Part;
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
-use crate::operators::stateful::{Stateful, times};
+use crate::operators::stateful::{Held, Stateful, times};
 
 /// The machine.
 pub(super) struct Aligned {
@@ -169,6 +170,38 @@ impl Stateful for Aligned {
         let (rows, rest) = closing.step(&self.output)?;
         self.closing = rest;
         Ok(Some(rows))
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Part>> {
+        let mut parts = vec![Part::word(&(self.reached, self.closed))?];
+        for (number, pane) in &mut self.panes {
+            for (about, rows) in pane.snapshot(&self.grouping)? {
+                parts.push(Part::new(&(number, about), rows)?);
+            }
+        }
+        Ok(parts)
+    }
+
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        let mut parts = parts.into_iter();
+        if let Some(first) = parts.next() {
+            (self.reached, self.closed) = first.about()?;
+        }
+        for part in parts {
+            let (number, about): (i64, About) = part.about()?;
+            let pane = self.panes.entry(number).or_default();
+            pane.restore(&about, &part.rows, &self.grouping)?;
+        }
+        self.bytes = self.panes.values().map(Pane::size).sum();
+        Ok(())
+    }
+
+    fn held(&self, part: &Part) -> Result<Held> {
+        if part.rows.num_columns() == 0 {
+            return Ok(Held::Word);
+        }
+        let (_, about): (i64, About) = part.about()?;
+        Ok(Held::Keyed(about.keys(&part.rows)?))
     }
 
     fn size(&self) -> usize {

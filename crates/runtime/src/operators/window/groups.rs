@@ -2,14 +2,17 @@
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::Result;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::EmitTo;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::aggregates::{Accumulators, Functions, States};
 use super::input::Columns;
+use crate::durable::part::columns;
 
 /// What makes groups.
 #[derive(Clone)]
@@ -57,6 +60,20 @@ pub(super) struct Chunk {
     pub(super) states: States,
 }
 
+/// How the columns of a chunk that is kept are divided: so many keys, then so many states of each function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Layout {
+    keys: usize,
+    states: Vec<usize>,
+}
+
+impl Layout {
+    /// The keys of a chunk that is kept.
+    pub(super) fn keys(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        Ok(Chunk::of_rows(self, rows)?.keys)
+    }
+}
+
 impl Groups {
     /// Takes rows.
     pub(super) fn update(&mut self, columns: &Columns) -> Result<()> {
@@ -78,6 +95,13 @@ impl Groups {
         self.numbers.clear();
         self.numbers.resize(rows, 0);
         Ok(1)
+    }
+
+    /// The keys and states of all groups, which it keeps.
+    pub(super) fn chunk(&mut self, grouping: &Grouping) -> Result<Chunk> {
+        let chunk = std::mem::replace(self, grouping.groups()?).into_chunk()?;
+        self.merge(&chunk)?;
+        Ok(chunk)
     }
 
     /// Gives the keys of all groups away, and how many there are.
@@ -122,6 +146,34 @@ impl Chunk {
             keys: slice(&self.keys),
             states: self.states.iter().map(slice).collect(),
         }
+    }
+
+    /// As columns of one batch, and how they are divided.
+    pub(super) fn to_rows(&self) -> Result<(Layout, RecordBatch)> {
+        let all = self.keys.iter().chain(self.states.iter().flatten());
+        let layout = Layout {
+            keys: self.keys.len(),
+            states: self.states.iter().map(Vec::len).collect(),
+        };
+        Ok((layout, columns(all.cloned().collect(), self.groups)?))
+    }
+
+    /// The chunk again.
+    pub(super) fn of_rows(layout: &Layout, rows: &RecordBatch) -> Result<Self> {
+        let mut columns = rows.columns().iter().cloned();
+        let mut take = |count: usize| -> Vec<_> { columns.by_ref().take(count).collect() };
+        let keys = take(layout.keys);
+        let states: Vec<_> = layout.states.iter().map(|count| take(*count)).collect();
+        let complete = keys.len() == layout.keys
+            && (states.iter().map(Vec::len)).eq(layout.states.iter().copied());
+        if !complete {
+            return internal_err!("columns of the state are missing");
+        }
+        Ok(Self {
+            groups: rows.num_rows(),
+            keys,
+            states,
+        })
     }
 
     pub(super) fn size(&self) -> usize {

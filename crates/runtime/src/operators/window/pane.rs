@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
+use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
+use serde::{Deserialize, Serialize};
 
-use super::groups::{Chunk, Grouping, Groups};
+use super::groups::{Chunk, Grouping, Groups, Layout};
 use super::input::Columns;
 
 /// A pane.
@@ -32,7 +35,73 @@ pub(super) struct Sealed {
     bytes: usize,
 }
 
+/// What a table of groups is that is kept on disk.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct About {
+    after: i128,
+    is_open: bool,
+    layout: Layout,
+}
+
+impl About {
+    /// The keys of the groups.
+    pub(super) fn keys(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        self.layout.keys(rows)
+    }
+}
+
 impl Pane {
+    /// All of it, to be kept.
+    pub(super) fn snapshot(&mut self, grouping: &Grouping) -> Result<Vec<(About, RecordBatch)>> {
+        let mut kept = Vec::with_capacity(self.sealed.len() + 1);
+        for sealed in &self.sealed {
+            kept.push(about(&sealed.chunk, sealed.after, false)?);
+        }
+        if let Some(open) = &mut self.open {
+            let chunk = open.groups.chunk(grouping)?;
+            kept.push(about(&chunk, open.after, true)?);
+        }
+        Ok(kept)
+    }
+
+    /// Takes up a part of what a pane was.
+    pub(super) fn restore(
+        &mut self,
+        about: &About,
+        rows: &RecordBatch,
+        grouping: &Grouping,
+    ) -> Result<()> {
+        let chunk = Chunk::of_rows(&about.layout, rows)?;
+        let after = about.after;
+        let open = self.open.as_mut();
+        if about.is_open
+            && let Some(open) = open.filter(|open| open.after == after)
+        {
+            open.groups.merge(&chunk)?;
+            open.bytes = open.groups.size();
+            return Ok(());
+        }
+        // a pane has one that is open: what another worker had beside it is as good when it is sealed
+        if !about.is_open || self.open.is_some() {
+            let bytes = chunk.size();
+            self.sealed.push(Arc::new(Sealed {
+                chunk,
+                after,
+                bytes,
+            }));
+            return Ok(());
+        }
+        let mut groups = grouping.groups()?;
+        groups.merge(&chunk)?;
+        let bytes = groups.size();
+        self.open = Some(Open {
+            groups,
+            after,
+            bytes,
+        });
+        Ok(())
+    }
+
     /// Takes rows for the windows that end after `after`.
     pub(super) fn update(
         &mut self,
@@ -85,4 +154,14 @@ impl Pane {
         let sealed = self.sealed.iter().map(|sealed| sealed.bytes);
         sealed.sum::<usize>() + self.open.as_ref().map_or(0, |open| open.bytes)
     }
+}
+
+fn about(chunk: &Chunk, after: i128, is_open: bool) -> Result<(About, RecordBatch)> {
+    let (layout, rows) = chunk.to_rows()?;
+    let about = About {
+        after,
+        is_open,
+        layout,
+    };
+    Ok((about, rows))
 }

@@ -261,6 +261,27 @@ impl Book {
         }
     }
 
+    /// The first and last times of all, by the rows in which their states lie side by side.
+    pub(super) fn spans(&self) -> (Vec<i64>, Vec<i64>) {
+        let mut spans = (vec![0; self.open()], vec![0; self.open()]);
+        for id in self.chains() {
+            let open = &self.sessions[id as usize];
+            let row = open.places.first.row as usize;
+            (spans.0[row], spans.1[row]) = (open.first, open.last);
+        }
+        spans
+    }
+
+    /// Notes a session as it was.
+    pub(super) fn restore(&mut self, key: usize, (first, last): (i64, i64), place: Place) {
+        if self.heads.len() <= key {
+            self.heads.resize(key + 1, NONE);
+        }
+        self.begin(key, first, place);
+        let begun = self.heads[key] as usize;
+        self.sessions[begun].last = last;
+    }
+
     /// In bytes.
     pub(super) fn size(&self) -> usize {
         let heads = self.heads.capacity() * size_of::<u32>();

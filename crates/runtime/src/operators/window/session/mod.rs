@@ -15,21 +15,23 @@ mod segments;
 
 use std::sync::Arc;
 
-use arrow::array::UInt32Array;
+use arrow::array::{AsArray, Int64Array, UInt32Array};
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use datafusion::physical_plan::aggregates::group_values::GroupValues;
 use headwater_planner::plan::WindowAggregate;
 
 use self::book::{Book, Ended};
-use self::segments::Segments;
+use self::segments::{Place, Segments};
 use super::aggregates::Functions;
-use super::groups::Grouping;
+use super::groups::{Chunk, Grouping, Layout};
 use super::input::{Columns, Input, Selection};
 use super::output::Output;
+use crate::durable::part::{Part, columns};
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
-use crate::operators::stateful::{Stateful, times};
+use crate::operators::stateful::{Held, Stateful, times};
 
 /// How many sessions are put out at once: some milliseconds.
 const PIECE: usize = 8_192;
@@ -133,9 +135,14 @@ impl Session {
     fn tidy(&mut self) -> Result<()> {
         let used = 2 * self.book.open() + UNUSED_MAX;
         let keys = self.keys.as_ref().map_or(0, |keys| keys.len());
-        if keys <= used && self.segments.places() <= used {
-            return Ok(());
+        if keys > used || self.segments.places() > used {
+            self.move_together()?;
         }
+        Ok(())
+    }
+
+    /// Puts the states of all open sessions side by side, and gives the first place.
+    fn move_together(&mut self) -> Result<Place> {
         let places = self.book.places();
         let moved = self.segments.take(&places)?;
         let columns = moved.keys.clone();
@@ -146,7 +153,7 @@ impl Session {
             table.intern(&columns, &mut keys)?;
         }
         self.book.move_to(first, &keys);
-        Ok(())
+        Ok(first)
     }
 }
 
@@ -182,8 +189,66 @@ impl Stateful for Session {
         }
     }
 
+    fn snapshot(&mut self) -> Result<Vec<Part>> {
+        let mut parts = vec![Part::word(&self.watermark)?];
+        if self.book.open() > 0 {
+            let first = self.move_together()?;
+            let Some(chunk) = self.segments.chunk(first) else {
+                return internal_err!("open sessions have no state");
+            };
+            let (layout, states) = chunk.to_rows()?;
+            let (firsts, lasts) = self.book.spans();
+            let spans = [firsts, lasts].map(|times| Arc::new(Int64Array::from(times)) as _);
+            let all = spans.into_iter().chain(states.columns().iter().cloned());
+            let rows = columns(all.collect(), states.num_rows())?;
+            parts.push(Part::new(&layout, rows)?);
+        }
+        Ok(parts)
+    }
+
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        let mut parts = parts.into_iter();
+        if let Some(first) = parts.next() {
+            self.watermark = first.about()?;
+        }
+        for part in parts {
+            let layout: Layout = part.about()?;
+            let span = |column: usize| part.rows.column(column).as_primitive_opt::<Int64Type>();
+            let (true, Some(firsts), Some(lasts)) = (part.rows.num_columns() > 2, span(0), span(1))
+            else {
+                return internal_err!("the state of sessions has no times");
+            };
+            let chunk = Chunk::of_rows(&layout, &without_spans(&part.rows)?)?;
+            let mut keys = vec![0; chunk.groups];
+            if let Some(table) = &mut self.keys {
+                table.intern(&chunk.keys, &mut keys)?;
+            }
+            let place = self.segments.add(chunk);
+            let spans = firsts.values().iter().zip(lasts.values());
+            for ((row, key), (first, last)) in (place.row..).zip(keys).zip(spans) {
+                let place = Place { row, ..place };
+                self.book.restore(key, (*first, *last), place);
+            }
+        }
+        Ok(())
+    }
+
+    fn held(&self, part: &Part) -> Result<Held> {
+        if part.rows.num_columns() == 0 {
+            return Ok(Held::Word);
+        }
+        let layout: Layout = part.about()?;
+        Ok(Held::Keyed(layout.keys(&without_spans(&part.rows)?)?))
+    }
+
     fn size(&self) -> usize {
         let keys = self.keys.as_ref().map_or(0, |keys| keys.size());
         keys + self.book.size() + self.segments.size()
     }
+}
+
+/// The columns of a part behind the first and the last times.
+fn without_spans(rows: &RecordBatch) -> Result<RecordBatch> {
+    let states: Vec<_> = (2..rows.num_columns()).collect();
+    Ok(rows.project(&states)?)
 }

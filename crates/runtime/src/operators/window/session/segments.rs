@@ -202,16 +202,28 @@ impl Segments {
 
     /// Puts the states of sessions side by side into a segment of their own, and gives the first place.
     pub(super) fn restore(&mut self, mut merged: Merged, sessions: usize) -> Result<Place> {
-        let first = self.unused;
-        if sessions > 0 {
-            self.places += sessions;
-            self.insert(Chunk {
-                groups: sessions,
-                keys: merged.keys,
-                states: merged.accumulators.states()?,
-            });
+        if sessions == 0 {
+            return Ok(self.unused);
         }
-        Ok(first)
+        Ok(self.add(Chunk {
+            groups: sessions,
+            keys: merged.keys,
+            states: merged.accumulators.states()?,
+        }))
+    }
+
+    /// The states of sessions that lie side by side from a place on.
+    pub(super) fn chunk(&self, first: Place) -> Option<&Chunk> {
+        let sealed = self.sealed.get(&first.segment);
+        sealed.map(|sealed| &sealed.chunk)
+    }
+
+    /// Puts the states of sessions into a segment of their own, and gives the first place.
+    pub(super) fn add(&mut self, chunk: Chunk) -> Place {
+        let first = self.unused;
+        self.places += chunk.groups;
+        self.insert(chunk);
+        first
     }
 
     /// How many places there are, in use or not.

@@ -215,6 +215,17 @@ impl Tested {
         (start, end, key, text.join(" "))
     }
 
+    /// Goes on with a new machine and what the old one leaves, by way of the disk.
+    fn restart(&mut self, window: Window) {
+        let late = self.late();
+        let parts = self.machine.snapshot().expect("a snapshot");
+        let parts = parts.iter().map(crate::durable::part::stored_again);
+        let parts = parts.collect();
+        *self = tested(window, self.has_key);
+        self.metrics.add_late_rows(late);
+        self.machine.restore(parts).expect("the state of the plan");
+    }
+
     fn late(&self) -> u64 {
         self.metrics.snapshot().late_rows
     }

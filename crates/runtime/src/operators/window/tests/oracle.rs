@@ -1,5 +1,5 @@
 //! Any rows in any order, in batches of any size, with watermarks in between, and windows half put out when more rows come: the
-//! answer is that of an oracle which takes row after row.
+//! answer is that of an oracle which takes row after row; also if other machines take up the state on the way.
 
 use proptest::prelude::*;
 
@@ -12,6 +12,8 @@ enum Step {
     Rows(Vec<Row>),
     /// The watermark rises by so much, and so many pieces are taken.
     Rise(i64, usize),
+    /// All that is due is taken, and another machine takes up the state.
+    Restart,
 }
 
 /// The windows of a row that are the same for all keys, as `(start, end)`: by trying each.
@@ -159,7 +161,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let row = (keys, prop::option::weighted(0.9, -3..4_i64), -60..60_i64);
     let rows = prop::collection::vec(row, 1..20).prop_map(Step::Rows);
     let rise = (0..25_i64, 0..3_usize).prop_map(|(by, pieces)| Step::Rise(by, pieces));
-    prop::collection::vec(prop_oneof![rows, rise], 1..20)
+    prop::collection::vec(
+        prop_oneof![4 => rows, 4 => rise, 1 => Just(Step::Restart)],
+        1..20,
+    )
 }
 
 /// What a machine makes of the steps, with batches of at most so many rows.
@@ -174,6 +179,10 @@ fn run(window: Window, has_key: bool, steps: &[Step], batch_rows: usize) -> (Vec
                 watermark += by;
                 tested.advance(watermark);
                 made.extend((0..*pieces).map_while(|_| tested.piece()).flatten());
+            }
+            Step::Restart => {
+                made.extend(tested.due());
+                tested.restart(window);
             }
         }
     }
@@ -200,6 +209,7 @@ fn expected(window: Window, has_key: bool, steps: &[Step]) -> (Vec<Made>, u64) {
                 watermark += by;
                 oracle.advance(watermark);
             }
+            Step::Restart => {}
         }
     }
     oracle.advance(END);

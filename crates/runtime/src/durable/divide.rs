@@ -1,0 +1,94 @@
+//! State for another number of workers: what each has left is divided among all as the exchanges above the operator divide
+//! rows.
+//!
+//! At a cut all workers have been told the same about event time, so of what is not rows the first worker's word holds.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::UInt32Type;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, internal_err};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::metrics::Time;
+use datafusion::physical_plan::repartition::BatchPartitioner;
+use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+
+use super::part::{Part, columns};
+use crate::operators::stateful::{Held, Stateful};
+
+/// The parts for each of so many workers, of those that earlier ones have left, the first of each being what event time was.
+pub(super) fn divided(
+    plan: &Plan,
+    id: NodeId,
+    machine: &dyn Stateful,
+    left: Vec<Vec<Part>>,
+    workers: usize,
+) -> Result<Vec<Vec<Part>>> {
+    let mut divided = vec![Vec::new(); workers];
+    for (from, parts) in left.into_iter().enumerate() {
+        for (index, part) in parts.into_iter().enumerate() {
+            let held = match index {
+                0 => Held::Word,
+                _ => machine.held(&part)?,
+            };
+            let keys = match held {
+                Held::Word if from > 0 => continue,
+                Held::Word => {
+                    divided
+                        .iter_mut()
+                        .for_each(|parts| parts.push(part.clone()));
+                    continue;
+                }
+                Held::Keyed(keys) => keys,
+                Held::Input(input) => input_keys(plan, id, input, &part.rows)?,
+            };
+            for (worker, rows) in by_worker(&part.rows, keys, workers)? {
+                divided[worker].push(part.with(rows));
+            }
+        }
+    }
+    Ok(divided)
+}
+
+/// The keys of rows as the exchange above an input sees them; without one there is but one worker's work.
+fn input_keys(plan: &Plan, id: NodeId, input: usize, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    let above = plan.nodes[id.0].inputs.get(input);
+    match above.map(|above| &plan.nodes[above.0].operator) {
+        Some(PlanOperator::Exchange(keys)) => {
+            let keys = keys.iter();
+            keys.map(|key| key.evaluate(rows)?.into_array(rows.num_rows()))
+                .collect()
+        }
+        _ => internal_err!("rows are kept of an input that is not exchanged"),
+    }
+}
+
+/// The rows of each worker.
+fn by_worker(
+    rows: &RecordBatch,
+    mut keys: Vec<ArrayRef>,
+    workers: usize,
+) -> Result<Vec<(usize, RecordBatch)>> {
+    if keys.is_empty() {
+        return Ok(vec![(0, rows.clone())]);
+    }
+    let by = keys.iter().enumerate();
+    let by = by.map(|(index, _)| Arc::new(Column::new(&index.to_string(), index)) as _);
+    let by: Vec<Arc<dyn PhysicalExpr>> = by.collect();
+    let numbers = keys.len();
+    keys.push(Arc::new(
+        (0..rows.num_rows() as u32).collect::<UInt32Array>(),
+    ));
+    let numbered = columns(keys, rows.num_rows())?;
+    let mut partitioner = BatchPartitioner::new_hash_partitioner(by, workers, Time::new())?;
+    let mut divided = Vec::new();
+    partitioner.partition(numbered, |worker, part| {
+        let numbers = part.column(numbers).as_primitive::<UInt32Type>();
+        divided.push((worker, take_record_batch(rows, numbers)?));
+        Ok(())
+    })?;
+    Ok(divided)
+}

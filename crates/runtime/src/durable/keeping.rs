@@ -1,0 +1,211 @@
+//! What the assembly of a job needs of its state on disk: it gives sources their journals and operators what they have
+//! left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::error::ArrowError;
+use headwater_connector::{Metrics, Position, SinkOperator, SourceOperator, State};
+use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+use tokio::sync::{mpsc, oneshot};
+
+use super::coordinator::{Coordinator, History, Suspension};
+use super::divide::divided;
+use super::journal::Journal;
+use super::part::Part;
+use super::report::{Report, Reports};
+use super::store::{Database, Request, StateError, Store, open};
+use super::{Seat, Share};
+use crate::acks::Cuts;
+use crate::epoch::EpochClock;
+use crate::error::JobError;
+use crate::operators::stateful::Stateful;
+use crate::state::Fate;
+
+/// The state of a job in the making.
+pub(crate) struct Keeping {
+    database: Database,
+    store: Store,
+    requests: mpsc::Receiver<Request>,
+    clock: EpochClock,
+    reports: Reports,
+    received: mpsc::UnboundedReceiver<(u64, Report)>,
+    /// The number of the last checkpoint; 0 if there is none.
+    number: u64,
+    workers: usize,
+    shares: usize,
+    seats: usize,
+    metrics: Vec<Arc<Metrics>>,
+}
+
+/// What is left of it when the job runs.
+pub(crate) struct Kept {
+    pub(crate) reports: Reports,
+    pub(crate) store: Store,
+    pub(crate) coordinator: Coordinator,
+    /// The file has been closed.
+    pub(crate) closed: oneshot::Receiver<()>,
+}
+
+/// Whether an operator has state that is worth keeping.
+fn is_stateful(operator: &PlanOperator) -> bool {
+    matches!(
+        operator,
+        PlanOperator::WindowAggregate(_)
+            | PlanOperator::Instant(_)
+            | PlanOperator::TtlJoin(_)
+            | PlanOperator::UpdatingAggregate(_)
+    )
+}
+
+/// Whether rows of a source come to an operator with state.
+fn leads_to_state(plan: &Plan, source: NodeId) -> bool {
+    let mut below = vec![false; plan.nodes.len()];
+    below[source.0] = true;
+    for (index, node) in plan.nodes.iter().enumerate() {
+        if node.inputs.iter().any(|input| below[input.0]) {
+            if is_stateful(&node.operator) {
+                return true;
+            }
+            below[index] = true;
+        }
+    }
+    false
+}
+
+impl Keeping {
+    /// Opens what a job keeps, if it has a place for it and anything to keep.
+    pub(crate) fn open(
+        plan: &Plan,
+        state: &State,
+        workers: usize,
+        clock: &EpochClock,
+    ) -> Result<Option<Self>, StateError> {
+        if !plan.nodes.iter().any(|node| is_stateful(&node.operator)) {
+            return Ok(None);
+        }
+        let Some(folder) = state.folder().map_err(StateError::Folder)? else {
+            return Ok(None);
+        };
+        let database = open(folder, &plan.to_string(), workers)?;
+        let (store, requests) = Store::new();
+        let (reports, received) = mpsc::unbounded_channel();
+        Ok(Some(Self {
+            number: database.number()?,
+            database,
+            store,
+            requests,
+            clock: clock.clone(),
+            reports,
+            received,
+            workers,
+            shares: 0,
+            seats: 0,
+            metrics: Vec::new(),
+        }))
+    }
+
+    /// A source that goes on where it was, and how it takes part in checkpoints; as it is, if no operator with state is
+    /// below it.
+    pub(crate) fn source(
+        &mut self,
+        plan: &Plan,
+        id: NodeId,
+        (share, shares): (Share, usize),
+        mut source: Box<dyn SourceOperator>,
+    ) -> Result<(Box<dyn SourceOperator>, Option<Cuts>), StateError> {
+        if !leads_to_state(plan, id) {
+            return Ok((source, None));
+        }
+        self.shares += 1;
+        let position = self.database.position(&share)?;
+        let (clock, reports) = (self.clock.clone(), self.reports.clone());
+        let cuts = Cuts::new(clock, reports, share.clone(), position);
+        if source.rereads() {
+            let kept = self.database.shares(&share.operator)?;
+            let divided_anew = self.database.left_by() != self.workers;
+            if divided_anew && ![0, shares].contains(&kept) {
+                return Err(self.database.other_shares(&share.operator, kept, shares));
+            }
+            if let Some(position) = position {
+                source.resume(Position(position));
+            }
+            return Ok((source, Some(cuts)));
+        }
+        let last = self.database.last_entry(&share)?;
+        let store = self.store.clone();
+        let journal = Journal::new(source, store, share, position.unwrap_or(0), last);
+        Ok((Box::new(journal), Some(cuts)))
+    }
+
+    /// What an operator with state has left, for each of the workers that there are now. It counts at `metrics`.
+    pub(crate) fn seats(
+        &mut self,
+        plan: &Plan,
+        id: NodeId,
+        machine: &dyn Stateful,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Vec<Vec<Part>>, StateError> {
+        self.seats += self.workers;
+        self.metrics.push(Arc::clone(metrics));
+        let operator = &plan.nodes[id.0].id;
+        let left = (0..self.database.left_by()).map(|worker| {
+            let operator = operator.clone();
+            self.database.state(&Seat { operator, worker })
+        });
+        let left = left.collect::<Result<Vec<_>, _>>()?;
+        match left.len() == self.workers {
+            true => Ok(left),
+            false => divided(plan, id, machine, left, self.workers).map_err(|error| {
+                let error = ArrowError::ExternalError(error.into());
+                self.database.damaged(error)
+            }),
+        }
+    }
+
+    /// Takes up a source in so many shares, before the first of them.
+    pub(crate) fn shares(&mut self, operator: &str, shares: usize) -> Result<(), StateError> {
+        if self.database.left_by() == self.workers {
+            return Ok(());
+        }
+        self.database.adopt(operator, shares)
+    }
+
+    /// Tells a sink whether it goes on.
+    pub(crate) fn sink(&self, sink: &mut dyn SinkOperator) {
+        if self.number > 0 {
+            sink.resume();
+        }
+    }
+
+    /// Starts the thread of the file.
+    pub(crate) fn start(
+        self,
+        job_id: &str,
+        interval: Duration,
+        history: History,
+        fate: &Arc<Fate>,
+    ) -> Result<Kept, JobError> {
+        let failing = Arc::clone(fate);
+        let fail = move |error| failing.fail(JobError::State(error));
+        let closed = Store::serve(self.database, self.requests, job_id, fail);
+        let closed = closed.map_err(|error| JobError::Threads(error.to_string()))?;
+        Ok(Kept {
+            reports: self.reports,
+            store: self.store.clone(),
+            closed,
+            coordinator: Coordinator {
+                clock: self.clock,
+                store: self.store,
+                reports: self.received,
+                shares: self.shares,
+                seats: self.seats,
+                interval,
+                number: self.number,
+                metrics: self.metrics,
+                history,
+                suspension: Suspension::new(self.shares),
+            },
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! State on its way to the disk and back: rows, and a word on what they are.
+
+use std::io::Cursor;
+
+use arrow::array::RecordBatchOptions;
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, internal_datafusion_err};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// A piece of the state of an operator.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    /// What the rows are, as JSON that the operator alone understands.
+    about: String,
+    pub(crate) rows: RecordBatch,
+}
+
+impl Part {
+    pub(crate) fn new(about: &impl Serialize, rows: RecordBatch) -> Result<Self> {
+        let about = serde_json::to_string(about);
+        let about = about.map_err(|error| internal_datafusion_err!("state: {error}"))?;
+        Ok(Self { about, rows })
+    }
+
+    /// A part that is only a word.
+    pub(crate) fn word(about: &impl Serialize) -> Result<Self> {
+        Self::new(about, RecordBatch::new_empty(Arc::new(Schema::empty())))
+    }
+
+    /// The same of other rows.
+    pub(super) fn with(&self, rows: RecordBatch) -> Self {
+        let about = self.about.clone();
+        Self { about, rows }
+    }
+
+    /// What the rows are.
+    ///
+    /// # Errors
+    /// If another operator, or another version of this one, has written it.
+    pub(crate) fn about<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.about)
+            .map_err(|error| internal_datafusion_err!("'{}' is no state: {error}", self.about))
+    }
+
+    pub(super) fn stored(about: String, rows: &[u8]) -> Result<Self, ArrowError> {
+        let rows = decode(rows)?;
+        Ok(Self { about, rows })
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.about
+    }
+}
+
+/// Rows as an Arrow IPC stream, schema included.
+pub(super) fn encode(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = StreamWriter::try_new(Vec::new(), rows.schema_ref())?;
+    writer.write(rows)?;
+    writer.into_inner()
+}
+
+/// The rows again.
+pub(super) fn decode(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
+    let mut batches = StreamReader::try_new(Cursor::new(bytes), None)?;
+    let cut_off = || ArrowError::IpcError("rows are cut off".to_owned());
+    batches.next().unwrap_or_else(|| Err(cut_off()))
+}
+
+/// Columns without names, as many rows as there are even without a column.
+pub(crate) fn columns(columns: Vec<arrow::array::ArrayRef>, count: usize) -> Result<RecordBatch> {
+    let field = |(index, column): (usize, &arrow::array::ArrayRef)| {
+        arrow::datatypes::Field::new(index.to_string(), column.data_type().clone(), true)
+    };
+    let fields: Vec<_> = columns.iter().enumerate().map(field).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    let schema = Arc::new(Schema::new(fields));
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
+}
+
+/// A part as it comes back from the disk.
+#[cfg(test)]
+pub(crate) fn stored_again(part: &Part) -> Part {
+    let bytes = encode(&part.rows).expect("rows can be encoded");
+    Part::stored(part.about.clone(), &bytes).expect("what was encoded can be decoded")
+}

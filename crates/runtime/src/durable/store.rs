@@ -1,0 +1,175 @@
+//! The thread that a job's [`Database`] has to itself, since SQLite blocks.
+//!
+//! Whatever waits for it goes into one transaction, so that many small batches of several sources share the cost of one
+//! write to disk: the slower the disk, the more of them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Share;
+pub use super::database::StateError;
+pub(crate) use super::database::{Checkpoint, Database, Draft, Entry};
+
+/// How many requests may wait. Sources wait before they read more.
+const QUEUE: usize = 64;
+
+/// After how many bytes a transaction is ended although more batches wait.
+const TRANSACTION_BYTES: usize = 8 << 20;
+
+/// What is asked of the thread.
+pub(crate) enum Request {
+    /// To put a batch into the journal, and tell when it is on disk.
+    Append(Draft, Arc<watch::Sender<u64>>),
+    /// To read the next entries behind a position.
+    Read {
+        share: Share,
+        after: u64,
+        most: usize,
+        answer: oneshot::Sender<Vec<Entry>>,
+    },
+    /// To take a checkpoint for the last one.
+    Commit(Checkpoint, oneshot::Sender<()>),
+    /// To forget everything.
+    Clear(oneshot::Sender<()>),
+}
+
+/// The way to the thread. The thread ends when nobody has one any more.
+#[derive(Clone)]
+pub(crate) struct Store {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Store {
+    /// The way, and its end, for [`serve`](Self::serve).
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (requests, received) = mpsc::channel(QUEUE);
+        (Self { requests }, received)
+    }
+
+    /// Starts the thread; the answer arrives when it has ended and the file is closed. After an error, which goes to
+    /// `fail`, it does nothing more.
+    pub(crate) fn serve(
+        database: Database,
+        requests: mpsc::Receiver<Request>,
+        job_id: &str,
+        fail: impl FnOnce(StateError) + Send + 'static,
+    ) -> std::io::Result<oneshot::Receiver<()>> {
+        let (closed_sender, closed) = oneshot::channel();
+        std::thread::Builder::new()
+            .name(format!("state {job_id}"))
+            .spawn(move || {
+                if let Err(error) = serve(database, requests) {
+                    fail(error);
+                }
+                // whoever waits for it may have gone with the tokio runtime
+                closed_sender.send(()).ok();
+            })?;
+        Ok(closed)
+    }
+
+    /// Room for one request. `None` if the thread has given up, and then the job is failing.
+    pub(crate) async fn room(&self) -> Option<mpsc::Permit<'_, Request>> {
+        self.requests.reserve().await.ok()
+    }
+
+    /// The next entries of a journal behind a position; none at its end.
+    pub(crate) async fn read(&self, share: &Share, after: u64, most: usize) -> Option<Vec<Entry>> {
+        let (answer, entries) = oneshot::channel();
+        self.room().await?.send(Request::Read {
+            share: share.clone(),
+            after,
+            most,
+            answer,
+        });
+        entries.await.ok()
+    }
+
+    /// Resolves when a checkpoint is on disk.
+    pub(crate) async fn commit(&self, checkpoint: Checkpoint) -> Option<()> {
+        let (answer, done) = oneshot::channel();
+        self.room().await?.send(Request::Commit(checkpoint, answer));
+        done.await.ok()
+    }
+
+    /// Forgets everything.
+    pub(crate) async fn clear(&self) -> Option<()> {
+        let (answer, done) = oneshot::channel();
+        self.room().await?.send(Request::Clear(answer));
+        done.await.ok()
+    }
+}
+
+/// Opens the file of a job in its folder; see [`Database::open`].
+pub(crate) fn open(folder: &Path, plan: &str, workers: usize) -> Result<Database, StateError> {
+    Database::open(&folder.join("state.db"), plan, workers)
+}
+
+fn serve(mut database: Database, mut requests: mpsc::Receiver<Request>) -> Result<(), StateError> {
+    let mut batch = Batch::default();
+    while let Some(request) = requests.blocking_recv() {
+        let mut next = Some(request);
+        while let Some(request) = next {
+            // what was asked before is answered before
+            match request {
+                Request::Append(draft, durable) => batch.add(draft, durable),
+                Request::Read {
+                    share,
+                    after,
+                    most,
+                    answer,
+                } => {
+                    batch.write(&mut database)?;
+                    // a task that has gone does not want the answer any more, here and below
+                    answer.send(database.entries(&share, after, most)?).ok();
+                }
+                Request::Commit(checkpoint, answer) => {
+                    batch.write(&mut database)?;
+                    database.commit(&checkpoint)?;
+                    answer.send(()).ok();
+                }
+                Request::Clear(answer) => {
+                    batch.write(&mut database)?;
+                    database.clear()?;
+                    answer.send(()).ok();
+                }
+            }
+            next = match batch.bytes < TRANSACTION_BYTES {
+                true => requests.try_recv().ok(),
+                false => None,
+            };
+        }
+        batch.write(&mut database)?;
+    }
+    Ok(())
+}
+
+/// The entries of one transaction.
+#[derive(Default)]
+struct Batch {
+    drafts: Vec<Draft>,
+    durable: Vec<(u64, Arc<watch::Sender<u64>>)>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn add(&mut self, draft: Draft, durable: Arc<watch::Sender<u64>>) {
+        self.bytes += draft.size();
+        self.durable.push((draft.position, durable));
+        self.drafts.push(draft);
+    }
+
+    fn write(&mut self, database: &mut Database) -> Result<(), StateError> {
+        if self.drafts.is_empty() {
+            return Ok(());
+        }
+        database.append(&self.drafts)?;
+        for (position, durable) in self.durable.drain(..) {
+            durable.send_replace(position);
+        }
+        self.drafts.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+}
