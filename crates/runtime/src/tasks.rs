@@ -225,15 +225,17 @@ async fn open_sink(
     end: &mut SinkEnd,
     waiting: &mut Vec<SinkBatch>,
 ) -> Result<bool, OperatorError> {
+    // opened once: a second try could undo what came of the first, which goes on in the background when it is dropped
+    let mut opening = sink.open();
     tokio::select! {
         biased;
-        opened = sink.open() => return opened.map(|()| true),
+        opened = &mut opening => return opened.map(|()| true),
         first = end.batches.recv() => match first {
             Some(batch) => waiting.push(batch),
             None => return Ok(false),
         },
     }
-    sink.open().await.map(|()| true)
+    opening.await.map(|()| true)
 }
 
 /// Writes batches and begins their flush. A write that must wait for room does not hold up the flushes before it.
@@ -275,8 +277,11 @@ mod tests {
     use arrow::array::Int64Array;
     use arrow::record_batch::RecordBatch;
     use async_trait::async_trait;
+    use headwater_connector::{BadData, Flushed, Rejects};
+    use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::backlog::Size;
     use crate::bridge;
 
     /// Always has more.
@@ -328,6 +333,62 @@ mod tests {
         let (read, waited) = tokio::join!(read(&mut source, &mut end, &stop), follow);
         read.unwrap();
         waited
+    }
+
+    /// Is reached when it is let.
+    struct Closed {
+        gate: Arc<Semaphore>,
+        opens: usize,
+    }
+
+    #[async_trait]
+    impl SinkOperator for Closed {
+        async fn open(&mut self) -> Result<(), OperatorError> {
+            self.opens += 1;
+            self.gate.acquire().await.unwrap().forget();
+            Ok(())
+        }
+
+        async fn write(&mut self, _rows: RecordBatch) -> Result<(), OperatorError> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Flushed {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        async fn close(&mut self) -> Result<(), OperatorError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sink_is_opened_once_also_if_rows_come_meanwhile() {
+        let gate = Arc::new(Semaphore::new(0));
+        let mut sink = Closed {
+            gate: Arc::clone(&gate),
+            opens: 0,
+        };
+        let rejects = Rejects::new(BadData::Fail, Arc::default());
+        let (mut end, outlets) = bridge::sink(1, rejects, &Arc::default());
+        let column = Int64Array::from(vec![0]);
+        let rows = RecordBatch::try_from_iter([("n", Arc::new(column) as _)]).unwrap();
+        let batch = SinkBatch {
+            worker: 0,
+            epoch: 0,
+            size: Size::of(&rows),
+            rows,
+        };
+        assert!(outlets[0].batches.send(batch).is_ok());
+        let mut waiting = Vec::new();
+        let opening = open_sink(&mut sink, &mut end, &mut waiting);
+        let let_in = async {
+            tokio::task::yield_now().await;
+            gate.add_permits(1);
+        };
+        let (opened, ()) = tokio::join!(opening, let_in);
+        assert!(opened.unwrap());
+        assert_eq!((sink.opens, waiting.len()), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]
