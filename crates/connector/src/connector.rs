@@ -174,6 +174,14 @@ pub trait Connector: Send + Sync + 'static {
         format: FormatConfig,
     ) -> Result<Connection, ConfigError>;
 
+    /// What can be known of a profile before it is used, beyond its schema.
+    ///
+    /// # Errors
+    /// Values that no table could use. An environment variable that is not set is none of them.
+    fn check_profile(&self, _profile: &Self::ProfileT) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
     /// Proves that the other side can be reached and logged into. Every step is reported as it happens; the answer is
     /// whether all of them succeeded. `None` if there is nothing to test.
     fn test_profile(
@@ -285,6 +293,8 @@ pub trait ErasedConnector: Send + Sync + 'static {
         schema: TableSchema,
         format: FormatConfig,
     ) -> Result<Connection, ConfigError>;
+    /// See [`Connector::check_profile`]; by its schema, too.
+    fn check_profile(&self, profile: &Value) -> Result<(), ConfigError>;
     /// See [`Connector::test_profile`].
     fn test_profile(
         &self,
@@ -361,6 +371,11 @@ impl<C: Connector> ErasedConnector for C {
         let profile = config::typed(profile, "profile")?;
         let table = config::typed(table, "table")?;
         Connector::from_config(self, name, profile, table, schema, format)
+    }
+
+    fn check_profile(&self, profile: &Value) -> Result<(), ConfigError> {
+        config::check_profile(&Connector::metadata(self), profile)?;
+        Connector::check_profile(self, &config::typed(profile, "profile")?)
     }
 
     fn test_profile(

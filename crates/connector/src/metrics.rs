@@ -1,6 +1,7 @@
 //! What an operator counts. Read by the status line and, later, by the server.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use crate::bad_data::DropLog;
 use crate::cpu::thread_cpu_ns;
@@ -23,6 +24,7 @@ pub struct Metrics {
     late_rows: AtomicU64,
     state_bytes: AtomicU64,
     watermark_ns: Rising,
+    trouble: Mutex<Option<String>>,
     drops: DropLog,
 }
 
@@ -138,6 +140,17 @@ impl Metrics {
     pub fn resize_window(&self, before: u64, after: u64) {
         self.window.fetch_add(after, Relaxed);
         self.window.fetch_sub(before, Relaxed);
+    }
+
+    /// States what keeps the operator from the other side now, while it tries again; `None` once nothing does.
+    pub fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// What keeps the operator from the other side now, if anything does.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Adds the CPU time that this thread takes until the answer is dropped.

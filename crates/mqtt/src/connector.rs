@@ -92,6 +92,10 @@ impl Connector for MqttConnector {
         })
     }
 
+    fn check_profile(&self, profile: &MqttProfile) -> Result<(), ConfigError> {
+        config::check_profile(profile)
+    }
+
     fn test_profile(
         &self,
         profile: MqttProfile,

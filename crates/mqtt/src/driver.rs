@@ -50,6 +50,8 @@ trait Role {
     }
 
     fn link(&mut self) -> &mut Link;
+
+    fn metrics(&self) -> &Metrics;
 }
 
 /// Connects again and again, until the owner closes or a fault is final.
@@ -84,6 +86,7 @@ async fn supervise(role: &mut impl Role, close: &CancellationToken) -> Result<()
             0 => fault.before_login(&options),
             _ => fault,
         };
+        role.metrics().set_trouble(Some(fault.chain()));
         let logged_in = role.link().epoch() > epoch;
         let delay = outage.failed(&fault, logged_in.then(|| began.elapsed()));
         tokio::select! {
@@ -124,6 +127,7 @@ impl Logins {
         if link.epoch() == self.told {
             return;
         }
+        metrics.set_trouble(None);
         let before = std::mem::replace(&mut self.window, u64::from(window));
         metrics.resize_window(before, self.window);
         self.told = link.epoch();

@@ -101,6 +101,10 @@ impl Role for Sending {
     fn link(&mut self) -> &mut Link {
         self.session.link_mut()
     }
+
+    fn metrics(&self) -> &Metrics {
+        &self.driver.metrics
+    }
 }
 
 impl Sending {

@@ -105,6 +105,10 @@ impl Role for Receiving {
     fn link(&mut self) -> &mut Link {
         self.session.link_mut()
     }
+
+    fn metrics(&self) -> &Metrics {
+        &self.driver.metrics
+    }
 }
 
 /// Waits until the inbox has room for the messages that wait. `false` if nobody listens any more. Cancel-safe.
