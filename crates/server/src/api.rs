@@ -29,16 +29,16 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         endpoint!(GET "/ping", "ping", "Answers", ping),
         endpoint!(GET "/connectors", "get_connectors", "List the connectors", connectors),
-        endpoint!(GET "/connection_profiles", "get_connection_profiles", "List all connection profiles", profiles::list),
+        endpoint!(GET "/connection_profiles", "get_connection_profiles", "List all connection profiles", profiles::list).remembered(),
         endpoint!(POST "/connection_profiles", "create_connection_profile", "Keep a connection profile", profiles::create),
         endpoint!(POST "/connection_profiles/test", "test_connection_profile", "Try whether the other side can be reached", profiles::test),
         endpoint!(DELETE "/connection_profiles/{id}", "delete_connection_profile", "Forget a connection profile that is not used", profiles::delete),
-        endpoint!(GET "/connection_tables", "get_connection_tables", "List the connection tables", tables::list),
+        endpoint!(GET "/connection_tables", "get_connection_tables", "List the connection tables", tables::list).remembered(),
         endpoint!(POST "/connection_tables", "create_connection_table", "Keep a connection table", tables::create),
         endpoint!(POST "/connection_tables/test", "test_connection_table", "Try a table, step by step", tables::test),
         endpoint!(POST "/connection_tables/schemas/test", "test_schema", "Check columns and a format", tables::test_schema),
         endpoint!(DELETE "/connection_tables/{id}", "delete_connection_table", "Forget a connection table that is not used", tables::delete),
-        endpoint!(GET "/pipelines", "get_pipelines", "List the pipelines", pipelines::list),
+        endpoint!(GET "/pipelines", "get_pipelines", "List the pipelines", pipelines::list).remembered(),
         endpoint!(POST "/pipelines", "create_pipeline", "Keep a pipeline and run it", pipelines::create),
         endpoint!(POST "/pipelines/preview", "create_preview_pipeline", "Try a pipeline out for a minute", pipelines::preview),
         endpoint!(POST "/pipelines/validate_query", "validate_query", "Check SQL and show its dataflow", pipelines::validate),
@@ -51,7 +51,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         endpoint!(GET "/pipelines/{pipeline_id}/jobs/{job_id}/output", "get_job_output", "See a job's rows as they come", jobs::output),
         endpoint!(GET "/pipelines/{pipeline_id}/jobs/{job_id}/checkpoints", "get_job_checkpoints", "List a job's checkpoints", jobs::checkpoints),
         endpoint!(GET "/pipelines/{pipeline_id}/jobs/{job_id}/operator_metric_groups", "get_operator_metric_groups", "See what a job's operators did in the last minutes", jobs::metrics),
-        endpoint!(GET "/jobs", "get_jobs", "List all jobs", jobs::list),
+        endpoint!(GET "/jobs", "get_jobs", "List all jobs", jobs::list).remembered(),
     ]
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headwater_engine::connector::State;
 
+use crate::answers::Answers;
 use crate::guard::Guard;
 use crate::jobs::Jobs;
 use crate::settings::Settings;
@@ -29,6 +30,8 @@ pub(crate) struct Parts {
     pub(crate) workshop: Workshop,
     /// What runs.
     pub(crate) jobs: Jobs,
+    /// What lists were answered last.
+    pub(crate) answers: Answers,
     /// The OpenAPI document, as JSON and as a page.
     pub(crate) openapi: (String, String),
 }

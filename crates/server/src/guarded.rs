@@ -39,15 +39,6 @@ impl Allowed {
             })
     }
 
-    /// Refuses a profile that names anything else.
-    pub(crate) fn check_profile(
-        &self,
-        metadata: &ConnectorMetadata,
-        profile: &Value,
-    ) -> Result<(), ConfigError> {
-        self.check(metadata, profile, &Value::Null, &FormatConfig::default())
-    }
-
     fn check(
         &self,
         metadata: &ConnectorMetadata,
@@ -83,9 +74,8 @@ impl Guarded {
         self.allowed.check(&metadata, profile, table, format)
     }
 
-    fn check_profile(&self, profile: &Value) -> Result<(), ConfigError> {
-        let metadata = self.connector.metadata();
-        self.allowed.check_profile(&metadata, profile)
+    fn allowed_profile(&self, profile: &Value) -> Result<(), ConfigError> {
+        self.check(profile, &Value::Null, &FormatConfig::default())
     }
 }
 
@@ -132,12 +122,17 @@ impl ErasedConnector for Guarded {
             .from_config(name, profile, table, schema, format)
     }
 
+    fn check_profile(&self, profile: &Value) -> Result<(), ConfigError> {
+        self.connector.check_profile(profile)?;
+        self.allowed_profile(profile)
+    }
+
     fn test_profile(
         &self,
         profile: &Value,
         progress: Progress,
     ) -> Result<Option<BoxFuture<'static, bool>>, ConfigError> {
-        self.check_profile(profile)?;
+        self.allowed_profile(profile)?;
         self.connector.test_profile(profile, progress)
     }
 
@@ -171,7 +166,7 @@ impl ErasedConnector for Guarded {
         profile: &Value,
         request: SampleRequest,
     ) -> Result<Option<Sampling>, ConfigError> {
-        self.check_profile(profile)?;
+        self.allowed_profile(profile)?;
         self.connector.sample(profile, request)
     }
 

@@ -32,7 +32,7 @@ use crate::app::App;
 use crate::output::Output;
 use crate::problem::Problem;
 use crate::store::{JobState, PipelineRecord};
-use crate::types::{PipelineGraph, StopType, now_micros};
+use crate::types::{JobLogLevel, PipelineGraph, StopType, now_micros};
 use crate::workshop::Planned;
 
 /// All runs, by pipeline: those under way, and the last one of those that have ended, for its output and its counters.
@@ -345,9 +345,14 @@ async fn note_error(app: &App, pipeline: &PipelineRecord, error: &Arc<JobError>)
     tracing::error!("pipeline '{}' failed: {details}", pipeline.name);
     let operator = error.operator().map(str::to_owned);
     let (job_id, message) = (pipeline.job.id.clone(), error.to_string());
-    let written = app
-        .store
-        .run(move |db| db.insert_error(&job_id, operator.as_deref(), &message, &details));
+    let written = app.store.run(move |db| {
+        db.insert_error(
+            &job_id,
+            JobLogLevel::Error,
+            operator.as_deref(),
+            (&message, &details),
+        )
+    });
     if let Err(error) = written.await {
         tracing::error!("an error cannot be written: {error}");
     }
@@ -358,9 +363,14 @@ async fn not_started(app: &App, mut pipeline: PipelineRecord, problem: Problem) 
     pipeline.job.failure_message = Some(problem.to_string());
     pipeline.job.finish_time = Some(now_micros());
     let (job_id, message) = (pipeline.job.id.clone(), problem.to_string());
-    let written = app
-        .store
-        .run(move |db| db.insert_error(&job_id, None, "cannot start", &message));
+    let written = app.store.run(move |db| {
+        db.insert_error(
+            &job_id,
+            JobLogLevel::Error,
+            None,
+            ("cannot start", &message),
+        )
+    });
     if let (Err(error), _) | (_, Err(error)) = (
         written.await.map_err(Problem::from),
         note(app, pipeline, JobState::Failed).await,

@@ -14,6 +14,7 @@
 //! environment through a connector unless that was allowed (`guarded`). Beyond this machine nothing is served without a token or the
 //! certificates of clients. Every queue and every list has a bound.
 
+mod answers;
 mod api;
 mod app;
 pub mod client;
@@ -42,7 +43,7 @@ use anyhow::{Context, bail};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse};
+use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::get;
 use headwater_engine::connector;
 
@@ -50,6 +51,7 @@ pub use client::Client;
 pub use listener::TlsError;
 pub use settings::{Layers, Settings};
 
+use crate::answers::Answers;
 use crate::app::{App, Parts};
 use crate::guard::Guard;
 use crate::guarded::Allowed;
@@ -113,8 +115,9 @@ impl Server {
             guard: Guard::new(token.as_deref(), mutual_tls, limits.requests_per_second),
             store,
             state,
-            workshop: Workshop::new(&headwater_engine::connectors(), allowed),
+            workshop: Workshop::new(&headwater_engine::connectors(), &allowed),
             jobs: Jobs::default(),
+            answers: Answers::default(),
             openapi: document(),
             settings,
         });
@@ -179,16 +182,22 @@ fn router(app: App) -> Router {
     let refused = async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
     Router::new()
         .nest(api::BASE, api)
+        .route("/", get(async || Redirect::to("/api/v1/docs")))
         .route("/metrics", get(prometheus::metrics))
         .route("/health", get(async || "ok"))
         .route("/ready", get(ready))
         .method_not_allowed_fallback(refused)
-        .fallback(async || Problem::not_found("route"))
+        .fallback(unknown)
         .layer(axum::middleware::from_fn_with_state(
             app.clone(),
             guard::guard,
         ))
         .with_state(app)
+}
+
+async fn unknown() -> Problem {
+    let message = "there is no such path; /api/v1/docs tells which there are";
+    Problem::new(StatusCode::NOT_FOUND, message)
 }
 
 async fn openapi_json(State(app): State<App>) -> impl IntoResponse {

@@ -32,10 +32,12 @@ pub(crate) use input::{Body, Input, Path, Query};
 pub(crate) use output::{Done, Events, Output, Reply};
 pub(crate) use page::page;
 
+use crate::answers;
 use crate::app::App;
 use crate::problem::Problem;
 
-type Handler = Arc<dyn Fn(App, Request) -> BoxFuture<'static, Response> + Send + Sync>;
+/// What answers a request.
+pub(crate) type Handler = dyn Fn(App, Request) -> BoxFuture<'static, Response> + Send + Sync;
 
 /// One endpoint.
 pub(crate) struct Endpoint {
@@ -44,7 +46,7 @@ pub(crate) struct Endpoint {
     id: &'static str,
     summary: &'static str,
     describe: fn(&mut Describe<'_>),
-    handler: Handler,
+    handler: Arc<Handler>,
 }
 
 impl Endpoint {
@@ -82,6 +84,15 @@ impl Endpoint {
             },
             handler: Arc::new(answer),
         }
+    }
+
+    /// The same, answered from memory as long as nothing that is kept has changed: its answer must depend on nothing else.
+    pub(crate) fn remembered(mut self) -> Self {
+        let handler = Arc::clone(&self.handler);
+        self.handler = Arc::new(move |app, request| {
+            answers::remembered(app, request, Arc::clone(&handler)).boxed()
+        });
+        self
     }
 
     /// Its part of the document of all endpoints.

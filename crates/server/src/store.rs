@@ -11,6 +11,8 @@ mod profiles;
 mod tables;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 use tokio::sync::{mpsc, oneshot};
@@ -27,7 +29,10 @@ const FILE: &str = "headwater.db";
 const QUEUE: usize = 64;
 
 /// Each step brings a database from the version that is its index to the next; those that were released never change.
-const MIGRATIONS: &[&str] = &[include_str!("store/schema_1.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("store/schema_1.sql"),
+    include_str!("store/schema_2.sql"),
+];
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +73,7 @@ type Work = Box<dyn FnOnce(&mut Database) + Send>;
 #[derive(Clone)]
 pub(crate) struct Store {
     work: mpsc::Sender<Work>,
+    version: Arc<AtomicU64>,
 }
 
 /// What a page is taken of.
@@ -97,7 +103,15 @@ impl Store {
                     work(&mut database);
                 }
             })?;
-        Ok(Self { work: sender })
+        Ok(Self {
+            work: sender,
+            version: Arc::default(),
+        })
+    }
+
+    /// A number that is another one once anything has changed; at the latest when that is answered.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Has the thread do something, and waits for the answer.
@@ -106,9 +120,12 @@ impl Store {
         work: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
+        let version = Arc::clone(&self.version);
         let work: Work = Box::new(move |database| {
+            let done = work(database);
+            version.store(database.connection.total_changes(), Ordering::Release);
             // whoever asked may have gone
-            answer.send(work(database)).ok();
+            answer.send(done).ok();
         });
         let sent = self.work.send(work).await;
         sent.map_err(|_closed| StoreError::Closed)?;

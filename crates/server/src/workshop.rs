@@ -8,7 +8,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use headwater_engine::connector::config::{self, MASK};
-use headwater_engine::connector::{Connection, ConnectionProfile, ConnectorMetadata, Registry};
+use headwater_engine::connector::{
+    Connection, ConnectionProfile, ConnectionType, ConnectorMetadata, Registry,
+};
 use headwater_engine::{Engine, Graph, Node, Plan, PlanError, PlanOperator, Script, previewed};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -23,7 +25,6 @@ const PLANNERS: usize = 2;
 /// Plans and configures.
 pub(crate) struct Workshop {
     registry: Registry,
-    allowed: Allowed,
     planners: Arc<Semaphore>,
 }
 
@@ -57,10 +58,9 @@ impl From<Refusal> for Problem {
 
 impl Workshop {
     /// With these connectors, which may use what is allowed.
-    pub(crate) fn new(connectors: &Registry, allowed: Allowed) -> Self {
+    pub(crate) fn new(connectors: &Registry, allowed: &Allowed) -> Self {
         Self {
             registry: allowed.guard(connectors),
-            allowed,
             planners: Arc::new(Semaphore::new(PLANNERS)),
         }
     }
@@ -90,8 +90,7 @@ impl Workshop {
     pub(crate) fn check_profile(&self, connector: &str, config: &Value) -> Result<(), Problem> {
         let connector = self.registry.get(connector)?;
         refuse_masks(config)?;
-        config::check_profile(&connector.metadata(), config)?;
-        Ok(self.allowed.check_profile(&connector.metadata(), config)?)
+        Ok(connector.check_profile(config)?)
     }
 
     /// What may be shown of a profile.
@@ -148,6 +147,11 @@ impl Workshop {
         let registry = self.registry.clone();
         let making = self.planning(async move {
             let connection = connection(&registry, &record)?;
+            let columns = &connection.config.schema.columns;
+            if connection.connection_type != ConnectionType::Sink && columns.is_empty() {
+                let message = "a table that is read needs columns: list them in schema.fields";
+                return Err(Problem::bad_request(message));
+            }
             let engine = Engine::with_connectors(registry);
             let event_time = record.schema.event_time();
             engine.add_table(connection.clone(), &event_time).await?;

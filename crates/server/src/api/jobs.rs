@@ -9,8 +9,8 @@ use crate::openapi::{Events, Path, Query, Reply};
 use crate::problem::Problem;
 use crate::store::PipelineRecord;
 use crate::types::{
-    Checkpoint, Collection, Id, Job, JobLogLevel, JobLogMessage, JobPath, OperatorMetricGroup,
-    OutputData, Page, PageQuery, StopType,
+    Checkpoint, Collection, Id, Job, JobLogMessage, JobPath, OperatorMetricGroup, OutputData, Page,
+    PageQuery, StopType,
 };
 
 pub(super) async fn list(app: App, (): ()) -> Result<Reply<Collection<Job>>, Problem> {
@@ -50,7 +50,7 @@ pub(super) async fn errors(
             created_at: error.created_at,
             operator_id: error.operator_id,
             task_index: None,
-            level: JobLogLevel::Error,
+            level: error.level,
             message: error.message,
             details: error.details,
         })

@@ -115,7 +115,13 @@ async fn profile(app: &App, id: Option<String>) -> Result<Option<ProfileRecord>,
     match app.store.run(move |db| db.profile(&wanted)).await {
         Ok(profile) => Ok(Some(profile)),
         Err(crate::store::StoreError::Missing(_)) => {
-            let message = format!("there is no connection profile with the id '{id}'");
+            let profiles = app.store.run(|db| db.profiles()).await?;
+            let meant = profiles.iter().find(|profile| profile.name == id);
+            let meant = meant.map(|profile| format!("; that of '{id}' is '{}'", profile.id));
+            let message = format!(
+                "there is no connection profile with the id '{id}'{}",
+                meant.unwrap_or_default()
+            );
             Err(Problem::bad_request(message))
         }
         Err(error) => Err(error.into()),

@@ -1,6 +1,6 @@
 //! What the operators of a run did in the last minutes, for those who draw it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use headwater_engine::{BACKLOG_ROWS, CREDIT_ROWS, Job, OperatorKind, OperatorSta
 
 use crate::app::App;
 use crate::types::{
-    Metric, MetricGroup, MetricName, OperatorMetricGroup, SubtaskMetrics, now_micros,
+    JobLogLevel, Metric, MetricGroup, MetricName, OperatorMetricGroup, SubtaskMetrics, now_micros,
 };
 
 /// How often is looked.
@@ -19,7 +19,11 @@ const LOOKS_KEPT: usize = 60;
 
 /// The last looks at a run, oldest first.
 #[derive(Default)]
-pub(crate) struct History(Mutex<VecDeque<Look>>);
+pub(crate) struct History {
+    looks: Mutex<VecDeque<Look>>,
+    /// The operators that were in trouble when it was looked last.
+    troubled: Mutex<HashSet<String>>,
+}
 
 /// All operators at one moment.
 struct Look {
@@ -35,8 +39,28 @@ pub(crate) async fn watch(app: App) {
         for run in app.jobs.runs() {
             if run.is_under_way() {
                 run.history.look(&run.job);
+                for (operator, trouble) in run.history.new_troubles(&run.job) {
+                    note_trouble(&app, run.job.id(), operator, trouble).await;
+                }
             }
         }
+    }
+}
+
+/// Notes what keeps an operator from its broker, for whoever asks the job what is the matter.
+async fn note_trouble(app: &App, job_id: &str, operator: String, trouble: String) {
+    let job_id = job_id.to_owned();
+    let written = app.store.run(move |db| {
+        let message = "not connected; trying again until it works";
+        db.insert_error(
+            &job_id,
+            JobLogLevel::Warn,
+            Some(&operator),
+            (message, &trouble),
+        )
+    });
+    if let Err(error) = written.await {
+        tracing::error!("a trouble cannot be written: {error}");
     }
 }
 
@@ -61,16 +85,28 @@ impl History {
             at: now_micros(),
             operators: operators.collect(),
         };
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         if looks.len() == LOOKS_KEPT {
             looks.pop_front();
         }
         looks.push_back(look);
     }
 
+    /// The operators that have come into trouble since the last time, each with what it is.
+    fn new_troubles(&self, job: &Job) -> Vec<(String, String)> {
+        let operators = job.operators().iter();
+        let troubles = operators.filter_map(|one| Some((one.id.clone(), one.metrics.trouble()?)));
+        let troubles: Vec<_> = troubles.collect();
+        let ids = troubles.iter().map(|(id, _)| id.clone()).collect();
+        let mut troubled = self.troubled.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *troubled, ids);
+        let new = troubles.into_iter().filter(|(id, _)| !before.contains(id));
+        new.collect()
+    }
+
     /// The rates between the looks, operator by operator.
     pub(crate) fn groups(&self, job: &Job) -> Vec<OperatorMetricGroup> {
-        let looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         let operators = job.operators().iter().enumerate();
         let groups = operators.map(|(index, operator)| OperatorMetricGroup {
             operator_id: operator.id.clone(),

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row};
 use super::profiles::now;
 use super::{Database, Listing, StoreError};
 use crate::secrets::new_id;
-use crate::types::{PipelineGraph, StopType};
+use crate::types::{JobLogLevel, PipelineGraph, StopType};
 
 /// How many errors of a job are kept; older ones are forgotten.
 const ERRORS_MAX: u32 = 100;
@@ -57,10 +57,14 @@ pub(crate) struct JobRecord {
     pub(crate) created_at: u64,
 }
 
+/// How the level of what did not end a job is written.
+const WARN: &str = "warn";
+
 /// What went wrong in a job.
 #[derive(Debug, Clone)]
 pub(crate) struct ErrorRecord {
     pub(crate) id: String,
+    pub(crate) level: JobLogLevel,
     pub(crate) operator_id: Option<String>,
     pub(crate) message: String,
     pub(crate) details: String,
@@ -289,13 +293,19 @@ impl Database {
     pub(crate) fn insert_error(
         &self,
         job_id: &str,
+        level: JobLogLevel,
         operator_id: Option<&str>,
-        message: &str,
-        details: &str,
+        (message, details): (&str, &str),
     ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO job_errors (id, job_id, operator_id, message, details, created_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let values = (new_id("err")?, job_id, operator_id, message, details, now());
+        let sql =
+            "INSERT INTO job_errors (id, job_id, operator_id, message, details, created_at, level)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let level = match level {
+            JobLogLevel::Warn => WARN,
+            JobLogLevel::Error => "error",
+        };
+        let id = new_id("err")?;
+        let values = (id, job_id, operator_id, message, details, now(), level);
         self.connection.execute(sql, values)?;
         let old = "DELETE FROM job_errors WHERE job_id = ?1 AND seq <=
                    (SELECT seq FROM job_errors WHERE job_id = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)";
@@ -312,7 +322,7 @@ impl Database {
     ) -> Result<Vec<ErrorRecord>, StoreError> {
         let errors = Listing {
             table: "job_errors",
-            select: "SELECT id, operator_id, message, details, created_at FROM job_errors",
+            select: "SELECT id, operator_id, message, details, created_at, level FROM job_errors",
             of: Some(("job_id", job_id)),
         };
         self.page(errors, (after, limit), |row| {
@@ -322,6 +332,10 @@ impl Database {
                 message: row.get(2)?,
                 details: row.get(3)?,
                 created_at: row.get::<_, i64>(4)?.cast_unsigned(),
+                level: match row.get::<_, String>(5)?.as_str() {
+                    WARN => JobLogLevel::Warn,
+                    _ => JobLogLevel::Error,
+                },
             })
         })
     }

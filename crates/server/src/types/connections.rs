@@ -74,7 +74,12 @@ pub(crate) struct ConnectionProfile {
 
 /// A profile to be kept or tested.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({
+    "name": "plant",
+    "connector": "mqtt",
+    "config": { "url": "mqtt://127.0.0.1:1883" },
+}))]
 pub(crate) struct ConnectionProfilePost {
     /// The name in `connection_profile = '…'`, which no other profile has.
     #[schemars(length(min = 1, max = 100))]
@@ -123,7 +128,12 @@ pub(crate) struct ConnectionTable {
 
 /// A table to be kept or tested.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({
+    "name": "impulses",
+    "connector": "impulse",
+    "config": { "event_rate": 1.0 },
+}))]
 pub(crate) struct ConnectionTablePost {
     /// Its name in SQL, which no other table has.
     #[schemars(length(min = 1, max = 100))]

@@ -43,6 +43,8 @@ pub(crate) struct Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum JobLogLevel {
+    /// The job goes on, or tries to: a broker is away.
+    Warn,
     /// The job has failed.
     Error,
 }

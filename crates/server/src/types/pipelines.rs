@@ -15,7 +15,8 @@ pub(crate) struct Udf {
 
 /// A SQL text to be checked.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "query": "SELECT 1 AS a" }))]
 pub(crate) struct ValidateQueryPost {
     /// The SQL.
     pub(crate) query: String,
@@ -78,7 +79,12 @@ impl fmt::Display for Diagnostic {
 
 /// A pipeline to be created.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({
+    "name": "ticks",
+    "query": "CREATE TABLE ticks WITH (connector = 'impulse', event_rate = '1'); SELECT counter FROM ticks",
+    "parallelism": 1,
+}))]
 pub(crate) struct PipelinePost {
     /// A name for people.
     #[schemars(length(min = 1, max = 200))]
@@ -98,7 +104,8 @@ pub(crate) struct PipelinePost {
 
 /// A pipeline to be tried out.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "query": "SELECT 1 AS a" }))]
 pub(crate) struct PreviewPost {
     /// The SQL.
     pub(crate) query: String,
@@ -110,7 +117,8 @@ pub(crate) struct PreviewPost {
 
 /// What is to change about a pipeline.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "stop": "graceful" }))]
 pub(crate) struct PipelinePatch {
     /// Worker threads, 1 to 64. A running pipeline drains and starts again with as many.
     #[schemars(range(min = 1, max = 64))]
@@ -123,7 +131,8 @@ pub(crate) struct PipelinePatch {
 
 /// How to restart a pipeline.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "force": true }))]
 pub(crate) struct PipelineRestart {
     /// Whether not to wait until what was read is written.
     pub(crate) force: Option<bool>,

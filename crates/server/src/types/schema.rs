@@ -13,7 +13,11 @@ use serde_json::{Map, Value};
 
 /// Columns and format of a table.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(example = serde_json::json!({
+    "format": { "type": "json" },
+    "fields": [{ "name": "t", "type": "f64" }],
+}))]
 pub(crate) struct ConnectionSchema {
     /// The format of payloads: `{"type": "json", …}`, with the options of the format beside its name.
     pub(crate) format: Option<Tagged>,
@@ -44,6 +48,7 @@ pub(crate) struct ConnectionSchema {
 
 /// A format by name, with its options.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(expecting = "an object like {\"type\": \"json\"}")]
 pub(crate) struct Tagged {
     /// The format's name.
     #[serde(rename = "type")]
@@ -55,6 +60,7 @@ pub(crate) struct Tagged {
 
 /// What becomes of data that does not fit.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(expecting = "an object like {\"behavior\": \"drop\"}")]
 pub(crate) struct Behavior {
     /// `fail` or `drop`.
     behavior: String,
@@ -62,7 +68,10 @@ pub(crate) struct Behavior {
 
 /// How a payload is cut into messages.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(
+    rename_all = "camelCase",
+    expecting = "an object like {\"method\": \"newline\"}"
+)]
 pub(crate) struct Method {
     /// `newline`.
     method: String,
@@ -73,7 +82,10 @@ pub(crate) struct Method {
 
 /// One column.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(
+    rename_all = "camelCase",
+    expecting = "an object like {\"name\": \"a\", \"type\": \"int64\"}"
+)]
 pub(crate) struct SourceField {
     /// Its name.
     pub(crate) name: String,

@@ -126,6 +126,41 @@ async fn what_goes_wrong_is_told_and_outlives_the_server() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_broker_is_told_so() {
+    let mut broker = Mosquitto::start().unwrap();
+    let server = Running::start().await;
+    let query = format!(
+        "CREATE TABLE t (a INT) WITH (connector = 'mqtt', url = '{}', topic = 'in', type = 'source', format = 'json');
+         SELECT a FROM t",
+        broker.url()
+    );
+    broker.kill().unwrap();
+    let pipeline = server.pipeline(&query).await;
+    let path = job_path(&server, &pipeline).await;
+    let errors = server
+        .wait_for(&format!("{path}/errors"), |errors| {
+            errors["data"][0].is_object()
+        })
+        .await;
+    let warning = &errors["data"][0];
+    assert_eq!(
+        (
+            &warning["level"],
+            &warning["operatorId"],
+            &warning["message"]
+        ),
+        (
+            &json!("warn"),
+            &json!("source_t"),
+            &json!("not connected; trying again until it works")
+        )
+    );
+    let details = warning["details"].as_str().unwrap();
+    assert!(details.contains("cannot connect to"), "{details}");
+    server.wait_for_state(&pipeline, "Scheduling").await;
+}
+
+#[tokio::test]
 async fn jobs_are_listed_and_others_are_not_found() {
     let server = Running::start().await;
     let first = server.pipeline("SELECT 1 AS a").await;

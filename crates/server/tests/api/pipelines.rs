@@ -89,6 +89,8 @@ async fn a_pipeline_is_restarted_and_rescaled() {
         server.wait_for(&jobs, right).await
     };
     run(1).await;
+    let misspelt = json!({ "paralellism": 2 });
+    insta::assert_snapshot!(server.refused(Method::PATCH, &path, Some(misspelt)).await, @"400: the body: unknown field `paralellism`, expected one of `parallelism`, `checkpointIntervalMicros`, `stop` at line 1 column 14");
     server.post(&format!("{path}/restart"), json!({})).await;
     run(2).await;
     server

@@ -48,12 +48,41 @@ async fn what_is_wrong_with_a_profile_is_told() {
     insta::assert_snapshot!(check(post("a", json!({ "uri": "mqtt://h" }))).await, @"400: unknown option 'uri'; did you mean 'url'?
 missing option 'url': The broker's address, `scheme://host:port`");
     insta::assert_snapshot!(check(post("a", json!({ "url": "mqtt://h", "password": "********" }))).await, @"400: '********' stands for a secret that is not shown; give the secret itself");
-    insta::assert_snapshot!(check(json!({ "name": "a", "connector": "mqqt", "config": {} })).await, @"400: unknown connector 'mqqt'; did you mean 'mqtt'?; one of 'single_file', 'stdout', 'blackhole', 'impulse', 'mqtt'");
+    insta::assert_snapshot!(check(json!({ "name": "a", "connector": "mqqt", "config": {} })).await, @"400: unknown connector 'mqqt'; did you mean 'mqtt'?; one of 'single_file', 'stdout', 'blackhole', 'impulse', 'sqlite', 'mqtt'");
+    insta::assert_snapshot!(check(post("a", json!({ "url": "127.0.0.1:1883" }))).await, @"400: option 'url': '127.0.0.1:1883' has no scheme; did you mean 'mqtt://127.0.0.1:1883'?");
+    insta::assert_snapshot!(check(post("a", json!({ "url": "mqtt://h", "tls": { "ca": "/etc/ssl/ca.pem" } }))).await, @"400: tls.* is given, but the scheme of 'url' means no TLS; use mqtts://");
+    insta::assert_snapshot!(check(json!({ "name": "a", "connector": "mqtt", "config": {}, "nmae": "b" })).await, @"400: the body: unknown field `nmae`, expected one of `name`, `connector`, `config` at line 1 column 49");
     insta::assert_snapshot!(check(json!({ "name": "a" })).await, @"400: the body: missing field `connector` at line 1 column 12");
     let unknown = server
         .refused(Method::DELETE, &format!("{PATH}/cp_none"), None)
         .await;
     insta::assert_snapshot!(unknown, @"404: connection profile not found");
+}
+
+#[tokio::test]
+async fn a_list_that_is_asked_for_again_knows_what_has_changed() {
+    let server = Running::start().await;
+    assert_eq!(server.get(PATH).await["data"], json!([]));
+    assert_eq!(server.get(PATH).await["data"], json!([]));
+    let first = server.profile("a", "mqtt://h").await;
+    let names = async || {
+        let list = server.get(PATH).await;
+        let names = list["data"].as_array().unwrap().iter();
+        names
+            .map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, ["a"]);
+    server.profile("b", "mqtt://h").await;
+    assert_eq!(names().await, ["b", "a"]);
+    assert_eq!(names().await, ["b", "a"]);
+    server.delete(&format!("{PATH}/{first}")).await;
+    assert_eq!(names().await, ["b"]);
+    let pipeline = server.pipeline("SELECT 1 AS a").await;
+    server.wait_for_state(&pipeline, "Finished").await;
+    let jobs = async || server.get("/api/v1/jobs").await["data"][0]["state"].clone();
+    assert_eq!(jobs().await, "Finished");
+    assert_eq!(jobs().await, "Finished");
 }
 
 #[tokio::test]

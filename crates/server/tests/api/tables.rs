@@ -248,6 +248,13 @@ async fn what_is_wrong_with_a_table_is_told() {
         server.refused(Method::POST, PATH, Some(table)).await
     };
     insta::assert_snapshot!(check(|t| t["connectionProfileId"] = json!("cp_none")).await, @"400: there is no connection profile with the id 'cp_none'");
+    let by_name = check(|t| t["connectionProfileId"] = json!("plant")).await;
+    insta::assert_snapshot!(by_name.replace(&profile, "cp_…"), @"400: there is no connection profile with the id 'plant'; that of 'plant' is 'cp_…'");
+    insta::assert_snapshot!(check(|t| t["schema"]["fields"] = json!([])).await, @"400: a table that is read needs columns: list them in schema.fields");
+    insta::assert_snapshot!(check(|t| t["schema"]["format"] = json!("json")).await, @r#"
+    400: the body: invalid type: string "json", expected an object like {"type": "json"} at line 1 column 155
+    "#);
+    insta::assert_snapshot!(check(|t| t["schema"]["eventTimeFeld"] = json!("at")).await, @"400: the body: unknown field `eventTimeFeld`, expected one of `format`, `badData`, `framing`, `fields`, `eventTimeField`, `watermarkField`, `watermark`, `idleMicros`, `definition`, `inferred`, `primaryKeys` at line 1 column 479");
     insta::assert_snapshot!(check(|t| t["connectionProfileId"] = json!(null)).await, @"400: a table of 'mqtt' needs connectionProfileId");
     insta::assert_snapshot!(check(|t| t["config"]["topik"] = json!("a")).await, @"400: unknown option 'topik'; did you mean 'topic'?");
     insta::assert_snapshot!(check(|t| t["schema"]["format"] = json!(null)).await, @"400: a table of 'mqtt' needs schema.format");
