@@ -8,14 +8,18 @@
 //! the lane is idle, and awake again with the next ones; the end of all sources is the watermark [`END`]. If event time is
 //! the time of arrival, the watermark follows the clock at ticks, too, and is never idle.
 //!
+//! Where the watermark rises with event time ([`rising`]), the latest row of a batch stands for all.
+//!
 //! Errors: a row without event time, or on which its expression fails, is bad data; see [`bad_rows`](super::bad_rows).
+
+mod rising;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, TimestampNanosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampNanosecondArray};
 use arrow::compute::max;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err};
 use datafusion::error::DataFusionError;
@@ -35,6 +39,8 @@ use crate::rows::Rows;
 /// The event time of the rows of one table, as they come in on one worker.
 pub(crate) struct Watermarks {
     watermark: Arc<Watermark>,
+    /// Whether it rises with event time.
+    rises: bool,
     output: SchemaRef,
     /// Of all lanes that lead to it.
     above: Minimum,
@@ -58,8 +64,13 @@ impl Watermarks {
         (above, lane): (Minimum, Lane),
         bad_rows: BadRows,
     ) -> Self {
+        let rises = match &watermark.time {
+            EventTime::Arrival { .. } => true,
+            EventTime::Value { time, watermark } => rising::rises(watermark, time),
+        };
         Self {
             watermark: Arc::clone(watermark),
+            rises,
             output: Arc::clone(output),
             above,
             lane,
@@ -94,6 +105,7 @@ impl Watermarks {
         self.see(now_us());
         let timed = Timed {
             watermark: &self.watermark,
+            rises: self.rises,
             output: &self.output,
             now_ns: self.now_ns,
         };
@@ -152,6 +164,7 @@ impl Watermarks {
 /// How rows that come now get their event time.
 struct Timed<'a> {
     watermark: &'a Watermark,
+    rises: bool,
     output: &'a SchemaRef,
     now_ns: i64,
 }
@@ -171,7 +184,11 @@ impl Timed<'_> {
                     let table = &self.watermark.table;
                     return exec_err!("a row of '{table}' has no event time");
                 }
-                (times, greatest(watermark, batch)?)
+                let greatest = match latest(&times).filter(|_| self.rises) {
+                    Some(row) => greatest(watermark, &batch.slice(row, 1))?,
+                    None => greatest(watermark, batch)?,
+                };
+                (times, greatest)
             }
         };
         let mut columns = batch.columns().to_vec();
@@ -179,6 +196,15 @@ impl Timed<'_> {
         let batch = RecordBatch::try_new(Arc::clone(self.output), columns)?;
         Ok((batch, watermark))
     }
+}
+
+/// The row with the latest event time.
+fn latest(times: &ArrayRef) -> Option<usize> {
+    let times = times
+        .as_primitive_opt::<TimestampNanosecondType>()?
+        .values();
+    let latest = times.iter().max()?;
+    times.iter().position(|time| time == latest)
 }
 
 fn greatest(watermark: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Option<i64>> {
