@@ -126,7 +126,7 @@ pub trait SourceOperator: Send {
     fn resume(&mut self, _position: Position) {}
 
     /// Whether the other side holds messages back until earlier ones are acknowledged (a window, as brokers have at
-    /// QoS 1). The runtime then never lets rows gather longer than that acknowledgement takes.
+    /// QoS 1). The runtime then never lets rows gather while that seems to be the case.
     fn awaits_commits(&self) -> bool {
         false
     }

@@ -141,26 +141,40 @@ async fn read(
 }
 
 /// When the next batch may be asked for: at once, or after rows have gathered behind a small one.
+///
+/// Many brokers send no more than a window of unacknowledged messages, of a size that only they know, mostly 20 or 32. A
+/// stream that is held back by it has as many unacknowledged each time, and never more, and it would stand still while we
+/// wait. So the wait ends when all are acknowledged and they were as many as ever. If they were fewer, the broker had no
+/// more to send, and rows gather.
 struct Gathering {
     active: bool,
-    /// Whether an acknowledgement of everything sent ends it early.
-    ends_at_commit: bool,
+    /// Whether a window of unacknowledged messages may hold the source back.
+    has_window: bool,
     sent: Position,
+    committed: Position,
+    /// The most that were unacknowledged, and the most since all were acknowledged.
+    window: u64,
+    peak: u64,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Gathering {
-    fn new(ends_at_commit: bool) -> Self {
+    fn new(has_window: bool) -> Self {
         Self {
             active: false,
-            ends_at_commit,
+            has_window,
             sent: Position::default(),
+            committed: Position::default(),
+            window: 0,
+            peak: 0,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         }
     }
 
     fn sent(&mut self, batch: &SourceBatch) {
         self.sent = batch.position;
+        self.peak = self.peak.max(self.unacknowledged());
+        self.window = self.window.max(self.peak);
         self.active = batch.rows.num_rows() < SMALL_BATCH_ROWS;
         if self.active {
             self.timer.as_mut().reset(Instant::now() + GATHERING);
@@ -168,9 +182,18 @@ impl Gathering {
     }
 
     fn committed(&mut self, position: Position) {
-        if self.ends_at_commit && position >= self.sent {
+        self.committed = position;
+        if self.unacknowledged() > 0 {
+            return;
+        }
+        let peak = std::mem::take(&mut self.peak);
+        if self.has_window && peak >= self.window {
             self.active = false;
         }
+    }
+
+    fn unacknowledged(&self) -> u64 {
+        self.sent.0.saturating_sub(self.committed.0)
     }
 
     async fn over(&mut self) {
@@ -405,5 +428,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_window_is_not_kept_waiting_once_it_is_acknowledged() {
         assert_eq!(pause(1, true).await, Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn rows_gather_if_fewer_than_the_window_were_sent() {
+        let mut gathering = Gathering::new(true);
+        let mut send = |from: u64, to: u64| {
+            for position in from..=to {
+                let column = Int64Array::from(vec![0]);
+                let rows = RecordBatch::try_from_iter([("n", Arc::new(column) as _)]).unwrap();
+                gathering.sent(&SourceBatch::new(rows, Position(position)));
+            }
+            // in two parts, as it happens
+            gathering.committed(Position(to - 1));
+            gathering.committed(Position(to));
+            gathering.active
+        };
+        assert!(!send(1, 20), "the first is as many as ever");
+        assert!(!send(21, 40), "as many as the window");
+        assert!(send(41, 45), "the broker had no more");
+        assert!(!send(46, 65), "as many as the window");
     }
 }
