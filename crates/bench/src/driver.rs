@@ -1,18 +1,17 @@
 //! Runs one case with one contender, once.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use headwater_testkit::fake_broker::{Counts, FakeBroker, LoadClient, TlsFront};
 use headwater_testkit::{Certificates, Mosquitto};
 use tempfile::TempDir;
 
 use crate::case::{Broker, Case, Contender, INPUT_TOPIC, Load, OUTPUT_TOPIC, STAMP_MARKER, Shape};
-use crate::subject::{OPEN, Task, Usage, VARIABLE};
+use crate::process::Subject;
+use crate::subject::{Task, Usage, VARIABLE};
 
 /// After how long without an arrival the rest is taken for lost.
 const STALL: Duration = Duration::from_secs(5);
@@ -28,6 +27,8 @@ pub(crate) struct Run {
     pub(crate) unacknowledged: u64,
     /// Acknowledgements that the fake broker got in another order.
     pub(crate) misordered: u64,
+    /// What Mosquitto's only thread took, in nanoseconds.
+    pub(crate) broker_cpu_ns: Option<u64>,
     /// From publish to the arrival of the result, in nanoseconds, sorted; empty if it was not measured.
     pub(crate) latencies_ns: Vec<u64>,
 }
@@ -47,11 +48,11 @@ fn against_fake_broker(case: &Case, contender: Contender) -> Result<Run> {
     let broker = builder.start()?;
     let front = case.tls.then(|| Front::start(broker.addr())).transpose()?;
     let mut subject = match &front {
-        Some(front) => Subject::start(case, contender, front.tls.addr(), Some(&front.ca))?,
-        None => Subject::start(case, contender, broker.addr(), None)?,
+        Some(front) => start(case, contender, front.tls.addr(), Some(&front.ca))?,
+        None => start(case, contender, broker.addr(), None)?,
     };
     subject.await_open()?;
-    let usage = subject.finish()?;
+    let usage: Usage = subject.finish()?;
     let awaited = arrivals(case, contender, &usage);
     settle(
         || broker.counts(),
@@ -73,6 +74,7 @@ fn against_fake_broker(case: &Case, contender: Contender) -> Result<Run> {
             _ => counts.sent - counts.acknowledged.min(counts.sent),
         },
         misordered: counts.misordered,
+        broker_cpu_ns: None,
         latencies_ns: sorted(broker.take_latencies_ns()),
     })
 }
@@ -105,27 +107,37 @@ fn through_mosquitto(case: &Case, contender: Contender) -> Result<Run> {
         .line("set_tcp_nodelay true")
         .start()?;
     let addr = mosquitto.plain_addr();
-    let mut subject = Subject::start(case, contender, addr, None)?;
+    let mut subject = start(case, contender, addr, None)?;
     subject.await_open()?;
     let mut results = LoadClient::builder("bench-results").subscribe(OUTPUT_TOPIC, case.qos);
     if matches!(case.load, Load::Paced { .. }) {
         results = results.measure_latency(STAMP_MARKER);
     }
     let results = results.connect(addr)?;
+    let pid = mosquitto.pid().context("Mosquitto has ended")?;
+    let broker_ns = cpu_ns(pid)?;
     let mut feeder = LoadClient::builder("bench-feeder").connect(addr)?;
     if case.messages() > 0 {
         feeder.publish(&case.feed())?;
     }
-    let usage = subject.finish()?;
+    let usage: Usage = subject.finish()?;
     let awaited = arrivals(case, contender, &usage);
     settle(|| results.counts(), |counts| counts.received >= awaited);
     Ok(Run {
+        broker_cpu_ns: Some(cpu_ns(pid)? - broker_ns),
         usage,
         lost: lost(case, contender, &usage, results.counts().received),
         unacknowledged: 0,
         misordered: 0,
         latencies_ns: sorted(results.take_latencies_ns()),
     })
+}
+
+/// How long a process of one thread has run, user and system time together, in nanoseconds.
+fn cpu_ns(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let ran = stat.split(' ').next().context("no time is told")?;
+    Ok(ran.parse()?)
 }
 
 /// How many results the subject says that it has published.
@@ -161,72 +173,24 @@ fn sorted(mut latencies: Vec<u64>) -> Vec<u64> {
     latencies
 }
 
-/// This program again, as the measured side. Killed on drop if it still runs.
-struct Subject {
-    process: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Subject {
-    fn start(
-        case: &Case,
-        contender: Contender,
-        addr: SocketAddr,
-        ca: Option<&Path>,
-    ) -> Result<Self> {
-        let task = Task {
-            contender,
-            shape: case.shape,
-            addr,
-            ca: ca.map(Path::to_owned),
-            qos: case.qos,
-            messages: case.messages(),
-            idle_seconds: match case.load {
-                Load::Idle { seconds } => seconds,
-                Load::Full(_) | Load::Paced { .. } => 0,
-            },
-        };
-        let mut process = Command::new(std::env::current_exe()?)
-            .env(VARIABLE, serde_json::to_string(&task)?)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("the subject could not be executed")?;
-        let output = process.stdout.take().context("the subject has no output")?;
-        Ok(Self {
-            process,
-            output: BufReader::new(output),
-        })
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        if self.output.read_line(&mut line)? == 0 {
-            bail!("the subject ended with {}", self.process.wait()?);
-        }
-        Ok(line)
-    }
-
-    fn await_open(&mut self) -> Result<()> {
-        let line = self.line()?;
-        ensure!(line.trim_end() == OPEN, "the subject said {line:?}");
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<Usage> {
-        let line = self.line()?;
-        let usage =
-            serde_json::from_str(&line).with_context(|| format!("the subject said {line:?}"))?;
-        let status = self.process.wait()?;
-        ensure!(status.success(), "the subject ended with {status}");
-        Ok(usage)
-    }
-}
-
-impl Drop for Subject {
-    fn drop(&mut self) {
-        // both fail only if it has ended
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
+/// Starts the measured side, which connects to this address.
+fn start(
+    case: &Case,
+    contender: Contender,
+    addr: SocketAddr,
+    ca: Option<&Path>,
+) -> Result<Subject> {
+    let task = Task {
+        contender,
+        shape: case.shape,
+        addr,
+        ca: ca.map(Path::to_owned),
+        qos: case.qos,
+        messages: case.messages(),
+        idle_seconds: match case.load {
+            Load::Idle { seconds } => seconds,
+            Load::Full(_) | Load::Paced { .. } => 0,
+        },
+    };
+    Subject::start(VARIABLE, &task)
 }

@@ -1,11 +1,12 @@
 //! The command line.
 
-use clap::Parser;
+use std::num::NonZeroU32;
 
-/// Measures what a message costs on its way through Headwater, beside bare clients, and prints a table in Markdown.
-#[derive(Debug, Parser)]
-#[command(name = "pipeline")]
-pub(crate) struct Options {
+use clap::{Args, Parser};
+
+/// What to measure, and how often.
+#[derive(Debug, Args)]
+pub(crate) struct Filter {
     /// Run only the cases whose name contains one of these
     cases: Vec<String>,
 
@@ -13,9 +14,25 @@ pub(crate) struct Options {
     #[arg(long)]
     exact: bool,
 
-    /// Few messages, once each: does it work at all?
+    /// Little of everything, once each: does it work at all?
     #[arg(long)]
-    quick: bool,
+    pub(crate) quick: bool,
+
+    /// How often each run is repeated; the table shows medians
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) repetitions: Option<NonZeroU32>,
+
+    /// Given by `cargo bench`; changes nothing
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Measures what a message costs on its way through Headwater, beside bare clients, and prints a table in Markdown.
+#[derive(Debug, Parser)]
+#[command(name = "pipeline")]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
 
     /// Messages per run against the fake broker
     #[arg(long, value_name = "COUNT")]
@@ -25,13 +42,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT")]
     mosquitto_messages: Option<u64>,
 
-    /// How often each run is repeated; the table shows medians
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    repetitions: Option<u32>,
-
-    /// Given by `cargo bench`; changes nothing
-    #[arg(long, hide = true)]
-    bench: bool,
+    /// Messages a second where latency is measured
+    #[arg(long, value_name = "COUNT")]
+    per_second: Option<NonZeroU32>,
 }
 
 /// How much is measured.
@@ -72,17 +85,21 @@ impl Sizes {
 
 impl Options {
     pub(crate) fn sizes(&self) -> Sizes {
-        let mut sizes = if self.quick {
+        let mut sizes = if self.filter.quick {
             Sizes::quick()
         } else {
             Sizes::full()
         };
         sizes.messages = self.messages.unwrap_or(sizes.messages);
         sizes.mosquitto_messages = self.mosquitto_messages.unwrap_or(sizes.mosquitto_messages);
-        sizes.repetitions = self.repetitions.unwrap_or(sizes.repetitions);
+        sizes.per_second = self.per_second.map_or(sizes.per_second, NonZeroU32::get);
+        let repetitions = self.filter.repetitions;
+        sizes.repetitions = repetitions.map_or(sizes.repetitions, NonZeroU32::get);
         sizes
     }
+}
 
+impl Filter {
     pub(crate) fn wants(&self, case: &str) -> bool {
         let fits = |part: &String| match self.exact {
             true => case == part,

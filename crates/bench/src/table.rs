@@ -14,6 +14,7 @@ pub(crate) struct Row {
     cpu_ns_per_message: f64,
     /// Of a second without messages.
     idle_cpu_ms: f64,
+    broker_cpu_ns: Option<f64>,
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     lost: u64,
@@ -39,6 +40,9 @@ impl Row {
                 Some(run.usage.cpu_ns as f64 / 1e6 / run.usage.seconds)
             })
             .unwrap_or(0.0),
+            broker_cpu_ns: median(runs, |run| {
+                Some(run.broker_cpu_ns? as f64 / case.messages() as f64)
+            }),
             p50_ms: median(runs, |run| percentile_ms(&run.latencies_ns, 50)),
             p99_ms: median(runs, |run| percentile_ms(&run.latencies_ns, 99)),
             lost: worst(|run| run.lost),
@@ -56,7 +60,8 @@ impl Row {
     }
 }
 
-fn median(runs: &[Run], of: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
+/// Of those that have a value.
+pub(crate) fn median<R>(runs: &[R], of: impl Fn(&R) -> Option<f64>) -> Option<f64> {
     let mut values: Vec<f64> = runs.iter().filter_map(of).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
@@ -82,6 +87,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
             "CPU ns/message",
             "× counts",
             "× copies",
+            "broker's",
             "p50 ms",
             "p99 ms",
             "lost",
@@ -130,6 +136,7 @@ fn busy_cells(row: &Row, rows: &[Row]) -> Vec<String> {
         thousands(row.cpu_ns_per_message),
         row.ratio(rows, Contender::Count),
         row.ratio(rows, Contender::Bridge),
+        row.broker_cpu_ns.map(thousands).unwrap_or_default(),
         ms(row.p50_ms),
         ms(row.p99_ms),
         thousands(row.lost as f64),
@@ -137,7 +144,7 @@ fn busy_cells(row: &Row, rows: &[Row]) -> Vec<String> {
 }
 
 /// As in `1,234,567`.
-fn thousands(value: f64) -> String {
+pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -150,7 +157,7 @@ fn thousands(value: f64) -> String {
 }
 
 /// Writes a table; the first two columns are text, the others numbers.
-fn lay_out(text: &mut String, head: &[String], body: &[Vec<String>]) {
+pub(crate) fn lay_out(text: &mut String, head: &[String], body: &[Vec<String>]) {
     let widths: Vec<usize> = (0..head.len())
         .map(|column| {
             let cells = body.iter().map(|row| row[column].chars().count());

@@ -1,26 +1,23 @@
 //! The measured side: a child process that does one thing and takes its own time.
 //!
-//! It is told what to do by an environment variable. On its standard output it says [`OPEN`] when it is connected, and
-//! at the end one line of JSON: its [`Usage`].
+//! It says when it is connected, and at the end its [`Usage`].
 
 mod pipeline;
 mod reference;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use cpu_time::ProcessTime;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{Contender, Shape};
+use crate::process::{self, nanos};
 
 /// The environment variable that makes this program a subject.
 pub(crate) const VARIABLE: &str = "HEADWATER_BENCH_SUBJECT";
-/// What a subject says when messages may come.
-pub(crate) const OPEN: &str = "open";
 
 /// How often progress is looked at. Rare enough to cost nothing, often enough for runs of a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -72,24 +69,11 @@ struct Progress {
 
 /// Runs as a subject if this process was started as one.
 pub(crate) fn run_if_asked() -> Option<Result<()>> {
-    let task = std::env::var(VARIABLE).ok()?;
-    Some(run(&task))
-}
-
-fn run(task: &str) -> Result<()> {
-    let task: Task = serde_json::from_str(task).context("a subject's task")?;
-    let usage = match task.contender {
-        Contender::Count => reference::count(&task)?,
-        Contender::Bridge => reference::bridge(&task)?,
-        Contender::Headwater => pipeline::run(&task)?,
-    };
-    say(&serde_json::to_string(&usage)?)
-}
-
-fn say(line: &str) -> Result<()> {
-    let mut out = std::io::stdout();
-    writeln!(out, "{line}")?;
-    Ok(out.flush()?)
+    process::asked(VARIABLE, |task: Task| match task.contender {
+        Contender::Count => reference::count(&task),
+        Contender::Bridge => reference::bridge(&task),
+        Contender::Headwater => pipeline::run(&task),
+    })
 }
 
 /// Idles, or follows the progress to its end.
@@ -139,9 +123,4 @@ fn follow(goal: u64, mut progress: impl FnMut() -> Result<Progress>) -> Result<U
         seconds: seconds.as_secs_f64(),
         cpu_ns,
     })
-}
-
-fn nanos(time: Duration) -> u64 {
-    // 584 years
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

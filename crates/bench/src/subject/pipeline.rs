@@ -8,8 +8,9 @@ use headwater_engine::{
     CHECKPOINT_INTERVAL, Engine, Job, JobOptions, OperatorKind, OperatorStatus,
 };
 
-use super::{OPEN, Progress, Task, Usage, measure, say};
+use super::{Progress, Task, Usage, measure};
 use crate::case::{INPUT_TOPIC, OUTPUT_TOPIC, Shape};
+use crate::process::say_open;
 
 /// How long the job may take to connect, and to drain.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,7 +20,7 @@ pub(super) fn run(task: &Task) -> Result<Usage> {
         .enable_all()
         .build()?;
     let job = runtime.block_on(start(task))?;
-    say(OPEN)?;
+    say_open()?;
     let ends = Ends::of(&job)?;
     let usage = measure(task, || progress(&job, ends, task.shape))?;
     job.stop();

@@ -7,8 +7,9 @@ use std::sync::{Arc, mpsc};
 use anyhow::{Context, Result};
 use headwater_testkit::fake_broker::{Bridge, LoadClient, count_over_tls};
 
-use super::{OPEN, Progress, Task, Usage, measure, say};
+use super::{Progress, Task, Usage, measure};
 use crate::case::{INPUT_TOPIC, OUTPUT_TOPIC};
+use crate::process::say_open;
 
 /// Receives, counts, and acknowledges in bulk.
 pub(super) fn count(task: &Task) -> Result<Usage> {
@@ -18,7 +19,7 @@ pub(super) fn count(task: &Task) -> Result<Usage> {
     let client = LoadClient::builder("bench-count")
         .subscribe(INPUT_TOPIC, task.qos)
         .connect(task.addr)?;
-    say(OPEN)?;
+    say_open()?;
     measure(task, || {
         let counts = client.counts();
         Ok(Progress {
@@ -46,7 +47,7 @@ fn count_tls(task: &Task, ca: &Path) -> Result<Usage> {
         count_over_tls(addr, &ca, INPUT_TOPIC, say_so, &counter)
     });
     open.recv().context("the subscription was refused")?;
-    say(OPEN)?;
+    say_open()?;
     measure(task, || {
         let received = received.load(Ordering::Relaxed);
         Ok(Progress {
@@ -60,7 +61,7 @@ fn count_tls(task: &Task, ca: &Path) -> Result<Usage> {
 /// Receives, copies the payload into another message, publishes.
 pub(super) fn bridge(task: &Task) -> Result<Usage> {
     let bridge = Bridge::start(task.addr, INPUT_TOPIC, OUTPUT_TOPIC, task.qos)?;
-    say(OPEN)?;
+    say_open()?;
     measure(task, || {
         // read first, so that it never exceeds what was forwarded
         let acknowledged = bridge.acknowledged();
