@@ -96,6 +96,7 @@ pub fn connect_options(
     options.username = either("username", endpoint.username, profile.username.as_ref())?;
     options.password =
         either("password", endpoint.password, profile.password.as_ref())?.map(Password::new);
+    options.user_properties = user_properties(&profile.connect_user_properties)?;
     options.keep_alive = Duration::from_secs(u64::from(profile.keep_alive_seconds));
     options.connect_timeout = Duration::from_secs(profile.connect_timeout_seconds.get());
     options.max_packet_size = profile.max_packet_size;
@@ -110,6 +111,22 @@ pub fn connect_options(
         .check()
         .map_err(|e| ConfigError::new(None, e.to_string()))?;
     Ok(options)
+}
+
+/// What the broker is told at the login. What they hold is never quoted: it may be a secret.
+fn user_properties(given: &[VarStr]) -> Result<Vec<(String, Password)>, ConfigError> {
+    const OPTION: &str = "connect_user_properties";
+    let property = |(index, property): (usize, &VarStr)| {
+        let property = resolve(OPTION, property)?;
+        let Some((name, value)) = property.split_once('=') else {
+            let number = index + 1;
+            let message =
+                format!("option '{OPTION}': number {number} is no property; write name=value");
+            return Err(ConfigError::new(Some(OPTION), message));
+        };
+        Ok((name.trim().to_owned(), Password::new(value.trim())))
+    };
+    given.iter().enumerate().map(property).collect()
 }
 
 fn endpoint(profile: &MqttProfile) -> Result<Endpoint, ConfigError> {
@@ -238,6 +255,18 @@ pub fn check_profile(profile: &MqttProfile) -> Result<(), ConfigError> {
     }
     let endpoint = endpoint(profile)?;
     check_scheme(profile, &endpoint)?;
+    let properties = &profile.connect_user_properties;
+    if profile.protocol_version != ProtocolVersion::X5 && !properties.is_empty() {
+        let version = profile.protocol_version;
+        let option = "connect_user_properties";
+        let needs = format!(
+            "option '{option}' needs MQTT 5, and the connection has protocol_version = '{version}'"
+        );
+        return Err(ConfigError::new(Some(option), needs));
+    }
+    if properties.iter().all(|property| property.resolve().is_ok()) {
+        user_properties(properties)?;
+    }
     let options = profile.websocket.as_ref();
     let mut headers = options.iter().flat_map(|options| &options.headers);
     if headers.all(|header| header.resolve().is_ok()) {

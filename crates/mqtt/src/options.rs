@@ -212,6 +212,8 @@ pub struct ConnectOptions {
     pub username: Option<String>,
     /// The password, if the broker asks for one.
     pub password: Option<Password>,
+    /// MQTT 5: names and values that the broker is told at the login, in this order. What they say may be a secret.
+    pub user_properties: Vec<(String, Password)>,
     /// The longest silence of the client (section 3.1.2.10); zero switches the keep-alive off.
     pub keep_alive: Duration,
     /// The bound of each step of connecting: resolve, TCP, TLS, CONNACK, SUBACK.
@@ -261,6 +263,7 @@ impl ConnectOptions {
             client_id: client_id.into(),
             username: None,
             password: None,
+            user_properties: Vec::new(),
             keep_alive: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             clean_start: true,
@@ -292,19 +295,28 @@ impl ConnectOptions {
     /// # Errors
     /// [`MqttError::Options`] names the option.
     pub fn check(&self) -> Result<(), MqttError> {
+        let properties = self.user_properties.iter();
+        let properties = properties.flat_map(|(name, value)| [name.as_str(), value.expose()]);
         let texts = [
             ("host", Some(self.host.as_str())),
             ("client id", Some(self.client_id.as_str())),
             ("username", self.username.as_deref()),
             ("password", self.password.as_ref().map(Password::expose)),
         ];
-        for (name, text) in texts {
+        let properties = properties.map(|text| ("user property", Some(text)));
+        for (name, text) in texts.into_iter().chain(properties) {
             let Some(text) = text else { continue };
             if text.len() > usize::from(u16::MAX) || text.contains('\0') {
                 return Err(MqttError::options(format!(
                     "the {name} must be shorter than 65536 bytes and free of NUL characters"
                 )));
             }
+        }
+        if self.protocol != ProtocolVersion::V5 && !self.user_properties.is_empty() {
+            return Err(MqttError::options(format!(
+                "user properties need MQTT 5, and the connection speaks {}",
+                self.protocol
+            )));
         }
         if self.host.is_empty() {
             return Err(MqttError::options("the host is empty"));

@@ -147,6 +147,7 @@ fn the_options_at_a_glance() {
     proxy: text
     client_prefix: text = headwater
     protocol_version: '3.1' | '3.1.1' | '5' = 5
+    connect_user_properties: list of texts (secret)
     max_packet_size: integer = 268435460
     keep_alive_seconds: integer = 30
     connect_timeout_seconds: integer = 10

@@ -67,6 +67,11 @@ fn put_properties(options: &ConnectOptions, out: &mut BytesMut) {
         properties.put_u8(0x22);
         properties.put_u16(options.topic_alias_maximum);
     }
+    for (name, value) in &options.user_properties {
+        properties.put_u8(0x26);
+        put_sized(name.as_bytes(), &mut properties);
+        put_sized(value.expose().as_bytes(), &mut properties);
+    }
     put_varint(properties.len(), out);
     out.put_slice(&properties);
 }
@@ -118,6 +123,9 @@ mod tests {
         options.password = Some(Password::new("secret"));
         options.keep_alive = Duration::from_secs(7);
         options.session_expiry = Duration::from_secs(60);
+        if protocol == ProtocolVersion::V5 {
+            options.user_properties = vec![("site".to_owned(), Password::new("north"))];
+        }
         let mut properties = PropertiesWriter::default();
         properties
             .content_type("text/plain")
@@ -165,6 +173,10 @@ mod tests {
         assert_eq!(properties.session_expiry_interval, Some(60));
         assert_eq!(properties.receive_maximum, Some(u16::MAX));
         assert_eq!(properties.topic_alias_max, Some(64));
+        assert_eq!(
+            properties.user_properties,
+            [("site".to_owned(), "north".to_owned())]
+        );
         assert_eq!((&*login.username, &*login.password), ("user", "secret"));
         assert_eq!(
             (&will.topic[..], &will.message[..]),
