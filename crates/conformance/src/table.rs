@@ -17,7 +17,8 @@ const HEAD: &str = "\
 What the conformance suite found: its checks run over the handles that the MQTT connector stands on, against brokers
 that were started for it. `cargo xtask brokers` writes this page; `crates/conformance` has the checks.
 
-✓ it works · ✗ it does not, and the note says what happened · – the broker does not offer it, and the note says why
+✓ it works · ✗ it does not, and the note says what happened · – the broker does not offer it, and the note says why. A
+version has the brokers that speak it.
 ";
 
 /// Writes the table.
