@@ -5,6 +5,7 @@
 
 mod connections;
 mod jobs;
+mod object;
 mod pipelines;
 mod schema;
 

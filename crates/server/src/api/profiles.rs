@@ -44,6 +44,7 @@ pub(super) async fn test(
     app: App,
     Body(post): Body<ConnectionProfilePost>,
 ) -> Result<Reply<TestSourceMessage>, Problem> {
+    check_name(&post.name, 100)?;
     app.workshop.check_profile(&post.connector, &post.config)?;
     let connector = app.workshop.registry().get(&post.connector)?;
     let (progress, mut steps) = Progress::channel();

@@ -63,6 +63,19 @@ impl<'a> Describe<'a> {
         self.answer = json!({ "description": "Done", "content": content });
     }
 
+    /// Server-sent events, each of which has a `T` as its data.
+    pub(super) fn events<T: JsonSchema>(&mut self) {
+        let schema = self.generator.subschema_for::<T>();
+        let data = json!({
+            "type": "string", "contentMediaType": "application/json", "contentSchema": schema,
+        });
+        let event = json!({
+            "type": "object", "required": ["data"], "properties": { "data": data },
+        });
+        let content = json!({ "text/event-stream": { "schema": event } });
+        self.answer = json!({ "description": "Done", "content": content });
+    }
+
     /// Where the answer leads.
     pub(super) fn links(&mut self, links: Map<String, Value>) {
         if let (Value::Object(answer), false) = (&mut self.answer, links.is_empty()) {

@@ -78,7 +78,7 @@ impl IntoResponse for Done {
 
 impl<T: Serialize + JsonSchema> Output for Events<T> {
     fn describe(describe: &mut Describe<'_>) {
-        describe.answer::<T>("text/event-stream");
+        describe.events::<T>();
     }
 }
 

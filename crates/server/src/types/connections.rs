@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ConnectionSchema;
+use super::object::object;
 
 /// A kind of tables, and how it is configured.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -145,6 +146,7 @@ pub(crate) struct ConnectionTablePost {
     /// The configuration by the connector's schema.
     pub(crate) config: Value,
     /// Its columns and format.
+    #[serde(default, deserialize_with = "object")]
     pub(crate) schema: Option<ConnectionSchema>,
 }
 

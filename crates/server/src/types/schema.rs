@@ -11,6 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::object::object;
+
 /// Columns and format of a table.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -22,8 +24,10 @@ pub(crate) struct ConnectionSchema {
     /// The format of payloads: `{"type": "json", …}`, with the options of the format beside its name.
     pub(crate) format: Option<Tagged>,
     /// What becomes of data that does not fit: `{"behavior": "drop"}` or `{"behavior": "fail"}`.
+    #[serde(deserialize_with = "object")]
     pub(crate) bad_data: Option<Behavior>,
     /// How a payload is cut into messages: `{"method": "newline"}`.
+    #[serde(deserialize_with = "object")]
     pub(crate) framing: Option<Method>,
     /// The columns.
     pub(crate) fields: Vec<SourceField>,

@@ -254,6 +254,8 @@ async fn what_is_wrong_with_a_table_is_told() {
     insta::assert_snapshot!(check(|t| t["schema"]["format"] = json!("json")).await, @r#"
     400: the body: invalid type: string "json", expected an object like {"type": "json"} at line 1 column 155
     "#);
+    insta::assert_snapshot!(check(|t| t["schema"] = json!([null, null])).await, @"400: the body: invalid type: sequence, expected an object at line 1 column 139");
+    insta::assert_snapshot!(check(|t| t["schema"]["badData"] = json!(["drop"])).await, @"400: the body: invalid type: sequence, expected an object at line 1 column 175");
     insta::assert_snapshot!(check(|t| t["schema"]["eventTimeFeld"] = json!("at")).await, @"400: the body: unknown field `eventTimeFeld`, expected one of `format`, `badData`, `framing`, `fields`, `eventTimeField`, `watermarkField`, `watermark`, `idleMicros`, `definition`, `inferred`, `primaryKeys` at line 1 column 479");
     insta::assert_snapshot!(check(|t| t["connectionProfileId"] = json!(null)).await, @"400: a table of 'mqtt' needs connectionProfileId");
     insta::assert_snapshot!(check(|t| t["config"]["topik"] = json!("a")).await, @"400: unknown option 'topik'; did you mean 'topic'?");
