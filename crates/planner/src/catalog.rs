@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::SchemaRef;
-use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::logical_expr::{LogicalPlan, TableSource, Union};
 use headwater_connector::Connection;
 use headwater_connector::Location;
 use headwater_connector::config::nearest;
@@ -31,6 +32,60 @@ pub(crate) enum Relation {
     Untyped(Configuration),
     /// A query with a name.
     View(LogicalPlan),
+    /// A table without a connector.
+    Memory(Memory),
+}
+
+/// A stream with a name, within its job: whoever reads it reads all that is written to it. Nothing is kept.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// The queries that write it, in the form of its columns.
+    writes: Vec<Arc<LogicalPlan>>,
+    /// Whether it has been read. What is written later would be missing there.
+    read: AtomicBool,
+}
+
+impl Memory {
+    pub(crate) fn new(schema: SchemaRef) -> Self {
+        Self {
+            schema,
+            writes: Vec::new(),
+            read: AtomicBool::new(false),
+        }
+    }
+
+    /// Refuses to be written after it was read.
+    pub(crate) fn check_unread(&self, name: &str) -> Result<(), PlanError> {
+        if !self.read.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let message = format!("memory table '{name}' is written here, and was read before");
+        Err(PlanError::new(message)
+            .hint("put all its INSERTs before the first query or view that reads it"))
+    }
+
+    /// All that is written to it.
+    fn query(&self, name: &str) -> Result<LogicalPlan, PlanError> {
+        self.read.store(true, Ordering::Relaxed);
+        match self.writes.as_slice() {
+            [] => {
+                let message =
+                    format!("memory table '{name}' is read, and nothing is written to it");
+                Err(PlanError::new(message).hint(format!(
+                    "put INSERT INTO {} SELECT … before; or was a connector meant: WITH (connector = '…', …)?",
+                    quoted(name)
+                )))
+            }
+            [only] => Ok(only.as_ref().clone()),
+            several => {
+                let union = Union::try_new_with_loose_types(several.to_vec());
+                let union = union.map_err(|error| PlanError::new(error.strip_backtrace()))?;
+                Ok(LogicalPlan::Union(union))
+            }
+        }
+    }
 }
 
 /// All relations.
@@ -70,13 +125,21 @@ impl Catalog {
         })
     }
 
+    /// Adds a query to what is written to a memory table.
+    pub(crate) fn write(&mut self, name: &str, query: LogicalPlan) {
+        if let Some(Relation::Memory(memory)) = self.relations.get_mut(name) {
+            memory.writes.push(Arc::new(query));
+        }
+    }
+
     /// The relation of this name, to read from.
     ///
     /// # Errors
-    /// There is none, or it is a sink.
+    /// There is none, or it is a sink, or a memory table that nobody writes.
     pub(crate) fn readable(&self, name: &str) -> Result<Arc<dyn TableSource>, PlanError> {
         let query = match self.get(name)? {
-            Relation::Source { query, .. } | Relation::View(query) => query,
+            Relation::Source { query, .. } | Relation::View(query) => query.clone(),
+            Relation::Memory(memory) => memory.query(name)?,
             Relation::Sink(_) | Relation::Untyped(_) => {
                 let message = format!("table '{name}' is a sink and cannot be read");
                 return Err(PlanError::new(message)
@@ -85,7 +148,7 @@ impl Catalog {
         };
         Ok(Arc::new(Inlined {
             schema: Arc::clone(query.schema().inner()),
-            query: query.clone(),
+            query,
         }))
     }
 
@@ -93,13 +156,12 @@ impl Catalog {
     pub(crate) fn struct_fields(&self) -> StructFields {
         let mut known = StructFields::default();
         for relation in self.relations.values() {
-            if let Relation::Source { query, .. } | Relation::View(query) = relation {
-                query
-                    .schema()
-                    .fields()
-                    .iter()
-                    .for_each(|field| known.add(field));
-            }
+            let fields = match relation {
+                Relation::Source { query, .. } | Relation::View(query) => query.schema().fields(),
+                Relation::Memory(memory) => memory.schema.fields(),
+                Relation::Sink(_) | Relation::Untyped(_) => continue,
+            };
+            fields.iter().for_each(|field| known.add(field));
         }
         known
     }

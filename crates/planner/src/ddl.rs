@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{Field, Schema};
 use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{
     ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr, GeneratedAs, Ident, Spanned,
@@ -134,12 +134,7 @@ pub(crate) fn declaration(
     check_clauses(&create, parsed)?;
     let (name, location) = single(&create.name)?;
     let location = location.unwrap_or(parsed.location);
-    let columns = create
-        .columns
-        .into_iter()
-        .map(|column| declared_column(column, parsed, session))
-        .collect::<Result<Vec<_>, _>>()?;
-    check_unique(&columns)?;
+    let columns = columns(create.columns, parsed, session)?;
     let mut options = match create.table_options {
         CreateTableOptions::With(options) => read_options(options)?,
         _ => Options::default(),
@@ -163,12 +158,59 @@ pub(crate) fn declaration(
     })
 }
 
+/// Whether a table has no connector, so that it is a stream within the job: it has columns, or is that of a query.
+pub(crate) fn is_memory(create: &CreateTable) -> bool {
+    let named = !create.columns.is_empty() || create.query.is_some();
+    named && matches!(create.table_options, CreateTableOptions::None)
+}
+
+/// Reads the columns of a memory table.
+///
+/// # Errors
+/// Types and clauses that are not supported, and what only a source has.
+pub(crate) fn memory(
+    create: &CreateTable,
+    parsed: &Parsed,
+    session: &Session,
+) -> Result<Schema, PlanError> {
+    check_clauses(create, parsed)?;
+    if create.temporary {
+        let message = "CREATE TEMPORARY TABLE is for lookup tables, as in Arroyo";
+        return Err(PlanError::new(message)
+            .at(parsed.location)
+            .hint("leave out TEMPORARY"));
+    }
+    let columns = columns(create.columns.clone(), parsed, session)?;
+    let mut columns_elsewhere = columns
+        .iter()
+        .filter(|column| !matches!(column.values, Values::Physical(ColumnOrigin::Payload)));
+    let location = columns_elsewhere.next().map(|column| column.location);
+    let watermark = parsed.watermark.as_ref().map(|clause| clause.location);
+    if let Some(location) = location.or(watermark) {
+        let message = "a memory table has plain columns, filled by INSERT, and the event time of what is written to it";
+        return Err(PlanError::new(message)
+            .at(location)
+            .hint("or was a connector meant: WITH (connector = '…', …)?"));
+    }
+    let fields = columns.into_iter().map(|column| column.field);
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn columns(
+    columns: Vec<ColumnDef>,
+    parsed: &Parsed,
+    session: &Session,
+) -> Result<Vec<DeclaredColumn>, PlanError> {
+    let columns = columns.into_iter();
+    let columns = columns.map(|column| declared_column(column, parsed, session));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    check_unique(&columns)?;
+    Ok(columns)
+}
+
 /// Refuses every clause that is not read here: what is left of the statement without them must be a bare one.
 fn check_clauses(create: &CreateTable, parsed: &Parsed) -> Result<(), PlanError> {
     let refuse = |message: &str| Err(PlanError::new(message).at(parsed.location));
-    if create.query.is_some() {
-        return refuse("CREATE TABLE … AS is not understood; use CREATE VIEW, or INSERT INTO");
-    }
     if create.or_replace {
         return refuse("CREATE OR REPLACE TABLE is not understood");
     }
@@ -190,6 +232,7 @@ fn check_clauses(create: &CreateTable, parsed: &Parsed) -> Result<(), PlanError>
         columns: Vec::new(),
         constraints: Vec::new(),
         temporary: false,
+        query: None,
         if_not_exists: false,
         table_options: CreateTableOptions::None,
         ..create.clone()

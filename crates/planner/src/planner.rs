@@ -31,6 +31,7 @@ mod tables;
 
 pub use self::configured::EventTime;
 pub(crate) use self::settings::Settings;
+use self::insert::{MemoryWrite, Written};
 
 /// The stack on which a text is planned. Parsing, binding and optimising recurse over expressions, whose depth is
 /// bounded by `parse`; the default stack of a thread would not hold that depth in a build without optimisation. It is
@@ -163,32 +164,60 @@ impl Planner {
                 "EXPLAIN takes an INSERT or a SELECT and no options",
             )
             .at(parsed.location)),
-            statement => self.flow(statement, parsed, &mut draft.dataflow).await,
+            statement => {
+                let write = self.flow(statement, parsed, &mut draft.dataflow).await?;
+                self.remember(write);
+                Ok(())
+            }
         }
     }
 
-    /// A statement through which data flows.
+    /// A statement through which data flows; answers with what it writes to a memory table, if it writes one.
     async fn flow(
         &mut self,
         statement: &Statement,
         parsed: &Parsed,
         dataflow: &mut Dataflow,
-    ) -> Result<(), PlanError> {
+    ) -> Result<Option<MemoryWrite>, PlanError> {
         match statement {
             Statement::Insert(insert) => {
-                let (sink, query) = self.insert(insert, parsed).await?;
-                dataflow.write(&sink, &query)
+                let written = self.insert(insert, parsed).await?;
+                self.written(written, dataflow)
             }
             Statement::Query(query) => {
                 let query = self.bind_shown(query, parsed)?;
                 let query = query::into_plain(query);
                 let query = query.map_err(|error| self.bind_error(&error, parsed))?;
-                dataflow.preview(&self.compile(&query, parsed).await?)
+                let shown = dataflow.preview(&self.compile(&query, parsed).await?);
+                let shown = shown.and_then(|()| dataflow.check_exclusive(&self.registry));
+                shown.map(|()| None)
             }
             other => Err(unsupported::statement(other, parsed.location)),
         }
-        .and_then(|()| dataflow.check_exclusive(&self.registry))
         .map_err(|error| error.or_at(Some(parsed.location)))
+    }
+
+    /// Has a sink written by the dataflow.
+    fn written(
+        &self,
+        written: Written,
+        dataflow: &mut Dataflow,
+    ) -> Result<Option<MemoryWrite>, PlanError> {
+        match written {
+            Written::Sink(sink, query) => {
+                dataflow.write(&sink, &query)?;
+                dataflow.check_exclusive(&self.registry)?;
+                Ok(None)
+            }
+            Written::Memory(write) => Ok(Some(write)),
+        }
+    }
+
+    /// Has a memory table written for all that read it from now on.
+    fn remember(&mut self, write: Option<MemoryWrite>) {
+        if let Some(MemoryWrite { table, query }) = write {
+            self.catalog.write(&table, query);
+        }
     }
 
     async fn create_view(&mut self, create: &CreateView, parsed: &Parsed) -> Result<(), PlanError> {

@@ -72,7 +72,7 @@ impl Planner {
         let untyped = match relation {
             Relation::Sink(_) => None,
             Relation::Untyped(untyped) => Some(untyped.clone()),
-            Relation::Source { .. } | Relation::View(_) => {
+            Relation::Source { .. } | Relation::View(_) | Relation::Memory(_) => {
                 let error = wrong(format!("'{name}' is no sink and cannot take dead letters"));
                 return Err(error.hint("name a table with type = 'sink'"));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::sql::sqlparser::ast::{Ident, Insert, Spanned, TableObject};
+use datafusion::sql::sqlparser::ast::{Ident, Insert, Query, Spanned, TableObject};
 use headwater_connector::{Connection, ConnectionType, Location, TableSchema};
 
 use super::Planner;
@@ -16,43 +16,101 @@ use crate::names::single;
 use crate::parse::{Parsed, place};
 use crate::query::{self, Target};
 
+/// What a query is written to.
+pub(super) enum Written {
+    /// A sink, by a compiled query.
+    Sink(Arc<Connection>, Arc<dyn ExecutionPlan>),
+    /// A memory table.
+    Memory(MemoryWrite),
+}
+
+/// What is written to a memory table, by a query that has its columns.
+pub(super) struct MemoryWrite {
+    pub(super) table: String,
+    pub(super) query: LogicalPlan,
+}
+
+/// A query, and the table that it is to be written to.
+pub(super) struct Write<'a> {
+    pub(super) table: String,
+    /// Where the table's name stands.
+    pub(super) location: Option<Location>,
+    /// The names in `INSERT INTO t (…)`.
+    pub(super) names: Vec<Ident>,
+    pub(super) query: &'a Query,
+}
+
 impl Planner {
     pub(super) async fn insert(
         &mut self,
         insert: &Insert,
         parsed: &Parsed,
-    ) -> Result<(Arc<Connection>, Arc<dyn ExecutionPlan>), PlanError> {
-        let (name, location) = inserted_table(insert, parsed)?;
-        let Some(syntax) = &insert.source else {
+    ) -> Result<Written, PlanError> {
+        let (table, location) = inserted_table(insert, parsed)?;
+        let Some(query) = &insert.source else {
             return Err(PlanError::new("INSERT INTO needs a SELECT").at(parsed.location));
         };
-        let names = column_list(insert)?;
-        let missing = |error: PlanError| error.or_at(location);
-        let untyped = match self.catalog.get(&name).map_err(missing)? {
-            Relation::Sink(_) => None,
-            Relation::Untyped(sink) => Some(sink.clone()),
-            Relation::Source { .. } | Relation::View(_) => {
-                let message = format!("'{name}' is no sink and cannot be written");
-                return Err(PlanError::new(message).at(location));
-            }
-        };
-        let (query, sink) = match untyped {
-            Some(untyped) => {
-                let query = self.bind_named(syntax, parsed)?;
-                let sink = self.give_columns(&name, &untyped, &query, parsed)?;
-                (query, sink)
-            }
-            None => (self.bind_unnamed(syntax, parsed)?, self.connection(&name)?),
-        };
-        let schema: &Schema = &sink.config.schema.arrow_schema();
-        let target = Target {
-            table: &name,
-            schema,
-            names: &names,
+        let write = Write {
+            table,
             location,
+            names: column_list(insert)?,
+            query,
         };
-        let query = query::into_sink(query, syntax, &target)?;
-        Ok((sink, self.compile(&query, parsed).await?))
+        self.write(write, parsed).await
+    }
+
+    pub(super) async fn write(
+        &mut self,
+        write: Write<'_>,
+        parsed: &Parsed,
+    ) -> Result<Written, PlanError> {
+        let Write {
+            table,
+            location,
+            names,
+            query: syntax,
+        } = write;
+        let missing = |error: PlanError| error.or_at(location);
+        let into = |schema: &Schema, query| {
+            let target = Target {
+                table: &table,
+                schema,
+                names: &names,
+                location,
+            };
+            query::into_sink(query, syntax, &target)
+        };
+        match self.catalog.get(&table).map_err(missing)? {
+            Relation::Sink(sink) => {
+                let sink = Arc::clone(sink);
+                let query = self.bind_unnamed(syntax, parsed)?;
+                let query = into(&sink.config.schema.arrow_schema(), query)?;
+                Ok(Written::Sink(sink, self.compile(&query, parsed).await?))
+            }
+            Relation::Untyped(untyped) => {
+                let untyped = untyped.clone();
+                let query = self.bind_named(syntax, parsed)?;
+                let sink = self.give_columns(&table, &untyped, &query, parsed)?;
+                let query = into(&sink.config.schema.arrow_schema(), query)?;
+                Ok(Written::Sink(sink, self.compile(&query, parsed).await?))
+            }
+            Relation::Memory(memory) => {
+                memory.check_unread(&table).map_err(missing)?;
+                let schema = Arc::clone(&memory.schema);
+                let query = into(&schema, self.bind_unnamed(syntax, parsed)?)?;
+                if let Relation::Memory(memory) = self.catalog.get(&table)? {
+                    // unless it reads itself
+                    memory.check_unread(&table).map_err(missing)?;
+                }
+                // Compiled only to find mistakes where they were made, and not where the table is read.
+                self.compile(&query, parsed).await?;
+                Ok(Written::Memory(MemoryWrite { table, query }))
+            }
+            Relation::Source { .. } | Relation::View(_) => {
+                let message = format!("'{table}' is no sink and cannot be written");
+                Err(PlanError::new(message).at(location))
+            }
+        }
     }
 
     /// Makes a sink of a table that was declared without columns.

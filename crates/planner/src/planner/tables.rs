@@ -1,4 +1,4 @@
-//! `CREATE TABLE`: a declaration becomes a relation of the catalog, by its connector.
+//! `CREATE TABLE`: a declaration becomes a relation of the catalog, by its connector or as a stream within the job.
 
 use std::sync::Arc;
 
@@ -13,12 +13,14 @@ use headwater_connector::{
     Connection, ConnectionProfile, ConnectionType, ErasedConnector, SqlOption, TableSchema,
 };
 
+use super::insert::Write;
 use super::{Draft, Planner, dead_letter, pinpoint};
-use crate::catalog::Relation;
+use crate::catalog::{Memory, Relation};
 use crate::ddl::{self, Configuration, Declaration, Values};
 use crate::error::PlanError;
 use crate::names::single;
 use crate::parse::Parsed;
+use crate::query;
 use crate::source::SourceTable;
 
 impl Planner {
@@ -35,6 +37,49 @@ impl Planner {
         }
         self.catalog
             .check_free(&name, location.unwrap_or(parsed.location))?;
+        if ddl::is_memory(create) {
+            let relation = self.memory(create, parsed)?;
+            self.catalog.insert(&name, relation);
+        } else {
+            self.create_connection(create, &name, parsed, draft).await?;
+        }
+        let Some(query) = &create.query else {
+            return Ok(());
+        };
+        let write = Write {
+            table: name,
+            location,
+            names: Vec::new(),
+            query,
+        };
+        let written = self.write(write, parsed).await?;
+        let write = self.written(written, &mut draft.dataflow);
+        let write = write.map_err(|error| error.or_at(Some(parsed.location)))?;
+        self.remember(write);
+        Ok(())
+    }
+
+    /// A table without a connector, whose columns may be those of the query that writes it first.
+    fn memory(&self, create: &CreateTable, parsed: &Parsed) -> Result<Relation, PlanError> {
+        let declared = ddl::memory(create, parsed, self.session()?)?;
+        let schema = match &create.query {
+            Some(query) if declared.fields().is_empty() => {
+                let query = query::into_plain(self.bind_named(query, parsed)?);
+                query::sink_schema(&query.map_err(|error| self.bind_error(&error, parsed))?)
+            }
+            _ => declared,
+        };
+        Ok(Relation::Memory(Memory::new(Arc::new(schema))))
+    }
+
+    /// A table that a connector reads or writes.
+    async fn create_connection(
+        &mut self,
+        create: &CreateTable,
+        name: &str,
+        parsed: &Parsed,
+        draft: &mut Draft,
+    ) -> Result<(), PlanError> {
         let declaration = ddl::declaration(create.clone(), parsed, self.session()?)?;
         let dead_letters = dead_letter::place(&declaration.configuration);
         let event_time = declaration.event_time.location();
@@ -58,8 +103,8 @@ impl Planner {
                 .at(parsed.location)
                 .hint("leave out TEMPORARY"));
         }
-        self.catalog.insert(&name, relation);
-        draft.tables.push((name, dead_letters));
+        self.catalog.insert(name, relation);
+        draft.tables.push((name.to_owned(), dead_letters));
         Ok(())
     }
 
@@ -221,6 +266,7 @@ impl Planner {
                 Ok(Arc::new(connection))
             }
             Relation::View(_) => Err(PlanError::new(format!("'{name}' is a view"))),
+            Relation::Memory(_) => Err(PlanError::new(format!("'{name}' is a memory table"))),
         }
     }
 
