@@ -29,7 +29,7 @@ pub struct FormatConfig {
     pub bad_data: BadData,
     /// Where bad data goes with `bad_data = 'dead_letter'`.
     pub dead_letter: DeadLetterOptions,
-    /// Options of the format `json`.
+    /// Options of the formats `json` and `debezium_json`.
     pub json: JsonOptions,
     /// Options of the format `csv`.
     pub csv: CsvOptions,
@@ -69,6 +69,8 @@ impl Default for FormatConfig {
 pub enum Format {
     /// JSON documents.
     Json,
+    /// Changes of rows, in JSON, as Debezium tells them.
+    DebeziumJson,
     /// UTF-8 text.
     RawString,
     /// Bytes as they are.
@@ -91,6 +93,7 @@ impl Format {
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::Json,
+        Self::DebeziumJson,
         Self::RawString,
         Self::RawBytes,
         Self::Csv,
@@ -106,6 +109,7 @@ impl Format {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::DebeziumJson => "debezium_json",
             Self::RawString => "raw_string",
             Self::RawBytes => "raw_bytes",
             Self::Csv => "csv",
@@ -120,7 +124,7 @@ impl Format {
     /// Whether its messages may be the lines of a payload.
     pub(crate) fn is_text(self) -> bool {
         match self {
-            Self::Json | Self::RawString | Self::RawBytes | Self::Csv => true,
+            Self::Json | Self::DebeziumJson | Self::RawString | Self::RawBytes | Self::Csv => true,
             Self::Msgpack | Self::Cbor | Self::Avro | Self::Protobuf | Self::SparkplugB => false,
         }
     }
@@ -173,7 +177,7 @@ pub struct DeadLetterOptions {
     pub table: Option<String>,
 }
 
-/// Options of the format `json`.
+/// Options of the formats `json` and `debezium_json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JsonOptions {

@@ -8,6 +8,7 @@ use crate::cbor;
 use crate::compression::Decompressor;
 use crate::config::{Format, FormatConfig};
 use crate::csv::CsvDecoder;
+use crate::debezium::DebeziumDecoder;
 use crate::error::{BadPayload, FormatError, Rejected};
 use crate::framing::Framer;
 use crate::json::decode::JsonDecoder;
@@ -50,6 +51,7 @@ struct Layers {
 #[derive(Debug)]
 enum Inner {
     Json(JsonDecoder),
+    Debezium(Box<DebeziumDecoder>),
     Raw(RawDecoder),
     Csv(Box<CsvDecoder>),
     Msgpack(TokenDecoder),
@@ -74,7 +76,7 @@ impl Decoder {
     }
 
     /// Appends what one payload holds; answers the number of rows: 1, unless `framing` or the format makes several
-    /// of one payload.
+    /// of one payload, or none.
     ///
     /// # Errors
     /// A payload that does not fit, of which nothing was appended; with `framing`, the frames that do not fit.
@@ -136,6 +138,7 @@ impl Decoder {
     pub fn rows(&self) -> usize {
         match &self.inner {
             Inner::Json(decoder) => decoder.rows(),
+            Inner::Debezium(decoder) => decoder.rows(),
             Inner::Raw(decoder) => decoder.rows(),
             Inner::Csv(decoder) => decoder.rows(),
             Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.rows(),
@@ -161,6 +164,7 @@ impl Decoder {
         self.bytes = 0;
         Ok(match &mut self.inner {
             Inner::Json(decoder) => decoder.finish()?,
+            Inner::Debezium(decoder) => decoder.finish()?,
             Inner::Raw(decoder) => decoder.finish()?,
             Inner::Csv(decoder) => decoder.finish()?,
             Inner::Msgpack(decoder) | Inner::Cbor(decoder) => decoder.finish()?,
@@ -181,6 +185,9 @@ impl Inner {
             Format::Json | Format::RawString | Format::RawBytes => {
                 Self::Json(JsonDecoder::new(&config.json, schema)?)
             }
+            Format::DebeziumJson => {
+                Self::Debezium(Box::new(DebeziumDecoder::new(&config.json, schema)?))
+            }
             Format::Csv => Self::Csv(Box::new(CsvDecoder::new(&config.csv, schema)?)),
             Format::Msgpack => Self::Msgpack(tokens(config.msgpack.timestamp_format)?),
             Format::Cbor => Self::Cbor(tokens(config.cbor.timestamp_format)?),
@@ -196,6 +203,7 @@ impl Inner {
     fn push(&mut self, message: &[u8], topic: Option<&str>) -> Result<usize, BadPayload> {
         match self {
             Self::Json(decoder) => decoder.push(message),
+            Self::Debezium(decoder) => decoder.push(message),
             Self::Raw(decoder) => decoder.push(message),
             Self::Csv(decoder) => decoder.push(message),
             Self::Msgpack(decoder) => decoder

@@ -8,6 +8,7 @@ use crate::cbor;
 use crate::compression::Compressor;
 use crate::config::{Format, FormatConfig, TimestampFormat};
 use crate::csv::CsvEncoder;
+use crate::debezium::DebeziumEncoder;
 use crate::error::FormatError;
 use crate::json::encode::JsonEncoder;
 use crate::msgpack;
@@ -27,6 +28,7 @@ pub struct Encoder {
 #[derive(Debug)]
 enum Inner {
     Json(JsonEncoder),
+    Debezium(DebeziumEncoder),
     Raw(RawEncoder),
     Csv(CsvEncoder),
     Msgpack(TimestampFormat),
@@ -44,6 +46,7 @@ impl Inner {
             Format::Json | Format::RawString | Format::RawBytes => {
                 Self::Json(JsonEncoder::new(&config.json, schema)?)
             }
+            Format::DebeziumJson => Self::Debezium(DebeziumEncoder::new(&config.json, schema)?),
             Format::Csv => Self::Csv(CsvEncoder::new(&config.csv, schema)?),
             Format::Msgpack => {
                 rows::check(format.name(), schema)?;
@@ -74,6 +77,7 @@ impl Inner {
     ) -> Result<(), FormatError> {
         match self {
             Self::Json(encoder) => encoder.encode(batch, out),
+            Self::Debezium(encoder) => encoder.encode(batch, out),
             Self::Raw(encoder) => encoder.encode(batch.column(0), out),
             Self::Csv(encoder) => encoder.encode(schema, batch, out),
             Self::Msgpack(timestamps) => {

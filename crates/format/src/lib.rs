@@ -12,6 +12,7 @@
 //!
 //! * `json`: one object a message, one member a column; see the module `json` for its strictness and `json::value` for
 //!   what each type takes. With `json.unstructured`, the whole document is the only column.
+//! * `debezium_json`: changes of rows in `json`; see the module `debezium`.
 //! * `raw_string`: the message is the text of the only column.
 //! * `raw_bytes`: the message is the bytes of the only column.
 //! * `csv`, `msgpack`, `cbor`, `avro`, `protobuf`: one file each. They take payloads apart into tokens, which go straight
@@ -33,6 +34,7 @@ mod compression;
 pub mod config;
 mod convert;
 mod csv;
+mod debezium;
 mod decoder;
 mod encoder;
 mod error;
@@ -53,6 +55,7 @@ pub use config::{
     AvroOptions, BadData, CborOptions, Compression, CsvOptions, DeadLetterOptions, DecimalEncoding,
     Format, FormatConfig, Framing, JsonOptions, MsgpackOptions, ProtobufOptions, TimestampFormat,
 };
+pub use debezium::RETRACT;
 pub use decoder::{Decoder, Learnt};
 pub use encoder::Encoder;
 pub use error::{BadPayload, FormatError, Rejected};

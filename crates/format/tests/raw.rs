@@ -171,7 +171,7 @@ fn wrong_declarations_are_refused() {
         reading
     };
     let none = FormatConfig::default();
-    insta::assert_snapshot!(error(&none, &[DataType::Utf8]), @"missing option 'format'; one of 'json', 'raw_string', 'raw_bytes', 'csv', 'msgpack', 'cbor', 'avro', 'protobuf', 'sparkplug_b'");
+    insta::assert_snapshot!(error(&none, &[DataType::Utf8]), @"missing option 'format'; one of 'json', 'debezium_json', 'raw_string', 'raw_bytes', 'csv', 'msgpack', 'cbor', 'avro', 'protobuf', 'sparkplug_b'");
     insta::assert_snapshot!(error(&config(Format::RawString), &[]), @"format 'raw_string' needs exactly one payload column, of type TEXT or BYTEA; the table has none");
     insta::assert_snapshot!(error(&config(Format::RawBytes), &[DataType::Utf8, DataType::Int64]), @"format 'raw_bytes' needs exactly one payload column, of type TEXT or BYTEA; the table has 'c0' (Utf8), 'c1' (Int64)");
     insta::assert_snapshot!(error(&unstructured(), &[DataType::Binary]), @"'json.unstructured' needs exactly one payload column, of type TEXT or JSON; the table has 'c0' (Binary)");

@@ -238,7 +238,8 @@ impl FileSource {
             if self.format == Format::RawString && line.last() == Some(&b'\r') {
                 line.truncate(line.len() - 1);
             }
-            if self.format != Format::Json || !line.trim_ascii().is_empty() {
+            let is_json = matches!(self.format, Format::Json | Format::DebeziumJson);
+            if !is_json || !line.trim_ascii().is_empty() {
                 self.decode(&line)?;
             }
         }

@@ -156,7 +156,7 @@ fn missing_options() {
     [url] missing option 'url': The broker's address
     [topic] missing option 'topic': The topic
     [type] missing option 'type'; one of 'source', 'sink'
-    [format] missing option 'format'; one of 'json', 'raw_string', 'raw_bytes', 'csv', 'msgpack', 'cbor', 'avro', 'protobuf', 'sparkplug_b'
+    [format] missing option 'format'; one of 'json', 'debezium_json', 'raw_string', 'raw_bytes', 'csv', 'msgpack', 'cbor', 'avro', 'protobuf', 'sparkplug_b'
     ");
     assert_snapshot!(with("tls.key = secret"), @"[tls.ca] missing option 'tls.ca': The authority");
     assert_snapshot!(parse("url = u\ntopic = t\nsink.retain = true\nformat = json"), @"[type] missing option 'type'; one of 'source', 'sink'");
@@ -186,7 +186,7 @@ fn words_that_are_not_allowed() {
     assert_snapshot!(with("qos = 1"), @"[qos @5] option 'qos': '1' is not one of 'AtMostOnce', 'AtLeastOnce'");
     assert_snapshot!(parse("url = u\ntopic = t\ntype = sorce\nformat = jsn"), @r"
     [type @2] option 'type': 'sorce' is not one of 'source', 'sink'; did you mean 'source'?
-    [format @3] option 'format': 'jsn' is not one of 'json', 'raw_string', 'raw_bytes', 'csv', 'msgpack', 'cbor', 'avro', 'protobuf', 'sparkplug_b'; did you mean 'json'?
+    [format @3] option 'format': 'jsn' is not one of 'json', 'debezium_json', 'raw_string', 'raw_bytes', 'csv', 'msgpack', 'cbor', 'avro', 'protobuf', 'sparkplug_b'; did you mean 'json'?
     ");
 }
 
@@ -205,7 +205,7 @@ fn several_problems_come_together_and_secrets_are_not_quoted() {
     [max_packet_size @7] option 'max_packet_size': 'x' is not a whole number
     [password @5] option 'password': the given value is too short; at least 3 characters
     ");
-    assert_snapshot!(parse("url = mqtt://a:geheim@b\ntopic = t\ntype = sink\nformat = mqtt://a:geheim@b"), @"[format @3] option 'format': 'mqtt://a:********@b' is not one of 'json', 'raw_string', 'raw_bytes', 'csv', 'msgpack', 'cbor', 'avro', 'protobuf', 'sparkplug_b'");
+    assert_snapshot!(parse("url = mqtt://a:geheim@b\ntopic = t\ntype = sink\nformat = mqtt://a:geheim@b"), @"[format @3] option 'format': 'mqtt://a:********@b' is not one of 'json', 'debezium_json', 'raw_string', 'raw_bytes', 'csv', 'msgpack', 'cbor', 'avro', 'protobuf', 'sparkplug_b'");
 }
 
 #[test]

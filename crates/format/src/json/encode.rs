@@ -62,12 +62,16 @@ impl JsonEncoder {
 
     /// Appends the rows of a batch, whose columns have the types of the schema.
     pub(crate) fn encode(&self, batch: &RecordBatch, out: &mut Payloads) {
-        let columns = batch.columns().iter().map(AsRef::as_ref);
-        let object = Object::new(&self.members, columns, &self.options);
+        let object = self.object(batch.columns().iter().map(AsRef::as_ref));
         for row in 0..batch.num_rows() {
             object.write(&mut out.buffer, row);
             out.end();
         }
+    }
+
+    /// What writes the rows of these columns, which have the types of the schema.
+    pub(crate) fn object<'a>(&'a self, columns: impl Iterator<Item = &'a dyn Array>) -> Object<'a> {
+        Object::new(&self.members, columns, &self.options)
     }
 }
 
@@ -153,7 +157,7 @@ impl<'a> Object<'a> {
     }
 
     #[inline]
-    fn write(&self, out: &mut Vec<u8>, row: usize) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>, row: usize) {
         for (prefix, column) in &self.members {
             out.extend_from_slice(prefix);
             column.write(out, row);
