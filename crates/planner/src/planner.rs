@@ -30,8 +30,8 @@ mod settings;
 mod tables;
 
 pub use self::configured::EventTime;
-pub(crate) use self::settings::Settings;
 use self::insert::{MemoryWrite, Written};
+pub(crate) use self::settings::Settings;
 
 /// The stack on which a text is planned. Parsing, binding and optimising recurse over expressions, whose depth is
 /// bounded by `parse`; the default stack of a thread would not hold that depth in a build without optimisation. It is

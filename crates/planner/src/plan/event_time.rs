@@ -16,15 +16,18 @@ use datafusion::physical_plan::ExecutionPlan;
 /// The name of the column that holds the event time.
 pub const TIME: &str = "_timestamp";
 
-/// The name of the column that says what a row of an updating stream does: true takes back an equal row that was sent
-/// before, false is a new one.
-pub const RETRACT: &str = "_retract";
+pub use headwater_connector::RETRACT;
 
 /// The name of the column in which a window is `{start, end}`.
 pub const WINDOW: &str = "window";
 
 /// The type of event times.
 pub const TIME_TYPE: DataType = DataType::Timestamp(TimeUnit::Nanosecond, None);
+
+/// The column that says what a row of an updating stream does.
+pub fn retract_field() -> Field {
+    Field::new(RETRACT, DataType::Boolean, false)
+}
 
 /// The column that holds the event time.
 pub fn time_field() -> Field {
@@ -170,7 +173,7 @@ pub struct TtlJoin {
 
 /// Aggregates by key that change as rows come in, without a window.
 ///
-/// Output columns: the keys, the aggregates, [`TIME`] (that of the latest row), [`RETRACT`]. A row that changes is taken back and then sent
+/// Output columns: the keys, the aggregates, [`RETRACT`], [`TIME`] (that of the latest row). A row that changes is taken back and then sent
 /// anew, flushed once a second.
 #[derive(Debug, Clone)]
 pub struct UpdatingAggregate {

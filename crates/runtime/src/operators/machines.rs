@@ -12,6 +12,7 @@ use crate::operators::instant::Instant;
 use crate::operators::late::LateRows;
 use crate::operators::stateful::Stateful;
 use crate::operators::ttl_join::TtlJoin;
+use crate::operators::updating::UpdatingAggregate;
 use crate::operators::window;
 use crate::worker::has_dead_letters;
 
@@ -61,7 +62,7 @@ pub(crate) fn machine(
         PlanOperator::WindowAggregate(plan) => Some(window::machine(plan, context)?),
         PlanOperator::Instant(plan) => Some(Box::new(Instant::new(plan, context))),
         PlanOperator::TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?)),
-        PlanOperator::UpdatingAggregate(_) => None,
+        PlanOperator::UpdatingAggregate(by) => Some(Box::new(UpdatingAggregate::new(by, context)?)),
         _ => None,
     })
 }

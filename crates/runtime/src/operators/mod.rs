@@ -16,6 +16,7 @@ pub(crate) mod source;
 pub(crate) mod stage;
 pub(crate) mod stateful;
 pub(crate) mod ttl_join;
+pub(crate) mod updating;
 pub(crate) mod watermark;
 pub(crate) mod window;
 

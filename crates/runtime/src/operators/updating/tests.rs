@@ -1,0 +1,258 @@
+//! What is put out for which rows: `key value time`, with `-` before rows that take back.
+
+use std::time::Duration;
+
+use arrow::array::{BooleanArray, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::functions_aggregate::min_max::max_udaf;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::AggregateUDF;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
+use datafusion::physical_expr::expressions::{Column, IsNotNullExpr, IsNullExpr};
+use headwater_connector::Metrics;
+use headwater_planner::plan::{Aggregate, retract_field, time_field};
+
+use super::*;
+use crate::operators::late::LateRows;
+
+/// A row: key, value, event time.
+type Row<'a> = (&'a str, f64, i64);
+
+fn input() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", DataType::Float64, true),
+        Field::new("whole", DataType::Int64, true),
+        retract_field(),
+        time_field(),
+    ]))
+}
+
+fn column(name: &str) -> Arc<dyn PhysicalExpr> {
+    Arc::new(Column::new_with_schema(name, &input()).unwrap())
+}
+
+fn function(function: &Arc<AggregateUDF>, argument: &str) -> AggregateFunctionExpr {
+    AggregateExprBuilder::new(Arc::clone(function), vec![column(argument)])
+        .schema(input())
+        .alias("result")
+        .build()
+        .unwrap()
+}
+
+struct Scene {
+    machine: UpdatingAggregate,
+}
+
+impl Scene {
+    /// One function by key; `retracts` says whether its input takes rows back.
+    fn new(function: AggregateFunctionExpr, retracts: bool) -> Self {
+        Self::of(function, vec![column("key")], retracts)
+    }
+
+    fn of(
+        function: AggregateFunctionExpr,
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        retracts: bool,
+    ) -> Self {
+        let mut fields = vec![Arc::new(Field::new("key", DataType::Utf8, false))];
+        fields.truncate(keys.len());
+        fields.extend([
+            function.field(),
+            retract_field().into(),
+            time_field().into(),
+        ]);
+        let metrics: Arc<Metrics> = Arc::default();
+        let context = MachineContext {
+            inputs: vec![input()],
+            output: Arc::new(Schema::new(fields)),
+            late: LateRows::new(&metrics, false),
+            metrics,
+            worker: 0,
+            workers: 1,
+        };
+        let aggregate = plan::UpdatingAggregate {
+            keys,
+            aggregates: vec![Aggregate {
+                function: Arc::new(function),
+                filter: None,
+            }],
+            time: 4,
+            retract: retracts.then_some(3),
+            ttl: Duration::from_nanos(80),
+        };
+        let machine = UpdatingAggregate::new(&Arc::new(aggregate), &context).unwrap();
+        Self { machine }
+    }
+
+    fn rows(&mut self, retract: bool, rows: &[Row<'_>]) {
+        let keys = StringArray::from_iter_values(rows.iter().map(|row| row.0));
+        let values = Float64Array::from_iter_values(rows.iter().map(|row| row.1));
+        let whole = Int64Array::from_iter_values(rows.iter().map(|row| row.1 as i64));
+        let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.2));
+        let retracts = BooleanArray::from(vec![retract; rows.len()]);
+        let batch = RecordBatch::try_new(
+            input(),
+            vec![
+                Arc::new(keys),
+                Arc::new(values),
+                Arc::new(whole),
+                Arc::new(retracts),
+                Arc::new(times),
+            ],
+        );
+        assert_eq!(self.machine.rows(0, batch.unwrap()).unwrap(), []);
+    }
+
+    fn add(&mut self, rows: &[Row<'_>]) {
+        self.rows(false, rows);
+    }
+
+    fn retract(&mut self, rows: &[Row<'_>]) {
+        self.rows(true, rows);
+    }
+
+    fn emitted(&mut self) -> Vec<String> {
+        let mut shown = Vec::new();
+        while let Some(piece) = self.machine.emit().unwrap() {
+            let options = FormatOptions::default();
+            let columns = piece.columns().iter();
+            let columns = columns.map(|column| ArrayFormatter::try_new(column, &options).unwrap());
+            let columns: Vec<_> = columns.collect();
+            let (values, retract) = columns.split_at(columns.len() - 2);
+            for row in 0..piece.num_rows() {
+                let sign = match retract[0].value(row).to_string().as_str() {
+                    "true" => "-",
+                    _ => "",
+                };
+                let values = values.iter().map(|value| value.value(row).to_string());
+                shown.push(format!("{sign}{}", values.collect::<Vec<_>>().join(" ")));
+            }
+        }
+        shown
+    }
+
+    fn flush(&mut self, expect: &[&str]) {
+        self.machine.tick(0).unwrap();
+        assert_eq!(self.emitted(), expect);
+    }
+}
+
+#[test]
+fn only_what_has_changed_is_put_out() {
+    let mut scene = Scene::new(function(&sum_udaf(), "whole"), false);
+    scene.add(&[("a", 1.0, 1), ("b", 2.0, 1), ("a", 3.0, 2)]);
+    assert_eq!(scene.emitted(), [""; 0], "not before the clock says so");
+    scene.flush(&["a 4", "b 2"]);
+    scene.flush(&[]);
+    scene.add(&[("b", 5.0, 3), ("b", 0.0, 3), ("a", 0.0, 3)]);
+    scene.flush(&["-b 2", "b 7"]);
+}
+
+#[test]
+fn the_end_flushes() {
+    let mut scene = Scene::new(function(&count_udaf(), "value"), false);
+    scene.add(&[("a", 1.0, 1)]);
+    scene.machine.advance(END).unwrap();
+    assert_eq!(scene.emitted(), ["a 1"]);
+}
+
+#[test]
+fn without_keys_all_rows_are_one_group() {
+    let mut scene = Scene::of(function(&count_udaf(), "value"), Vec::new(), false);
+    scene.flush(&[]);
+    scene.add(&[("a", 1.0, 1), ("b", 1.0, 1)]);
+    scene.flush(&["2"]);
+}
+
+#[test]
+fn retractions_take_back_in_any_order() {
+    for exact in ["whole", "value"] {
+        let mut scene = Scene::new(function(&sum_udaf(), exact), true);
+        scene.add(&[("a", 1.0, 1), ("a", 2.0, 1)]);
+        scene.retract(&[("a", 1.0, 1)]);
+        scene.machine.tick(0).unwrap();
+        let sum = scene.emitted().concat();
+        assert_eq!(sum.trim_end_matches(".0"), "a 2");
+    }
+    let mut scene = Scene::new(function(&max_udaf(), "value"), true);
+    scene.add(&[("a", 1.0, 1), ("a", 3.0, 1), ("a", 3.0, 1), ("a", 2.0, 1)]);
+    scene.flush(&["a 3.0"]);
+    scene.retract(&[("a", 3.0, 2)]);
+    scene.flush(&[]);
+    scene.retract(&[("a", 3.0, 2), ("a", 1.0, 2)]);
+    scene.flush(&["-a 3.0", "a 2.0"]);
+}
+
+#[test]
+fn nothing_is_left_of_a_float_that_was_taken_back() {
+    let mut scene = Scene::new(function(&sum_udaf(), "value"), true);
+    scene.add(&[("a", 0.1, 1), ("a", f64::NAN, 1), ("a", 0.2, 1)]);
+    scene.retract(&[("a", 0.1, 1), ("a", f64::NAN, 1)]);
+    scene.flush(&["a 0.2"]);
+}
+
+#[test]
+fn a_group_without_rows_is_taken_back_and_forgotten() {
+    let mut scene = Scene::new(function(&count_udaf(), "value"), true);
+    let empty = scene.machine.size();
+    scene.add(&[("a", 1.0, 1)]);
+    assert!(scene.machine.size() > empty);
+    scene.flush(&["a 1"]);
+    scene.retract(&[("a", 1.0, 2)]);
+    scene.flush(&["-a 1"]);
+    assert_eq!(scene.machine.size(), empty);
+    scene.add(&[("a", 1.0, 3)]);
+    scene.retract(&[("a", 1.0, 3)]);
+    scene.flush(&[]);
+    scene.retract(&[("never", 1.0, 3)]);
+    scene.flush(&[]);
+}
+
+#[test]
+fn a_group_is_forgotten_after_its_time() {
+    let mut scene = Scene::new(function(&count_udaf(), "value"), true);
+    scene.add(&[("old", 1.0, 0), ("new", 1.0, 50)]);
+    scene.machine.advance(100).unwrap();
+    scene.flush(&["old 1", "new 1"]);
+    scene.machine.advance(120).unwrap();
+    scene.retract(&[("old", 1.0, 0)]);
+    scene.add(&[("new", 1.0, 50)]);
+    scene.flush(&["-new 1", "new 2"]);
+    scene.add(&[("old", 1.0, 120)]);
+    scene.flush(&["old 1"]);
+}
+
+#[test]
+fn functions_that_cannot_be_read_twice_begin_anew() {
+    let mut scene = Scene::new(function(&array_agg_udaf(), "whole"), false);
+    scene.add(&[("a", 2.0, 1)]);
+    scene.flush(&["a [2]"]);
+    scene.add(&[("a", 1.0, 2)]);
+    scene.flush(&["-a [2]", "a [2, 1]"]);
+    let mut scene = Scene::new(function(&array_agg_udaf(), "whole"), true);
+    scene.add(&[("a", 2.0, 1), ("a", 1.0, 1)]);
+    scene.retract(&[("a", 2.0, 1)]);
+    scene.flush(&["a [1]"]);
+}
+
+#[test]
+fn a_filter_leaves_rows_out_of_its_function() {
+    let mut scene = Scene::new(function(&count_udaf(), "value"), false);
+    let nothing: Arc<dyn PhysicalExpr> = Arc::new(IsNullExpr::new(column("value")));
+    let all: Arc<dyn PhysicalExpr> = Arc::new(IsNotNullExpr::new(column("value")));
+    for (filter, expect) in [(nothing, "a 0"), (all, "a 1")] {
+        let aggregate = Aggregate {
+            function: Arc::new(function(&count_udaf(), "value")),
+            filter: Some(filter),
+        };
+        scene.machine.functions = vec![Function::new(&aggregate, &input(), false).unwrap()];
+        scene.machine.groups.clear();
+        scene.add(&[("a", 1.0, 1)]);
+        scene.flush(&[expect]);
+    }
+}
