@@ -31,7 +31,7 @@ use headwater_connector::{
 };
 use headwater_format::{Format, FormatConfig, FormatError};
 use tokio::io::AsyncReadExt;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::lines::LineEncoder;
 pub use crate::options::{SingleFileTable, SingleFileType};
@@ -161,6 +161,7 @@ impl Connector for SingleFileConnector {
                 path,
                 resumes: false,
                 file: None,
+                opening: None,
                 lines: LineEncoder::new(&config, context.metrics, context.rejects)?,
             })),
         })
@@ -311,6 +312,9 @@ struct FileSink {
     /// Whether what is in the file stays there.
     resumes: bool,
     file: Option<Arc<File>>,
+    /// The file that is being made. Whoever asked for it may have gone, and it is made only once: the second time would
+    /// empty it again, perhaps after lines were written.
+    opening: Option<JoinHandle<std::io::Result<File>>>,
     lines: LineEncoder,
 }
 
@@ -320,7 +324,10 @@ impl FileSink {
             return Ok(Arc::clone(file));
         }
         let (path, resumes) = (self.path.clone(), self.resumes);
-        let file = blocking("created", &self.path, move || create(&path, resumes)).await?;
+        let opening = || spawn_blocking(move || create(&path, resumes));
+        let opened = self.opening.get_or_insert_with(opening).await;
+        self.opening = None;
+        let file = outcome("created", &self.path, opened)?;
         Ok(Arc::clone(self.file.insert(Arc::new(file))))
     }
 }
@@ -404,7 +411,15 @@ async fn blocking<T: Send + 'static>(
     path: &Path,
     action: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, OperatorError> {
-    match spawn_blocking(action).await {
+    outcome(verb, path, spawn_blocking(action).await)
+}
+
+fn outcome<T>(
+    verb: &str,
+    path: &Path,
+    outcome: Result<std::io::Result<T>, JoinError>,
+) -> Result<T, OperatorError> {
+    match outcome {
         Ok(result) => result.map_err(|error| failed(verb, path, error)),
         Err(error) => Err(OperatorError::caused_by(
             format!("work on '{}' was interrupted", path.display()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow::array::{AsArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit, TimestampNanosecondType};
 use arrow::record_batch::RecordBatch;
+use futures::FutureExt;
 use headwater_connector::{
     Column, ColumnOrigin, ConfigError, Connection, ErasedConnector, Metrics, Operator,
     OperatorConfig, OperatorError, Options, Registry, Rejects, SinkOperator, SourceOperator,
@@ -428,4 +429,30 @@ fn generators_have_two_columns_and_no_others() {
     refused(counter(), &[("start_time", "soon")], "event_time_interval");
     let soon = [("start_time", "soon"), ("event_time_interval", "1")];
     refused(counter(), &soon, "no timestamp");
+}
+
+/// Whoever waits for the sink may go and come again; what was written in between would be lost if the file were emptied twice.
+#[test]
+fn a_file_that_is_being_made_is_not_made_again() {
+    // of one thread, so that what blocks is done in the order in which it is asked for
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    let connection = file(&path, "sink", "json", "fail", numbers());
+    runtime.block_on(async {
+        let mut sink = Task::only().sink(&connection);
+        let (go, blocked) = std::sync::mpsc::channel();
+        let blocker = tokio::task::spawn_blocking(move || blocked.recv());
+        assert!(sink.open().now_or_never().is_none());
+        let written = path.clone();
+        let write = tokio::task::spawn_blocking(move || std::fs::write(written, "rows"));
+        go.send(()).unwrap();
+        sink.open().await.unwrap();
+        write.await.unwrap().unwrap();
+        blocker.await.unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "rows");
+    });
 }

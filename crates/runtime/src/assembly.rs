@@ -274,7 +274,8 @@ impl<'a> Assembly<'a> {
         let task_name = self.names[id.0].clone();
         let counted = Arc::clone(&metrics);
         self.tasks.push(Box::new(move |tracker, started| {
-            let task = run_sink(sink, end, open_signal(started.unopened));
+            let drain = started.fate.drain.clone();
+            let task = run_sink(sink, end, drain, open_signal(started.unopened));
             spawn(tracker, started.fate, task_name, measured(counted, task));
         }));
         self.metrics.insert(id, Arc::clone(&metrics));

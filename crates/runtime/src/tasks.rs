@@ -204,15 +204,18 @@ impl Gathering {
 /// The batches of one flush, each with the worker and the epoch that wait for it.
 type Flush = BoxFuture<'static, Result<Vec<(usize, u64)>, OperatorError>>;
 
-/// Writes what the dataflow puts out until it ends. Writing goes on while earlier flushes are under way.
+/// Writes what the dataflow puts out until it ends. Writing goes on while earlier flushes are under way. If the dataflow ends
+/// before there was anything to write, the sink is opened and closed all the same (a file is made), unless `stop` is
+/// cancelled, so that a job whose broker is away can be stopped.
 pub(crate) async fn run_sink(
     mut sink: Box<dyn SinkOperator>,
     mut end: SinkEnd,
+    stop: CancellationToken,
     opened: impl FnOnce(),
 ) -> Result<(), OperatorError> {
     let mut flushes: FuturesOrdered<Flush> = FuturesOrdered::new();
     let mut waiting: Vec<SinkBatch> = Vec::with_capacity(BATCHES_PER_FLUSH);
-    if !open_sink(sink.as_mut(), &mut end, &mut waiting).await? {
+    if !open_sink(sink.as_mut(), &mut end, &stop, &mut waiting).await? {
         return Ok(());
     }
     opened();
@@ -241,11 +244,11 @@ pub(crate) async fn run_sink(
     sink.close().await
 }
 
-/// Waits until the sink has been reached; false if the dataflow has ended before anything had to be written, so that a
-/// job whose broker is away can be stopped.
+/// Waits until the sink has been reached; false if the job is stopped and nothing has to be written.
 async fn open_sink(
     sink: &mut dyn SinkOperator,
     end: &mut SinkEnd,
+    stop: &CancellationToken,
     waiting: &mut Vec<SinkBatch>,
 ) -> Result<bool, OperatorError> {
     // opened once: a second try could undo what came of the first, which goes on in the background when it is dropped
@@ -255,7 +258,11 @@ async fn open_sink(
         opened = &mut opening => return opened.map(|()| true),
         first = end.batches.recv() => match first {
             Some(batch) => waiting.push(batch),
-            None => return Ok(false),
+            None => return tokio::select! {
+                biased;
+                () = stop.cancelled() => Ok(false),
+                opened = sink.open() => opened.map(|()| true),
+            },
         },
     }
     opening.await.map(|()| true)
