@@ -254,7 +254,11 @@ impl Dataflow {
     fn merged(&mut self, query: &Arc<dyn ExecutionPlan>, target: &str) -> Result<Rows, PlanError> {
         let schema = query.schema();
         let mut inputs = Vec::new();
-        for child in query.children() {
+        let mut children = query.children();
+        if !children.iter().all(|child| values::is_empty(child)) {
+            children.retain(|child| !values::is_empty(child));
+        }
+        for child in children {
             let rows = renamed_to(self.rows(child, target)?, &schema)?;
             inputs.push(self.node(rows, target));
         }

@@ -8,6 +8,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::datasource::source::DataSource as _;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 
 use crate::error::PlanError;
@@ -33,5 +34,14 @@ pub(super) fn values(leaf: &Arc<dyn ExecutionPlan>) -> Result<Option<RecordBatch
     match memory.projection() {
         Some(columns) => rows.project(columns).map(Some).map_err(failed),
         None => Ok(Some(rows)),
+    }
+}
+
+/// Whether it is known of a query that it gives no rows: nothing makes rows of none.
+pub(super) fn is_empty(query: &Arc<dyn ExecutionPlan>) -> bool {
+    match query.children().as_slice() {
+        [] => query.is::<EmptyExec>(),
+        [child] => is_empty(child),
+        _ => false,
     }
 }
