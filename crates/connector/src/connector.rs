@@ -141,6 +141,7 @@ pub trait Connector: Send + Sync + 'static {
         let parsed = config::parse_table(&self.metadata(), options, profile)?;
         let profile = config::typed(&parsed.profile, "profile")?;
         let table = config::typed(&parsed.table, "table")?;
+        let schema = schema.in_format(&parsed.format)?;
         self.from_config(name, profile, table, schema, parsed.format)
             .map_err(|e| e.located(options))
     }
@@ -370,6 +371,7 @@ impl<C: Connector> ErasedConnector for C {
         dead_letter::check_options(&format)?;
         let profile = config::typed(profile, "profile")?;
         let table = config::typed(table, "table")?;
+        let schema = schema.in_format(&format)?;
         Connector::from_config(self, name, profile, table, schema, format)
     }
 

@@ -37,8 +37,8 @@ impl RowEncoder {
         })
     }
 
-    /// Encodes the payload columns of a batch. The payloads are those of the rows that could be encoded; if some could
-    /// not, the answer tells which these are.
+    /// Encodes the payload columns of a batch. The payloads are those of the rows that could be encoded and that have one of
+    /// their own; unless all have, the answer tells which these are.
     ///
     /// # Errors
     /// [`OperatorError::BadData`] in a table with `bad_data = 'fail'`; columns that are not the table's.
@@ -65,7 +65,7 @@ impl RowEncoder {
             }
         }
         if bad.is_empty() {
-            return Ok(None);
+            return Ok(self.encoder.has_record(columns).map(|own| Kept(own.into())));
         }
         self.reject(columns, &bad, topic)?;
         Ok(Some(Kept::without(&bad, rows)))

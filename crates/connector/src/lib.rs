@@ -35,7 +35,7 @@ pub use dead_letter::{Rejection, Rejects};
 pub use decode::{MetadataColumns, NoMetadata, Place, RowDecoder};
 pub use encode::{Kept, RowEncoder};
 pub use exclusive::Exclusive;
-pub use headwater_format::{BadData, Format, RETRACT};
+pub use headwater_format::{BadData, CHANGE, Format};
 pub use lookup::{CacheOptions, Found, LookupError, LookupOperator};
 pub use metrics::{Metrics, MetricsSnapshot, Stopwatch};
 pub use operator::{

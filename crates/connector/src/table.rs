@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use headwater_format::{CHANGE, Format, FormatConfig};
+
+use crate::config::ConfigError;
 
 /// Where the value of a column comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,49 @@ impl TableSchema {
             .map(|c| Arc::clone(&c.field))
             .collect();
         Arc::new(Schema::new(fields))
+    }
+
+    /// The columns of a table with this format: one of changes has the column [`CHANGE`] behind those that were declared, which
+    /// says what each row does.
+    ///
+    /// # Errors
+    /// A column of that name was declared.
+    pub fn in_format(mut self, format: &FormatConfig) -> Result<Self, ConfigError> {
+        if format.format != Some(Format::DebeziumJson) {
+            return Ok(self);
+        }
+        if self.columns.iter().any(|c| c.field.name() == CHANGE) {
+            let message = format!(
+                "column '{CHANGE}' is what format 'debezium_json' says of each row; give it another name"
+            );
+            return Err(ConfigError::new(None, message));
+        }
+        // without columns it is not known yet what the table has
+        if !self.payload_schema().fields().is_empty() {
+            self.columns.push(Column {
+                field: Arc::new(Field::new(CHANGE, DataType::Int64, false)),
+                origin: ColumnOrigin::Payload,
+            });
+        }
+        Ok(self)
+    }
+
+    /// The columns of rows that are only shown, and the format in which they show what they do.
+    pub fn shown(schema: &Schema) -> (Self, Format) {
+        let mut shown = Self::payload_only(schema);
+        match shown.change() {
+            Some(change) => {
+                shown.columns.truncate(change);
+                (shown, Format::DebeziumJson)
+            }
+            None => (shown, Format::Json),
+        }
+    }
+
+    /// Where the column [`CHANGE`] of a table of changes stands: behind all others.
+    pub fn change(&self) -> Option<usize> {
+        let last = self.columns.len().checked_sub(1)?;
+        (self.columns[last].field.name() == CHANGE).then_some(last)
     }
 
     /// The metadata columns: index in the table, metadata name, field.

@@ -145,7 +145,8 @@ impl Engine {
         }
     }
 
-    /// Where bare `SELECT`s go unless the caller has a better place: JSON lines on the standard output.
+    /// Where bare `SELECT`s go unless the caller has a better place: JSON lines on the standard output; rows that change as
+    /// `debezium_json`.
     pub fn print_rows(&self) -> PreviewFactory {
         let registry = self.registry.clone();
         Arc::new(move |schema, context| {
@@ -155,8 +156,9 @@ impl Engine {
                 location: None,
             };
             let connector = registry.get("stdout")?;
-            let options = Options(vec![option("format", "json"), option("type", "sink")]);
-            let table = TableSchema::payload_only(&schema);
+            let (table, format) = TableSchema::shown(&schema);
+            let options = vec![option("format", format.name()), option("type", "sink")];
+            let options = Options(options);
             let connection = connector.from_options("preview", &options, table, None)?;
             match connector.make_operator(&connection, context)? {
                 connector::Operator::Sink(sink) => Ok(sink),

@@ -10,8 +10,9 @@ use anyhow::{Result, anyhow};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
-use headwater_engine::connector::{Flushed, OperatorError, SinkOperator, State};
+use headwater_engine::connector::{CHANGE, Flushed, OperatorError, SinkOperator, State};
 use headwater_engine::{CHECKPOINT_INTERVAL, Engine, EngineError, Job, JobOptions, PreviewFactory};
+use headwater_format::{Encoder, Format, FormatConfig, Payloads};
 use headwater_testkit::slt::Sut;
 
 fn main() -> ExitCode {
@@ -27,9 +28,22 @@ struct EngineUnderTest {
     started: usize,
 }
 
-/// The rows of a bare `SELECT`, as they come.
+/// The rows of a bare `SELECT`, as they come; those that change as they are shown.
 #[derive(Clone, Default)]
 struct Collected(Arc<Mutex<Vec<RecordBatch>>>);
+
+/// Rows that change, as the command shows them.
+fn records(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
+    let config = FormatConfig {
+        format: Some(Format::DebeziumJson),
+        ..FormatConfig::default()
+    };
+    let mut payloads = Payloads::new();
+    Encoder::new(&config, batch.schema())?.encode(batch, &mut payloads)?;
+    let records = payloads.iter();
+    let records = records.map(|record| vec![String::from_utf8_lossy(record).into_owned()]);
+    Ok(records.collect())
+}
 
 #[async_trait]
 impl SinkOperator for Collected {
@@ -61,6 +75,10 @@ impl Collected {
         let batches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rows = Vec::new();
         for batch in batches.iter() {
+            if batch.schema().index_of(CHANGE).is_ok() {
+                rows.extend(records(batch)?);
+                continue;
+            }
             let columns = batch
                 .columns()
                 .iter()

@@ -123,7 +123,16 @@ impl Encoder {
         })
     }
 
-    /// Appends one payload for each row, in their order.
+    /// For each row of a batch whether it has a payload of its own; `None` if all have. In `debezium_json` the row in whose
+    /// place another comes is told in the record of that.
+    pub fn has_record(&self, batch: &RecordBatch) -> Option<Vec<bool>> {
+        match &self.inner {
+            Inner::Debezium(encoder) => encoder.has_record(batch),
+            _ => None,
+        }
+    }
+
+    /// Appends one payload for each row that [has one](Self::has_record), in their order.
     ///
     /// # Errors
     /// A batch with columns of other types than those of the encoder's schema; nothing was appended then. A row that a

@@ -55,7 +55,7 @@ pub use config::{
     AvroOptions, BadData, CborOptions, Compression, CsvOptions, DeadLetterOptions, DecimalEncoding,
     Format, FormatConfig, Framing, JsonOptions, MsgpackOptions, ProtobufOptions, TimestampFormat,
 };
-pub use debezium::RETRACT;
+pub use debezium::CHANGE;
 pub use decoder::{Decoder, Learnt};
 pub use encoder::Encoder;
 pub use error::{BadPayload, FormatError, Rejected};

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use headwater_format::{Decoder, Encoder, Format, FormatConfig, Payloads, RETRACT};
+use headwater_format::{CHANGE, Decoder, Encoder, Format, FormatConfig, Payloads};
 
 fn config() -> FormatConfig {
     FormatConfig {
@@ -19,7 +19,7 @@ fn columns() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("id", DataType::Int64, false),
         Field::new("name", DataType::Utf8, true),
-        Field::new(RETRACT, DataType::Boolean, false),
+        Field::new(CHANGE, DataType::Int64, false),
     ]))
 }
 
@@ -59,9 +59,44 @@ fn rows_come_and_go() {
 
 #[test]
 fn a_change_takes_back_and_sends_anew() {
-    let record = r#"{"before":{"id":1,"name":"a"},"after":{"id":1},"op":"u"}"#;
-    let anew = r#"{"before":null,"after":{"id":1,"name":null},"op":"c"}"#;
-    check(&[record], &[DELETED, anew]);
+    let short = r#"{"before":{"id":1,"name":"a"},"after":{"id":1},"op":"u"}"#;
+    let whole = r#"{"before":{"id":1,"name":"a"},"after":{"id":1,"name":null},"op":"u"}"#;
+    check(&[short], &[whole]);
+    check(
+        &[DELETED, CREATED, whole, CREATED, whole],
+        &[DELETED, CREATED, whole, CREATED, whole],
+    );
+}
+
+#[test]
+fn a_row_has_no_record_of_its_own_if_the_next_takes_its_place() {
+    let encoder = |columns| Encoder::new(&config(), columns).unwrap();
+    let batch = |changes: Vec<i64>| {
+        let ids = Int64Array::from_iter_values(0..changes.len() as i64);
+        let changes = Int64Array::from(changes);
+        let columns = columns().project(&[0, 2]).unwrap();
+        RecordBatch::try_new(columns.into(), vec![Arc::new(ids), Arc::new(changes)]).unwrap()
+    };
+    let records = |changes: Vec<i64>| {
+        let batch = batch(changes);
+        let mut encoder = encoder(batch.schema());
+        let mut written = Payloads::new();
+        encoder.encode(&batch, &mut written).unwrap();
+        let own = encoder.has_record(&batch);
+        let count = own
+            .as_ref()
+            .map(|own| own.iter().filter(|own| **own).count());
+        assert_eq!(count.unwrap_or(batch.num_rows()), written.len());
+        own
+    };
+    assert_eq!(records(vec![1, 2, -3, 4, -5]), None);
+    assert_eq!(records(vec![2, -2, -3, 4, 5]), None);
+    assert_eq!(records(vec![i64::MIN, i64::MIN]), None);
+    assert_eq!(records(vec![]), None);
+    assert_eq!(
+        records(vec![-1, 1, -2, 3, -3, 3]),
+        Some(vec![false, true, true, true, false, true])
+    );
 }
 
 #[test]
@@ -111,6 +146,9 @@ fn what_is_no_change_is_bad_data_and_leaves_nothing() {
 fn whoever_reads_changes_needs_the_column_that_tells_them() {
     let columns = Arc::new(columns().project(&[0, 1]).unwrap());
     let error = Decoder::new(&config(), Arc::clone(&columns)).unwrap_err();
-    assert!(error.to_string().contains("_retract BOOLEAN"), "{error}");
+    assert!(
+        error.to_string().contains("_change BIGINT NOT NULL"),
+        "{error}"
+    );
     assert!(Encoder::new(&config(), columns).is_ok());
 }

@@ -7,8 +7,8 @@ mod instant_input;
 mod lookup;
 
 pub use self::event_time::{
-    Aggregate, EventTime, Instant, RETRACT, TIME, TIME_TYPE, TtlJoin, UpdatingAggregate, WINDOW,
-    Watermark, Window, WindowAggregate, retract_field, time_field, with_time,
+    Aggregate, CHANGE, EventTime, Instant, TIME, TIME_TYPE, TtlJoin, UpdatingAggregate, WINDOW,
+    Watermark, Window, WindowAggregate, change_field, time_field, with_time,
 };
 pub use self::instant_input::InstantInput;
 pub use self::lookup::Lookup;

@@ -18,6 +18,7 @@ use crate::parse::{Parsed, parse};
 use crate::plan::Plan;
 use crate::query;
 use crate::session::Session;
+use crate::stream::Output;
 use crate::translate::Dataflow;
 use crate::unsupported;
 
@@ -188,7 +189,7 @@ impl Planner {
                 let query = self.bind_shown(query, parsed)?;
                 let query = query::into_plain(query);
                 let query = query.map_err(|error| self.bind_error(&error, parsed))?;
-                let shown = dataflow.preview(&self.compile(&query, parsed).await?);
+                let shown = dataflow.preview(&self.compile(&query, parsed, Output::Any).await?);
                 let shown = shown.and_then(|()| dataflow.check_exclusive(&self.registry));
                 shown.map(|()| None)
             }
@@ -248,7 +249,7 @@ impl Planner {
             query = renamed.map_err(|error| self.bind_error(&error, parsed))?;
         }
         // Compiled only to find mistakes where they were made, and not where the view is used.
-        self.compile(&query, parsed).await?;
+        self.compile(&query, parsed, Output::Any).await?;
         self.catalog.insert(&name, Relation::View(query));
         Ok(())
     }
@@ -330,8 +331,9 @@ impl Planner {
         &self,
         query: &LogicalPlan,
         parsed: &Parsed,
+        output: Output<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>, PlanError> {
-        let compiled = self.session()?.compile(query, &self.settings).await;
+        let compiled = self.session()?.compile(query, &self.settings, output).await;
         compiled.map_err(|error| self.bind_error(&error, parsed))
     }
 

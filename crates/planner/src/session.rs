@@ -24,7 +24,7 @@ use crate::functions;
 use crate::implied;
 use crate::lateral;
 use crate::planner::Settings;
-use crate::stream::{self, StreamPlanner};
+use crate::stream::{self, Output, StreamPlanner};
 use crate::types::{Types, map_of};
 
 /// The part of DataFusion that plans. Holds functions and settings, no tables.
@@ -123,9 +123,10 @@ impl Session {
         &self,
         query: &LogicalPlan,
         settings: &Settings,
+        output: Output<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         self.state
-            .create_physical_plan(&stream::lower(query.clone(), settings)?)
+            .create_physical_plan(&stream::lower(query.clone(), settings, output)?)
             .await
     }
 

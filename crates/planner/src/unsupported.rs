@@ -94,16 +94,11 @@ impl Refusal<'_> {
             return self.values(body);
         };
         match (op, set_quantifier) {
-            (SetOperator::Union, SetQuantifier::All) => {}
             (SetOperator::Union, SetQuantifier::AllByName | SetQuantifier::ByName) => {
                 let message = format!("UNION BY NAME is a way to write a union, {NOT_YET}");
                 return self.refuse(message, right.span(), "UNION");
             }
-            (SetOperator::Union, _) => {
-                let message = "UNION without ALL must remember every row, which a stream cannot";
-                let verdict = self.refuse(message, right.span(), "UNION");
-                return verdict.map_break(|error| error.hint("write UNION ALL"));
-            }
+            (SetOperator::Union, _) => {}
             (operator, _) => {
                 let message = format!("{operator} must remember every row, which a stream cannot");
                 return self.refuse(message, right.span(), &operator.to_string());
@@ -207,8 +202,8 @@ impl Visitor for Refusal<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> Verdict {
-        if let Some(Distinct::Distinct | Distinct::On(_)) = select.distinct {
-            let message = "DISTINCT must remember every row, which a stream cannot";
+        if let Some(Distinct::On(_)) = select.distinct {
+            let message = "DISTINCT ON takes the first of rows that are in an order, which those of a stream are not";
             let token = select
                 .projection
                 .first()

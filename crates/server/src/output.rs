@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use futures::stream::{self, Stream, StreamExt};
 use futures::{FutureExt, future};
 use headwater_engine::PreviewFactory;
-use headwater_engine::connector::{Flushed, OperatorError, SinkOperator};
-use headwater_format::{Encoder, Format, FormatConfig, Payloads};
+use headwater_engine::connector::{Flushed, OperatorError, SinkOperator, TableSchema};
+use headwater_format::{Encoder, FormatConfig, Payloads};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::types::{OutputData, now_micros};
@@ -43,8 +43,9 @@ impl Output {
     pub(crate) fn factory(&self) -> PreviewFactory {
         let output = self.clone();
         Arc::new(move |schema, context| {
+            let (_, format) = TableSchema::shown(&schema);
             let config = FormatConfig {
-                format: Some(Format::Json),
+                format: Some(format),
                 ..FormatConfig::default()
             };
             Ok(Box::new(ShowRows {

@@ -16,7 +16,7 @@ use datafusion::physical_plan::ExecutionPlan;
 /// The name of the column that holds the event time.
 pub const TIME: &str = "_timestamp";
 
-pub use headwater_connector::RETRACT;
+pub use headwater_connector::CHANGE;
 
 /// The name of the column in which a window is `{start, end}`.
 pub const WINDOW: &str = "window";
@@ -25,8 +25,8 @@ pub const WINDOW: &str = "window";
 pub const TIME_TYPE: DataType = DataType::Timestamp(TimeUnit::Nanosecond, None);
 
 /// The column that says what a row of an updating stream does.
-pub fn retract_field() -> Field {
-    Field::new(RETRACT, DataType::Boolean, false)
+pub fn change_field() -> Field {
+    Field::new(CHANGE, DataType::Int64, false)
 }
 
 /// The column that holds the event time.
@@ -173,7 +173,7 @@ pub struct TtlJoin {
 
 /// Aggregates by key that change as rows come in, without a window.
 ///
-/// Output columns: the keys, the aggregates, [`RETRACT`], [`TIME`] (that of the latest row). A row that changes is taken back and then sent
+/// Output columns: the keys, the aggregates, [`CHANGE`], [`TIME`] (that of the latest row). A row that changes is taken back and then sent
 /// anew, flushed once a second.
 #[derive(Debug, Clone)]
 pub struct UpdatingAggregate {
@@ -183,8 +183,8 @@ pub struct UpdatingAggregate {
     pub aggregates: Vec<Aggregate>,
     /// The input's column [`TIME`].
     pub time: usize,
-    /// The input's column [`RETRACT`], if it is an updating stream itself.
-    pub retract: Option<usize>,
+    /// The input's column [`CHANGE`], if it is an updating stream itself.
+    pub change: Option<usize>,
     /// How long a group without new rows is kept, in event time.
     pub ttl: Duration,
 }

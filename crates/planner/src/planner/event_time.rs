@@ -14,7 +14,7 @@ use crate::ddl::EventTimeOptions;
 use crate::error::PlanError;
 use crate::names::{normalised, quoted};
 use crate::parse::Parsed;
-use crate::plan::TIME_TYPE;
+use crate::plan::{CHANGE, TIME_TYPE};
 use crate::stream::{EventTimeNode, Kind, StreamNode};
 use crate::type_name::sql_type;
 
@@ -25,7 +25,8 @@ const DELAY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(300);
 
 impl Planner {
-    /// The query of a source whose rows have their event time, in a column that only `stream` sees.
+    /// The query of a source whose rows have their event time, in a column that only `stream` sees, like that
+    /// which says what they do.
     pub(super) fn with_event_time(
         &self,
         query: LogicalPlan,
@@ -47,8 +48,9 @@ impl Planner {
             idle: idle(options.idle_micros.as_ref())?,
         });
         let bind_error = |error: DataFusionError| self.bind_error(&error, parsed);
-        let columns = query.schema().columns().into_iter().map(Expr::Column);
-        let columns = columns.collect();
+        let columns = query.schema().columns().into_iter();
+        let columns = columns.filter(|column| column.name != CHANGE);
+        let columns = columns.map(Expr::Column).collect();
         let timed = StreamNode::try_new(kind, exprs, vec![query]).map_err(bind_error)?;
         let hidden = Projection::try_new(columns, Arc::new(timed.into_plan()));
         hidden.map(LogicalPlan::Projection).map_err(bind_error)

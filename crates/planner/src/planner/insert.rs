@@ -15,6 +15,7 @@ use crate::error::PlanError;
 use crate::names::single;
 use crate::parse::{Parsed, place};
 use crate::query::{self, Target};
+use crate::stream::Output;
 
 /// What a query is written to.
 pub(super) enum Written {
@@ -84,15 +85,19 @@ impl Planner {
             Relation::Sink(sink) => {
                 let sink = Arc::clone(sink);
                 let query = self.bind_unnamed(syntax, parsed)?;
-                let query = into(&sink.config.schema.arrow_schema(), query)?;
-                Ok(Written::Sink(sink, self.compile(&query, parsed).await?))
+                let query = into(&declared(&sink), query)?;
+                let output = Output::Sink(&sink);
+                let query = self.compile(&query, parsed, output).await?;
+                Ok(Written::Sink(sink, query))
             }
             Relation::Untyped(untyped) => {
                 let untyped = untyped.clone();
                 let query = self.bind_named(syntax, parsed)?;
                 let sink = self.give_columns(&table, &untyped, &query, parsed)?;
-                let query = into(&sink.config.schema.arrow_schema(), query)?;
-                Ok(Written::Sink(sink, self.compile(&query, parsed).await?))
+                let query = into(&declared(&sink), query)?;
+                let output = Output::Sink(&sink);
+                let query = self.compile(&query, parsed, output).await?;
+                Ok(Written::Sink(sink, query))
             }
             Relation::Memory(memory) => {
                 memory.check_unread(&table).map_err(missing)?;
@@ -103,7 +108,7 @@ impl Planner {
                     memory.check_unread(&table).map_err(missing)?;
                 }
                 // Compiled only to find mistakes where they were made, and not where the table is read.
-                self.compile(&query, parsed).await?;
+                self.compile(&query, parsed, Output::Any).await?;
                 Ok(Written::Memory(MemoryWrite { table, query }))
             }
             Relation::Source { .. } | Relation::View(_) => {
@@ -135,6 +140,18 @@ impl Planner {
         self.catalog.insert(name, Relation::Sink(Arc::clone(&sink)));
         Ok(sink)
     }
+}
+
+/// The columns of a sink that a query gives it.
+fn declared(sink: &Connection) -> Schema {
+    let schema = sink.config.schema.arrow_schema();
+    let fields = schema.fields().iter().enumerate();
+    let fields = fields.filter(|(index, _)| Some(*index) != sink.config.schema.change());
+    Schema::new(
+        fields
+            .map(|(_, field)| Arc::clone(field))
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// The table that an `INSERT` writes; every clause but the column list and the query is refused.

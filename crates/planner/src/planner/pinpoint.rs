@@ -16,6 +16,7 @@ use super::Planner;
 use crate::bind_error::DUPLICATE;
 use crate::error::PlanError;
 use crate::parse::{Parsed, place};
+use crate::stream::Output;
 
 /// How many expressions are tried for one error.
 const TRIALS_MAX: usize = 100;
@@ -160,7 +161,10 @@ impl Trials<'_> {
         self.left = self.left.checked_sub(1)?;
         let trial = trial(self.query, select, expr, role);
         let outcome = match self.planner.bind(&trial, self.parsed) {
-            Ok(bound) => self.planner.compile(&bound, self.parsed).await.map(drop),
+            Ok(bound) => {
+                let compiled = self.planner.compile(&bound, self.parsed, Output::Any).await;
+                compiled.map(drop)
+            }
             Err(error) => Err(error),
         };
         outcome.err()

@@ -20,8 +20,10 @@ use crate::ddl::{self, Configuration, Declaration, Values};
 use crate::error::PlanError;
 use crate::names::single;
 use crate::parse::Parsed;
+use crate::plan::CHANGE;
 use crate::query;
 use crate::source::SourceTable;
+use crate::stream::Output;
 
 impl Planner {
     /// Makes a table and adds it to the catalog.
@@ -171,6 +173,10 @@ impl Planner {
             let message = "a lookup table has no event time: its rows are those of the moment";
             return refuse(message.to_owned(), Some(location));
         }
+        if connection.config.schema.change().is_some() {
+            let message = "a lookup table has rows, and format 'debezium_json' tells changes";
+            return refuse(message.to_owned(), Some(declaration.configuration.location));
+        }
         let query = scan(&connection).and_then(LogicalPlanBuilder::build);
         let query = query.map_err(|error| self.bind_error(&error, parsed))?;
         Ok(Relation::Source { connection, query })
@@ -198,7 +204,7 @@ impl Planner {
         if declaration.first_generated().is_none() {
             return scan.build().map_err(bind_error);
         }
-        let mut exprs = Vec::with_capacity(declaration.columns.len());
+        let mut exprs = Vec::with_capacity(declaration.columns.len() + 1);
         for column in &declaration.columns {
             let field = &column.field;
             exprs.push(match &column.values {
@@ -206,6 +212,8 @@ impl Planner {
                 Values::Generated(expr) => self.generated(&scan, field, expr, parsed).await?,
             });
         }
+        let change = connection.config.schema.change();
+        exprs.extend(change.map(|_index| Expr::Column(CHANGE.into())));
         let query = scan.project(exprs).and_then(LogicalPlanBuilder::build);
         query.map_err(bind_error)
     }
@@ -230,7 +238,8 @@ impl Planner {
             let alone = scan.clone().project([expr.clone()]);
             let alone = alone.and_then(LogicalPlanBuilder::build);
             // compiled only to find now, and here, what would be found when the table is read
-            self.compile(&alone.map_err(bind_error)?, parsed).await?;
+            self.compile(&alone.map_err(bind_error)?, parsed, Output::Any)
+                .await?;
             Ok::<_, PlanError>(expr)
         };
         match typed(expr, Some(field.data_type())).await {

@@ -20,8 +20,8 @@ use super::instant::InstantLeaf;
 use super::node::{EventTimeNode, Kind, StreamNode};
 use crate::overflow;
 use crate::plan::{
-    Aggregate, EventTime, Instant, InstantInput, Lookup, PlanOperator, TtlJoin, Watermark, Window,
-    WindowAggregate,
+    Aggregate, EventTime, Instant, InstantInput, Lookup, PlanOperator, TtlJoin, UpdatingAggregate,
+    Watermark, Window, WindowAggregate,
 };
 
 /// DataFusion's planner, extended by our nodes.
@@ -125,6 +125,17 @@ impl Compiler<'_> {
                 };
                 Ok((PlanOperator::Lookup(Arc::new(lookup)), None))
             }
+            Kind::UpdatingAggregate {
+                keys,
+                functions,
+                ttl,
+            } => {
+                let split = (*keys, *functions);
+                let aggregate = self.updating_aggregate(split, *ttl, &node.exprs, inputs[0])?;
+                let exchange = Some(vec![aggregate.keys.clone()]);
+                let operator = PlanOperator::UpdatingAggregate(Arc::new(aggregate));
+                Ok((operator, exchange))
+            }
             Kind::Instant(query) => {
                 let instant = Instant {
                     plan: self.session.create_physical_plan(query).await?,
@@ -204,6 +215,34 @@ impl Compiler<'_> {
             time: self.column(time, input)?,
             keys: keys.collect::<Result<_>>()?,
             aggregates: aggregates.collect::<Result<_>>()?,
+        })
+    }
+
+    fn updating_aggregate(
+        &self,
+        (keys, functions): (usize, usize),
+        ttl: Duration,
+        exprs: &[Expr],
+        input: &DFSchema,
+    ) -> Result<UpdatingAggregate> {
+        let (keys, rest) = exprs.split_at(keys);
+        let (functions, hidden) = rest.split_at(functions);
+        let (change, time) = match hidden {
+            [time] => (None, time),
+            [change, time] => (Some(change), time),
+            _ => return internal_err!("an aggregate has a time"),
+        };
+        let keys = keys.iter().map(|key| self.expression(key, input));
+        let functions = functions.iter();
+        let functions = functions.map(|function| self.aggregate(function, input));
+        Ok(UpdatingAggregate {
+            keys: keys.collect::<Result<_>>()?,
+            aggregates: functions.collect::<Result<_>>()?,
+            time: self.column(time, input)?,
+            change: change
+                .map(|change| self.column(change, input))
+                .transpose()?,
+            ttl,
         })
     }
 

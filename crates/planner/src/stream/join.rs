@@ -10,6 +10,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Oper
 use super::instant::{InstantLeaf, over_instants};
 use super::lower::{Lowering, Stream, refuse, refuse_window};
 use super::node::{Kind, StreamNode, columns, time_of};
+use super::updating::refuse_changes;
 use crate::error::PlanError;
 use crate::plan::TIME;
 
@@ -24,6 +25,8 @@ impl Lowering {
             left: left?,
             right: right?,
         };
+        refuse_changes(&sides.left, "a join", "JOIN")?;
+        refuse_changes(&sides.right, "a join", "JOIN")?;
         let mut condition = Condition::of(&join)?;
         condition.rest.iter().try_for_each(refuse_window)?;
         if condition.keys.is_empty() {

@@ -6,44 +6,53 @@ use std::time::Duration;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::logical_plan::Union;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Projection};
 
 use super::arrange::{pushed_down, with_conditions};
+use super::filter::pinned;
 use super::lookup::lookups;
 use super::node::{EventTimeNode, Kind, StreamNode, time_of};
+use super::updating::{Output, alike, change_of, new_rows, refuse_changes, refuse_moods, shown};
 use super::window::{window, window_call};
 use crate::error::PlanError;
 use crate::plan::Window;
 use crate::planner::Settings;
 
-/// A query in the form in which it is compiled; its columns stay what they are.
+/// A query in the form in which it is compiled; its columns stay what they are, with `CHANGE` behind them if its rows can be
+/// taken back, or if that is what a sink takes.
 ///
 /// # Errors
 /// What cannot be run, in the user's words.
-pub(crate) fn lower(query: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
+pub(crate) fn lower(
+    query: LogicalPlan,
+    settings: &Settings,
+    output: Output<'_>,
+) -> Result<LogicalPlan> {
     let query = pushed_down(lookups(with_conditions(query)?)?)?;
     if !needs_time(&query)? {
-        return without_time(query);
+        return new_rows(without_time(query)?, output);
     }
     let columns = query.schema().columns();
     let lowering = Lowering {
         settings: settings.clone(),
     };
     let stream = lowering.timed(query)?;
-    let columns = columns.into_iter().map(Expr::Column).collect();
+    let columns = shown(columns, &stream, output)?;
     Projection::try_new(columns, Arc::new(stream.plan)).map(LogicalPlan::Projection)
 }
 
-/// Whether anything in a query depends on time.
+/// Whether anything in a query depends on time, or its rows change.
 fn needs_time(query: &LogicalPlan) -> Result<bool> {
     query.exists(|node| {
-        Ok(matches!(
-            node,
-            LogicalPlan::Aggregate(_)
-                | LogicalPlan::Join(_)
-                | LogicalPlan::Window(_)
-                | LogicalPlan::Distinct(_)
-        ) || node.expressions().iter().any(calls_window))
+        Ok(change_of(node).is_some()
+            || matches!(
+                node,
+                LogicalPlan::Aggregate(_)
+                    | LogicalPlan::Join(_)
+                    | LogicalPlan::Window(_)
+                    | LogicalPlan::Distinct(_)
+            )
+            || node.expressions().iter().any(calls_window))
     })
 }
 
@@ -145,7 +154,11 @@ impl Lowering {
                 _ => Ok(Stream::new(plan)),
             },
             LogicalPlan::Projection(projection) => self.project(projection),
-            LogicalPlan::Aggregate(aggregate) => self.grouped(aggregate),
+            LogicalPlan::Aggregate(aggregate) => {
+                let rows = Arc::unwrap_or_clone(aggregate.input);
+                self.aggregate(aggregate.group_expr, aggregate.aggr_expr, rows)
+            }
+            LogicalPlan::Distinct(Distinct::All(rows)) => self.distinct(Arc::unwrap_or_clone(rows)),
             LogicalPlan::Window(window) => self.over(window),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Union(union) => self.united(union),
@@ -166,8 +179,9 @@ impl Lowering {
     fn over_one(&self, plan: LogicalPlan) -> Result<Stream> {
         plan.expressions().iter().try_for_each(refuse_window)?;
         let input = self.timed(plan.inputs()[0].clone())?;
+        refuse_moods(&plan.expressions(), &input)?;
         let moves = matches!(plan, LogicalPlan::Unnest(_));
-        let plan = plan.with_new_exprs(plan.expressions(), vec![input.plan])?;
+        let plan = pinned(plan, input.plan)?;
         Ok(match moves {
             true => Stream::new(plan),
             false => Stream { plan, ..input },
@@ -177,6 +191,7 @@ impl Lowering {
     /// The stream's columns come first, so that its windows stay where they are.
     fn looked_up(&self, plan: LogicalPlan) -> Result<Stream> {
         let input = self.timed(plan.inputs()[0].clone())?;
+        refuse_changes(&input, "a lookup", "JOIN")?;
         let Some(node) = StreamNode::of(&plan) else {
             return refuse("a lookup was lost; this is a bug");
         };
@@ -188,10 +203,12 @@ impl Lowering {
         projection.expr.iter().try_for_each(refuse_window)?;
         let input = self.timed(Arc::unwrap_or_clone(projection.input))?;
         let mut exprs = projection.expr;
+        refuse_moods(&exprs, &input)?;
         let windows = exprs.iter().enumerate();
         let windows = windows.filter(|(_, expr)| input.is_window(expr));
         let windows = windows.map(|(index, _)| index).collect();
         let either = input.either_of(&exprs);
+        exprs.extend(change_of(&input.plan).map(Expr::Column));
         exprs.push(Expr::Column(time_of(&input.plan)?));
         let plan = Projection::try_new(exprs, Arc::new(input.plan))?;
         Ok(Stream {
@@ -208,8 +225,9 @@ impl Lowering {
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let mut windows = inputs[0].windows.clone();
         windows.retain(|index| inputs.iter().all(|input| input.windows.contains(index)));
-        let plans = inputs.into_iter().map(|input| Arc::new(input.plan));
-        let union = Union::try_new_with_loose_types(plans.collect())?;
+        let plans = alike(inputs.into_iter().map(|input| input.plan).collect())?;
+        let plans = plans.into_iter().map(Arc::new).collect();
+        let union = Union::try_new_with_loose_types(plans)?;
         Ok(Stream {
             plan: LogicalPlan::Union(union),
             windows,
@@ -217,22 +235,26 @@ impl Lowering {
         })
     }
 
-    fn grouped(&self, aggregate: Aggregate) -> Result<Stream> {
-        aggregate.aggr_expr.iter().try_for_each(refuse_window)?;
-        let input = self.timed(Arc::unwrap_or_clone(aggregate.input))?;
-        let mut keys = aggregate.group_expr;
+    /// Rows by key, and by window if one is among the keys.
+    pub(super) fn aggregate(
+        &self,
+        mut keys: Vec<Expr>,
+        aggregates: Vec<Expr>,
+        rows: LogicalPlan,
+    ) -> Result<Stream> {
+        aggregates.iter().try_for_each(refuse_window)?;
+        let input = self.timed(rows)?;
         let cuts: Vec<_> = (0..keys.len())
             .filter(|index| window_call(&keys[*index]).is_some())
             .collect();
         let (window, name) = match cuts.as_slice() {
             [] if keys.iter().any(|key| input.is_window(key)) => (Window::Instant, None),
-            [] => {
-                return refuse(
-                    "an aggregate needs a window, like GROUP BY tumble(INTERVAL '1 minute'), or never ends",
-                );
-            }
+            [] => return self.updating(keys, aggregates, input),
             [cut] => {
                 let call = keys.remove(*cut);
+                if let Some((_, call)) = window_call(&call) {
+                    refuse_changes(&input, "a window", call.func.name())?;
+                }
                 let name = call.schema_name().to_string();
                 match window_call(&call) {
                     Some((function, arguments)) => (window(function, arguments)?, Some(name)),
@@ -260,7 +282,7 @@ impl Lowering {
             keys: keys.len(),
         };
         let time = Expr::Column(time_of(&input.plan)?);
-        let exprs = keys.into_iter().chain(aggregate.aggr_expr).chain([time]);
+        let exprs = keys.into_iter().chain(aggregates).chain([time]);
         let node = StreamNode::try_new(kind, exprs.collect(), vec![input.plan])?;
         Ok(Stream {
             plan: node.into_plan(),
@@ -314,7 +336,7 @@ pub(crate) fn refuse_many_rows(expr: &Expr) -> Result<()> {
 }
 
 /// The first answer of a question about the parts of an expression.
-fn first<T>(expr: &Expr, ask: impl Fn(&Expr) -> Option<T>) -> Result<Option<T>> {
+pub(super) fn first<T>(expr: &Expr, ask: impl Fn(&Expr) -> Option<T>) -> Result<Option<T>> {
     let mut found = None;
     expr.apply(|part| {
         found = ask(part);

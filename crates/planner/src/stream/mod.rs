@@ -10,23 +10,27 @@
 //! makes every projection carry the column on, and turns aggregates into nodes that the runtime has an operator for. What
 //! looks at one window at a time (functions `OVER`, joins of windows) stays a plan of DataFusion's, in a node of ours.
 //!
-//! **Invariants.** In a lowered plan [`TIME`](crate::plan::TIME) is the last column of every stream. DataFusion's optimiser
+//! **Invariants.** In a lowered plan [`TIME`](crate::plan::TIME) is the last column of every stream, and
+//! [`CHANGE`](crate::plan::CHANGE) is right before it in every stream whose rows can be taken back ([`updating`]). DataFusion's optimiser
 //! knows which columns a node needs, and prunes the rest; it never moves a filter across a node, because what a watermark has
 //! seen must not depend on what a query asks.
 
 mod arrange;
 mod exec;
 mod extension;
+mod filter;
 mod instant;
 mod join;
 mod lookup;
 mod lower;
 mod node;
 mod over;
+mod updating;
 mod window;
 
 pub(crate) use self::exec::StreamExec;
 pub(crate) use self::extension::StreamPlanner;
 pub(crate) use self::lower::{lower, refuse_many_rows};
 pub(crate) use self::node::{EventTimeNode, Kind, StreamNode};
+pub(crate) use self::updating::Output;
 pub(crate) use self::window::fixed_ns;

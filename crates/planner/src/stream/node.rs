@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 
 use super::lookup::LookupNode;
 use crate::functions::window_type;
-use crate::plan::{TIME, Window, time_field};
+use crate::plan::{TIME, Window, change_field, time_field};
 
 /// A node of a stream: what it does, with which expressions, on which inputs. Its columns follow from the three.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,6 +38,15 @@ pub(crate) enum Kind {
         name: Option<String>,
         /// How many of the expressions are keys.
         keys: usize,
+    },
+    /// Aggregates by key that change. Expressions: the keys, the aggregates, the input's change if it has one, its time.
+    UpdatingAggregate {
+        /// How many of the expressions are keys.
+        keys: usize,
+        /// How many are aggregates.
+        functions: usize,
+        /// How long a group without new rows is kept.
+        ttl: Duration,
     },
     /// A query over one window at a time, whose leaves are [`InstantLeaf`](super::instant::InstantLeaf)s. Expressions: what
     /// its inputs are exchanged by, as many of each.
@@ -139,6 +148,13 @@ fn fields(kind: &Kind, exprs: &[Expr], inputs: &[LogicalPlan]) -> Result<Fields>
             let columns = exprlist_to_fields(&exprs[..exprs.len() - 1], &inputs[0])?;
             Ok(window.into_iter().chain(columns).chain([time()]).collect())
         }
+        Kind::UpdatingAggregate {
+            keys, functions, ..
+        } => {
+            let columns = exprlist_to_fields(&exprs[..keys + functions], &inputs[0])?;
+            let change = (None, Arc::new(change_field()));
+            Ok(columns.into_iter().chain([change, time()]).collect())
+        }
         Kind::Instant(query) => Ok(without_time(query).chain([time()]).collect()),
         Kind::TtlJoin(_) => {
             let columns = inputs.iter().flat_map(without_time);
@@ -179,6 +195,7 @@ impl UserDefinedLogicalNodeCore for StreamNode {
             Kind::EventTime(_) => "EventTime",
             Kind::Lookup(_) => "Lookup",
             Kind::WindowAggregate { .. } => "WindowAggregate",
+            Kind::UpdatingAggregate { .. } => "UpdatingAggregate",
             Kind::Instant(_) => "Instant",
             Kind::TtlJoin(_) => "TtlJoin",
         }
@@ -230,7 +247,7 @@ impl UserDefinedLogicalNodeCore for StreamNode {
             }
             Kind::Lookup(lookup) => Some(vec![lookup.needed(self.inputs[0].schema(), output)]),
             // Those of its expressions, which DataFusion adds.
-            Kind::WindowAggregate { .. } => Some(vec![Vec::new()]),
+            Kind::WindowAggregate { .. } | Kind::UpdatingAggregate { .. } => Some(vec![Vec::new()]),
             // The query inside is not looked at.
             Kind::Instant(_) => None,
             Kind::TtlJoin(_) => Some(self.join_columns(output)),

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Window};
 use super::instant::{InstantLeaf, over_instants};
 use super::lower::{Lowering, Stream, refuse_window};
 use super::node::{columns, time_of};
+use super::updating::refuse_changes;
 use crate::error::PlanError;
 use crate::names::quoted;
 
@@ -17,6 +18,9 @@ impl Lowering {
     pub(super) fn over(&self, window: Window) -> Result<Stream> {
         window.window_expr.iter().try_for_each(refuse_window)?;
         let input = self.timed(Arc::unwrap_or_clone(window.input))?;
+        for function in window.window_expr.iter().filter_map(call) {
+            refuse_changes(&input, "OVER", function.fun.name())?;
+        }
         let keys = partition(&window.window_expr, &input)?;
         let leaf = Arc::new(InstantLeaf::of(0, &input.plan));
         let query = Window::try_new(window.window_expr, leaf)?;

@@ -26,7 +26,8 @@ CREATE TABLE alerts (device TEXT, temperature DOUBLE)
 WITH (connector = 'fake', type = 'sink', topic = 'alerts');
 "#;
 
-struct Fake;
+/// A connector of this name; the one that is `formatted` has payloads.
+struct Fake(&'static str);
 
 #[derive(Serialize, Deserialize)]
 struct Table {
@@ -70,19 +71,19 @@ impl Connector for Fake {
     type TableT = Table;
 
     fn name(&self) -> &'static str {
-        "fake"
+        self.0
     }
 
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
-            id: "fake",
+            id: self.0,
             name: "Fake",
             description: "Connects to nothing",
             source: true,
             sink: true,
             lookup: false,
             testing: false,
-            format: false,
+            format: self.0 == "formatted",
             profile_schema: Some(PROFILE),
             table_schema: SCHEMA,
         }
@@ -104,7 +105,7 @@ impl Connector for Fake {
         format: FormatConfig,
     ) -> Result<Connection, ConfigError> {
         Ok(Connection {
-            connector: "fake".to_owned(),
+            connector: self.0.to_owned(),
             name: name.to_owned(),
             connection_type: self.table_type(&profile, &table),
             description: table.topic.clone(),
@@ -142,7 +143,11 @@ impl Connector for Fake {
 
 /// A planner that knows the fake connector, a profile of it, and [`TABLES`].
 pub(crate) fn planner() -> Planner {
-    let mut planner = Planner::new(Registry::default().with(Fake));
+    let mut planner = Planner::new(
+        Registry::default()
+            .with(Fake("fake"))
+            .with(Fake("formatted")),
+    );
     planner.add_profile(ConnectionProfile {
         name: "plant".to_owned(),
         connector: "fake".to_owned(),

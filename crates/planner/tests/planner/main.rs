@@ -9,5 +9,6 @@ mod errors;
 mod fake;
 mod plans;
 mod robustness;
+mod updating;
 mod values;
 mod windows;

@@ -24,6 +24,11 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use headwater_planner::plan::Aggregate;
 
+use crate::operators::window::{arguments, check_order};
+
+/// How many values a function is told at once when it reads all of them anew.
+const READ_ROWS: usize = 8_192;
+
 /// A function with its arguments.
 pub(super) struct Function {
     function: Arc<AggregateFunctionExpr>,
@@ -85,7 +90,8 @@ impl Function {
     /// `retracts` says whether rows are taken back.
     pub(super) fn new(aggregate: &Aggregate, input: &SchemaRef, retracts: bool) -> Result<Self> {
         let function = &aggregate.function;
-        let types = function.expressions().into_iter();
+        check_order(function)?;
+        let types = arguments(function).into_iter();
         let types = types.map(|argument| argument.data_type(input));
         let types = types.collect::<Result<Vec<_>>>()?;
         let exact = !types.iter().any(DataType::is_floating);
@@ -122,7 +128,7 @@ impl Function {
     /// The arguments for all rows of a batch.
     pub(super) fn arguments(&self, rows: &RecordBatch) -> Result<Arguments> {
         let count = rows.num_rows();
-        let values = self.function.expressions().into_iter();
+        let values = arguments(&self.function).into_iter();
         let values = values.map(|argument| argument.evaluate(rows)?.into_array(count));
         let filter = self.filter.as_ref().map(|filter| {
             let kept = filter.evaluate(rows)?.into_array(count)?;
@@ -192,7 +198,11 @@ impl Function {
                     let values = counts.iter().flat_map(|(value, count)| {
                         std::iter::repeat_n(parser.parse(value), *count as usize)
                     });
-                    read.update_batch(&converter.convert_rows(values)?)?;
+                    let mut values = values.peekable();
+                    while values.peek().is_some() {
+                        let piece = values.by_ref().take(READ_ROWS);
+                        read.update_batch(&converter.convert_rows(piece)?)?;
+                    }
                 }
                 read.evaluate()
             }

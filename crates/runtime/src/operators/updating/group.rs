@@ -17,21 +17,24 @@ pub(super) struct Group {
     sent: Option<Values>,
     /// Whether rows have come since.
     changed: bool,
+    /// How much memory it took when it was put out last.
+    bytes: usize,
 }
 
 impl Group {
     /// Without rows.
     pub(super) fn new(functions: &[Function]) -> Result<Self> {
-        Ok(Self {
-            states: functions
-                .iter()
-                .map(Function::state)
-                .collect::<Result<_>>()?,
+        let states = functions.iter().map(Function::state);
+        let mut group = Self {
+            states: states.collect::<Result<_>>()?,
             rows: 0,
             time: i64::MIN,
             sent: None,
             changed: false,
-        })
+            bytes: 0,
+        };
+        group.measure();
+        Ok(group)
     }
 
     /// Takes some of the rows of a batch.
@@ -90,9 +93,11 @@ impl Group {
             }
         };
         if now == self.sent {
+            self.measure();
             return Ok((None, None));
         }
         let before = std::mem::replace(&mut self.sent, now.clone());
+        self.measure();
         Ok((before, now))
     }
 
@@ -108,10 +113,15 @@ impl Group {
         self.time
     }
 
-    /// How much memory it takes, in bytes, roughly.
-    pub(super) fn size(&self) -> usize {
+    /// Counts the memory. That may take as long as there are values, so it is not done for each row.
+    fn measure(&mut self) {
         let sent = self.sent.iter().flatten().map(ScalarValue::size);
         let states = self.states.iter().map(State::size);
-        size_of::<Self>() + sent.sum::<usize>() + states.sum::<usize>()
+        self.bytes = size_of::<Self>() + sent.sum::<usize>() + states.sum::<usize>();
+    }
+
+    /// How much memory it takes, in bytes, roughly, as of when it was put out last.
+    pub(super) fn size(&self) -> usize {
+        self.bytes
     }
 }

@@ -2,17 +2,17 @@
 //!
 //! ```text
 //!  rows ──► keys ──► groups: counts, accumulators, what was sent      tick, END      retractions and rows
-//!                    the groups that have changed ────────────────────────────────►  out, `_retract` says which
+//!                    the groups that have changed ────────────────────────────────►  out, `_change` says which
 //! ```
 //!
-//! Input: rows; with `retract`, rows that take back an equal one that came before. Output: about once a second, and at the
+//! Input: rows; with `change`, rows that take back an equal one that came before. Output: about once a second, and at the
 //! end, for each group that has changed: the row that was sent, taken back, and the row that is true now, each at most
 //! once, and neither if they are equal. A group whose rows have all been taken back is taken back itself. The event time
 //! of both is that of the group's latest row; groups come in the order in which they changed first.
 //! Time: rows are never late. A group to which nothing has come for the time to live, in event time, is forgotten without
 //! a word: what comes for it later begins anew, and what takes back a row of it is left out.
-//! Memory: the groups, up to an eighth longer than the time to live, and the keys of those that have changed; see
-//! `function` for what a group keeps. Errors: those of keys and functions.
+//! Memory: the groups, up to an eighth longer than the time to live, and the keys of those that have changed, counted when
+//! they are put out; see `function` for what a group keeps. Errors: those of keys and functions.
 
 mod function;
 mod group;
@@ -25,6 +25,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, internal_err};
@@ -57,6 +58,8 @@ pub(crate) struct UpdatingAggregate {
     sweep_at: i64,
     /// The size of the groups.
     bytes: usize,
+    /// How many changes there have been.
+    changes: i64,
     output: Output,
 }
 
@@ -78,7 +81,7 @@ impl UpdatingAggregate {
         let keys = keys.map(|key| key.map(SortField::new));
         let functions = aggregate.aggregates.iter();
         let functions =
-            functions.map(|function| Function::new(function, input, aggregate.retract.is_some()));
+            functions.map(|function| Function::new(function, input, aggregate.change.is_some()));
         Ok(Self {
             converter: RowConverter::new(keys.collect::<Result<_>>()?)?,
             functions: functions.collect::<Result<_>>()?,
@@ -88,6 +91,7 @@ impl UpdatingAggregate {
             ttl_ns: u64::try_from(aggregate.ttl.as_nanos()).unwrap_or(u64::MAX),
             sweep_at: i64::MIN,
             bytes: 0,
+            changes: 0,
             output: Output::new(&context.output, aggregate.keys.len()),
             aggregate: Arc::clone(aggregate),
         })
@@ -97,8 +101,8 @@ impl UpdatingAggregate {
     fn by_group(&self, rows: &RecordBatch) -> Result<Vec<(Key, Rows)>> {
         let count = rows.num_rows();
         let times = times(rows, self.aggregate.time)?;
-        let retracts = self.aggregate.retract.map(|column| rows.column(column));
-        let retracts = retracts.and_then(|column| column.as_boolean_opt());
+        let changes = self.aggregate.change.map(|column| rows.column(column));
+        let changes = changes.and_then(|column| column.as_primitive_opt::<Int64Type>());
         let keys = self.aggregate.keys.iter();
         let keys = keys.map(|key| key.evaluate(rows)?.into_array(count));
         let keys = keys.collect::<Result<Vec<_>>>()?;
@@ -124,7 +128,7 @@ impl UpdatingAggregate {
             });
             let rows = &mut groups[place].1;
             rows.latest = rows.latest.max(*time);
-            match retracts.is_some_and(|retracts| retracts.value(row)) {
+            match changes.is_some_and(|changes| changes.value(row) < 0) {
                 true => rows.retracted.push(row as u32),
                 false => rows.added.push(row as u32),
             }
@@ -145,10 +149,8 @@ impl UpdatingAggregate {
         let Some(group) = self.groups.get_mut(&key) else {
             return internal_err!("a group is lost");
         };
-        self.bytes -= group.size();
         group.add(&self.functions, arguments, &rows.added)?;
         group.retract(&self.functions, arguments, &rows.retracted)?;
-        self.bytes += group.size();
         if group.touch(rows.latest) {
             self.changed.push(key);
         }
@@ -175,11 +177,12 @@ impl UpdatingAggregate {
                 self.groups.remove(&key);
             }
         }
-        for (values, retract) in [(before, true), (after, false)] {
+        self.changes += 1;
+        for (values, change) in [(before, -self.changes), (after, self.changes)] {
             piece.extend(values.map(|values| Change {
                 key: key.clone(),
                 values,
-                retract,
+                change,
                 time,
             }));
         }

@@ -1,8 +1,8 @@
-//! The rows that are put out: keys, values, whether they take back, event time.
+//! The rows that are put out: keys, values, what they do, event time.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, TimestampNanosecondArray};
+use arrow::array::{ArrayRef, Int64Array, TimestampNanosecondArray};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use arrow::row::RowConverter;
@@ -15,7 +15,8 @@ use super::group::Values;
 pub(super) struct Change {
     pub(super) key: Key,
     pub(super) values: Values,
-    pub(super) retract: bool,
+    /// What it does: see `CHANGE`.
+    pub(super) change: i64,
     pub(super) time: i64,
 }
 
@@ -49,8 +50,8 @@ impl Output {
             let values = changes.iter().map(|change| change.values[function].clone());
             columns.push(ScalarValue::iter_to_array(values)?);
         }
-        let retracts = changes.iter().map(|change| Some(change.retract));
-        columns.push(Arc::new(BooleanArray::from_iter(retracts)));
+        let numbers = changes.iter().map(|change| change.change);
+        columns.push(Arc::new(Int64Array::from_iter_values(numbers)));
         let times = changes.iter().map(|change| change.time);
         columns.push(Arc::new(TimestampNanosecondArray::from_iter_values(times)));
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)

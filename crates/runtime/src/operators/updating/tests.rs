@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arrow::array::{BooleanArray, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+use arrow::array::{Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
@@ -14,7 +14,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::{Column, IsNotNullExpr, IsNullExpr};
 use headwater_connector::Metrics;
-use headwater_planner::plan::{Aggregate, retract_field, time_field};
+use headwater_planner::plan::{Aggregate, change_field, time_field};
 
 use super::*;
 use crate::operators::late::LateRows;
@@ -27,7 +27,7 @@ fn input() -> SchemaRef {
         Field::new("key", DataType::Utf8, false),
         Field::new("value", DataType::Float64, true),
         Field::new("whole", DataType::Int64, true),
-        retract_field(),
+        change_field(),
         time_field(),
     ]))
 }
@@ -61,11 +61,7 @@ impl Scene {
     ) -> Self {
         let mut fields = vec![Arc::new(Field::new("key", DataType::Utf8, false))];
         fields.truncate(keys.len());
-        fields.extend([
-            function.field(),
-            retract_field().into(),
-            time_field().into(),
-        ]);
+        fields.extend([function.field(), change_field().into(), time_field().into()]);
         let metrics: Arc<Metrics> = Arc::default();
         let context = MachineContext {
             inputs: vec![input()],
@@ -82,7 +78,7 @@ impl Scene {
                 filter: None,
             }],
             time: 4,
-            retract: retracts.then_some(3),
+            change: retracts.then_some(3),
             ttl: Duration::from_nanos(80),
         };
         let machine = UpdatingAggregate::new(&Arc::new(aggregate), &context).unwrap();
@@ -94,7 +90,7 @@ impl Scene {
         let values = Float64Array::from_iter_values(rows.iter().map(|row| row.1));
         let whole = Int64Array::from_iter_values(rows.iter().map(|row| row.1 as i64));
         let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.2));
-        let retracts = BooleanArray::from(vec![retract; rows.len()]);
+        let retracts = Int64Array::from(vec![if retract { -1 } else { 1 }; rows.len()]);
         let batch = RecordBatch::try_new(
             input(),
             vec![
@@ -125,10 +121,8 @@ impl Scene {
             let columns: Vec<_> = columns.collect();
             let (values, retract) = columns.split_at(columns.len() - 2);
             for row in 0..piece.num_rows() {
-                let sign = match retract[0].value(row).to_string().as_str() {
-                    "true" => "-",
-                    _ => "",
-                };
+                let number = retract[0].value(row).to_string();
+                let sign = if number.starts_with('-') { "-" } else { "" };
                 let values = values.iter().map(|value| value.value(row).to_string());
                 shown.push(format!("{sign}{}", values.collect::<Vec<_>>().join(" ")));
             }

@@ -18,6 +18,15 @@ const ORDERS_ITSELF: &str = "string_agg";
 #[derive(Clone)]
 pub(super) struct Functions(Arc<[Arc<AggregateFunctionExpr>]>);
 
+/// Refuses a function that must have its rows in an order, which a stream has not.
+pub(in crate::operators) fn check_order(function: &AggregateFunctionExpr) -> Result<()> {
+    let name = function.fun().name();
+    if function.order_sensitivity().hard_requires() && name != ORDERS_ITSELF {
+        return not_impl_err!("'{name}' cannot heed ORDER BY in a stream");
+    }
+    Ok(())
+}
+
 /// The state of all functions for groups that are numbered from 0.
 pub(super) struct Accumulators(Vec<Box<dyn GroupsAccumulator>>);
 
@@ -29,12 +38,8 @@ impl Functions {
     /// If a function must have its rows in an order, which a stream has not.
     pub(super) fn new(aggregates: &[Aggregate]) -> Result<Self> {
         let functions = aggregates.iter().map(|aggregate| {
-            let function = &aggregate.function;
-            let name = function.fun().name();
-            if function.order_sensitivity().hard_requires() && name != ORDERS_ITSELF {
-                return not_impl_err!("'{name}' cannot heed ORDER BY in a stream");
-            }
-            Ok(Arc::clone(function))
+            check_order(&aggregate.function)?;
+            Ok(Arc::clone(&aggregate.function))
         });
         Ok(Self(functions.collect::<Result<_>>()?))
     }

@@ -75,7 +75,9 @@ impl Input {
 }
 
 /// Functions that heed an order are given what it is of, too.
-fn arguments(function: &AggregateFunctionExpr) -> Vec<Arc<dyn PhysicalExpr>> {
+pub(in crate::operators) fn arguments(
+    function: &AggregateFunctionExpr,
+) -> Vec<Arc<dyn PhysicalExpr>> {
     let order = function.order_bys().iter();
     let order = order.map(|sort| Arc::clone(&sort.expr));
     function.expressions().into_iter().chain(order).collect()

@@ -36,8 +36,10 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use headwater_planner::plan::{Window, WindowAggregate};
 
+pub(in crate::operators) use self::aggregates::check_order;
 use self::aligned::Aligned;
 use self::cut::Cut;
+pub(in crate::operators) use self::input::arguments;
 use self::session::Session;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::Stateful;
