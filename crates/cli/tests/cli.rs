@@ -45,6 +45,26 @@ fn a_bounded_pipeline_prints_its_rows_and_exits_with_0() {
 }
 
 #[test]
+fn results_that_change_are_printed_as_changes() {
+    let (_dir, file) = sql("SELECT count(*) AS n FROM (VALUES (1), (2), (3)) AS v (x);");
+    let finished = run(&["run", &file]);
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let change = r#"{"before":null,"after":{"n":3},"op":"c"}"#;
+    assert_eq!(finished.stdout, format!("{change}\n"));
+}
+
+#[test]
+fn groups_without_windows_are_counted_to_the_limit_of_state() {
+    let (_dir, file) = sql("CREATE TABLE ticks (counter BIGINT) WITH (
+           connector = 'impulse', message_count = '20000', event_rate = '1000000');
+         SELECT counter, count(*) AS n FROM ticks GROUP BY counter;");
+    let finished = run(&["run", "--state-limit-mib", "1", &file]);
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+    let reason = "more than the limit of 1048576";
+    assert!(finished.stderr.contains(reason), "{}", finished.stderr);
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_ends_the_job_and_is_no_error() {
     use std::io::{BufRead, BufReader};
     let (_dir, file) = sql("CREATE TABLE ticks (counter BIGINT) WITH (

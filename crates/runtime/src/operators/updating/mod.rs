@@ -8,7 +8,9 @@
 //! Input: rows; with `change`, rows that take back an equal one that came before. Output: about once a second, and at the
 //! end, for each group that has changed: the row that was sent, taken back, and the row that is true now, each at most
 //! once, and neither if they are equal. A group whose rows have all been taken back is taken back itself. The event time
-//! of both is that of the group's latest row; groups come in the order in which they changed first.
+//! of both is that of the group's latest row; groups come in the order in which they changed first. Without functions, over
+//! rows that only come (`DISTINCT`), nothing is ever taken back: a new group is put out at once, with the event time of its
+//! first row, so that it comes before the watermark that follows it, as windows and joins below want it.
 //! Time: rows are never late. A group to which nothing has come for the time to live, in event time, is forgotten without
 //! a word: what comes for it later begins anew, and what takes back a row of it is left out.
 //! Memory: the groups, up to an eighth longer than the time to live, and the keys of those that have changed, counted when
@@ -53,6 +55,8 @@ pub(crate) struct UpdatingAggregate {
     changed: Vec<Key>,
     /// Those that are being flushed.
     due: VecDeque<Key>,
+    /// Whether nothing that is put out is ever taken back: `DISTINCT` over rows that only come.
+    tells_at_once: bool,
     ttl_ns: u64,
     /// From which watermark on it pays to look for groups whose time is over.
     sweep_at: i64,
@@ -68,6 +72,8 @@ pub(crate) struct UpdatingAggregate {
 struct Rows {
     added: Vec<u32>,
     retracted: Vec<u32>,
+    /// The event time of the first of them, and the latest one.
+    first: i64,
     latest: i64,
 }
 
@@ -88,6 +94,7 @@ impl UpdatingAggregate {
             groups: HashMap::new(),
             changed: Vec::new(),
             due: VecDeque::new(),
+            tells_at_once: aggregate.aggregates.is_empty() && aggregate.change.is_none(),
             ttl_ns: u64::try_from(aggregate.ttl.as_nanos()).unwrap_or(u64::MAX),
             sweep_at: i64::MIN,
             bytes: 0,
@@ -116,14 +123,12 @@ impl UpdatingAggregate {
         for (row, time) in times.iter().enumerate() {
             let key = keys.as_ref().map_or(&[][..], |keys| keys.row(row).data());
             let place = *places.entry(key).or_insert_with(|| {
-                let latest = i64::MIN;
-                groups.push((
-                    key.into(),
-                    Rows {
-                        latest,
-                        ..Rows::default()
-                    },
-                ));
+                let rows = Rows {
+                    first: *time,
+                    latest: *time,
+                    ..Rows::default()
+                };
+                groups.push((key.into(), rows));
                 groups.len() - 1
             });
             let rows = &mut groups[place].1;
@@ -155,6 +160,32 @@ impl UpdatingAggregate {
             self.changed.push(key);
         }
         Ok(())
+    }
+
+    /// The groups that are new, each with the event time of its first row.
+    fn tell(&mut self, groups: Vec<(Key, Rows)>) -> Result<Vec<RecordBatch>> {
+        let mut news = Vec::new();
+        for (key, rows) in groups {
+            if let Some(group) = self.groups.get_mut(&key) {
+                group.prolong(rows.latest);
+                continue;
+            }
+            let mut group = Group::new(&self.functions)?;
+            group.prolong(rows.latest);
+            self.bytes += group.size() + key.len();
+            self.groups.insert(key.clone(), group);
+            self.changes += 1;
+            news.push(Change {
+                key,
+                values: Vec::new(),
+                change: self.changes,
+                time: rows.first,
+            });
+        }
+        match news.as_slice() {
+            [] => Ok(Vec::new()),
+            news => Ok(vec![self.output.rows(&self.converter, news)?]),
+        }
     }
 
     /// Has all groups that have changed put out.
@@ -212,7 +243,11 @@ impl Stateful for UpdatingAggregate {
         let arguments = self.functions.iter();
         let arguments = arguments.map(|function| function.arguments(&rows));
         let arguments = arguments.collect::<Result<Vec<_>>>()?;
-        for (key, rows) in self.by_group(&rows)? {
+        let groups = self.by_group(&rows)?;
+        if self.tells_at_once {
+            return self.tell(groups);
+        }
+        for (key, rows) in groups {
             self.absorb(key, &rows, &arguments)?;
         }
         Ok(Vec::new())

@@ -15,6 +15,7 @@ use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFuncti
 use datafusion::physical_expr::expressions::{Column, IsNotNullExpr, IsNullExpr};
 use headwater_connector::Metrics;
 use headwater_planner::plan::{Aggregate, change_field, time_field};
+use proptest::prelude::*;
 
 use super::*;
 use crate::operators::late::LateRows;
@@ -46,6 +47,8 @@ fn function(function: &Arc<AggregateUDF>, argument: &str) -> AggregateFunctionEx
 
 struct Scene {
     machine: UpdatingAggregate,
+    /// The answer to the latest rows.
+    answered: Vec<RecordBatch>,
 }
 
 impl Scene {
@@ -55,13 +58,15 @@ impl Scene {
     }
 
     fn of(
-        function: AggregateFunctionExpr,
+        function: impl Into<Option<AggregateFunctionExpr>>,
         keys: Vec<Arc<dyn PhysicalExpr>>,
         retracts: bool,
     ) -> Self {
+        let function = function.into();
         let mut fields = vec![Arc::new(Field::new("key", DataType::Utf8, false))];
         fields.truncate(keys.len());
-        fields.extend([function.field(), change_field().into(), time_field().into()]);
+        fields.extend(function.iter().map(AggregateFunctionExpr::field));
+        fields.extend([change_field().into(), time_field().into()]);
         let metrics: Arc<Metrics> = Arc::default();
         let context = MachineContext {
             inputs: vec![input()],
@@ -73,16 +78,22 @@ impl Scene {
         };
         let aggregate = plan::UpdatingAggregate {
             keys,
-            aggregates: vec![Aggregate {
-                function: Arc::new(function),
-                filter: None,
-            }],
+            aggregates: function
+                .into_iter()
+                .map(|function| Aggregate {
+                    function: Arc::new(function),
+                    filter: None,
+                })
+                .collect(),
             time: 4,
             change: retracts.then_some(3),
             ttl: Duration::from_nanos(80),
         };
         let machine = UpdatingAggregate::new(&Arc::new(aggregate), &context).unwrap();
-        Self { machine }
+        Self {
+            machine,
+            answered: Vec::new(),
+        }
     }
 
     fn rows(&mut self, retract: bool, rows: &[Row<'_>]) {
@@ -101,7 +112,7 @@ impl Scene {
                 Arc::new(times),
             ],
         );
-        assert_eq!(self.machine.rows(0, batch.unwrap()).unwrap(), []);
+        self.answered = self.machine.rows(0, batch.unwrap()).unwrap();
     }
 
     fn add(&mut self, rows: &[Row<'_>]) {
@@ -114,7 +125,8 @@ impl Scene {
 
     fn emitted(&mut self) -> Vec<String> {
         let mut shown = Vec::new();
-        while let Some(piece) = self.machine.emit().unwrap() {
+        let emitted = std::iter::from_fn(|| self.machine.emit().unwrap());
+        for piece in self.answered.drain(..).chain(emitted) {
             let options = FormatOptions::default();
             let columns = piece.columns().iter();
             let columns = columns.map(|column| ArrayFormatter::try_new(column, &options).unwrap());
@@ -145,6 +157,23 @@ fn only_what_has_changed_is_put_out() {
     scene.flush(&[]);
     scene.add(&[("b", 5.0, 3), ("b", 0.0, 3), ("a", 0.0, 3)]);
     scene.flush(&["-b 2", "b 7"]);
+}
+
+#[test]
+fn distinct_rows_are_told_at_once_unless_rows_are_taken_back() {
+    let mut scene = Scene::of(None, vec![column("key")], false);
+    scene.add(&[("a", 1.0, 1), ("b", 2.0, 1), ("a", 3.0, 2)]);
+    assert_eq!(scene.emitted(), ["a", "b"]);
+    scene.add(&[("b", 1.0, 3), ("c", 2.0, 3)]);
+    assert_eq!(scene.emitted(), ["c"]);
+    scene.flush(&[]);
+    let mut scene = Scene::of(None, vec![column("key")], true);
+    scene.add(&[("a", 1.0, 1), ("b", 2.0, 1), ("a", 3.0, 2)]);
+    assert_eq!(scene.emitted(), [""; 0]);
+    scene.retract(&[("a", 3.0, 2), ("b", 2.0, 1)]);
+    scene.flush(&["a"]);
+    scene.retract(&[("a", 1.0, 1)]);
+    scene.flush(&["-a"]);
 }
 
 #[test]
@@ -248,5 +277,81 @@ fn a_filter_leaves_rows_out_of_its_function() {
         scene.machine.groups.clear();
         scene.add(&[("a", 1.0, 1)]);
         scene.flush(&[expect]);
+    }
+}
+
+/// What happens to the machine: a row of a key comes, the row of that number (of those that are there) is taken back, a flush.
+#[derive(Debug, Clone)]
+enum Event {
+    Add(u8, i8),
+    Retract(prop::sample::Index),
+    Flush,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0..3_u8, -3..4_i8).prop_map(|(key, value)| Event::Add(key, value)),
+        3 => any::<prop::sample::Index>().prop_map(Event::Retract),
+        1 => Just(Event::Flush),
+    ]
+}
+
+/// Of what was put out, what was not taken back; only what is there can be taken back.
+fn fold(told: &mut Vec<String>, changes: Vec<String>) {
+    for change in changes {
+        match change.strip_prefix('-') {
+            Some(row) => {
+                let sent = told.iter().position(|sent| sent == row);
+                told.swap_remove(sent.unwrap());
+            }
+            None => told.push(change),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_told_is_what_is_true(events in prop::collection::vec(event(), 0..60)) {
+        type Answer = fn(&[i8]) -> i64;
+        let answers: [(&Arc<AggregateUDF>, Answer); 3] = [
+            (&count_udaf(), |values| values.len() as i64),
+            (&sum_udaf(), |values| values.iter().copied().map(i64::from).sum()),
+            (&max_udaf(), |values| values.iter().copied().max().map_or(0, i64::from)),
+        ];
+        for (udaf, answer) in answers {
+            let mut scene = Scene::new(function(udaf, "whole"), true);
+            let mut there: Vec<(u8, i8)> = Vec::new();
+            let mut told = Vec::new();
+            for event in &events {
+                let row = |(key, value): (u8, i8)| (["a", "b", "c"][usize::from(key)], f64::from(value), 1);
+                match event {
+                    Event::Add(key, value) => {
+                        there.push((*key, *value));
+                        scene.add(&[row((*key, *value))]);
+                    }
+                    Event::Retract(index) if !there.is_empty() => {
+                        let gone = there.swap_remove(index.index(there.len()));
+                        scene.retract(&[row(gone)]);
+                    }
+                    Event::Retract(_) => {}
+                    Event::Flush => {
+                        scene.machine.tick(0).unwrap();
+                        fold(&mut told, scene.emitted());
+                    }
+                }
+            }
+            scene.machine.advance(END).unwrap();
+            fold(&mut told, scene.emitted());
+            let mut expect = Vec::new();
+            for (index, key) in ["a", "b", "c"].iter().enumerate() {
+                let values = there.iter().filter(|(key, _)| usize::from(*key) == index);
+                let values: Vec<_> = values.map(|(_, value)| *value).collect();
+                if !values.is_empty() {
+                    expect.push(format!("{key} {}", answer(&values)));
+                }
+            }
+            told.sort();
+            prop_assert_eq!(&told, &expect);
+        }
     }
 }
