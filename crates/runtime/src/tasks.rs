@@ -261,7 +261,7 @@ async fn open_sink(
             None => return tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(false),
-                opened = sink.open() => opened.map(|()| true),
+                opened = &mut opening => opened.map(|()| true),
             },
         },
     }
@@ -411,7 +411,8 @@ mod tests {
         };
         assert!(outlets[0].batches.send(batch).is_ok());
         let mut waiting = Vec::new();
-        let opening = open_sink(&mut sink, &mut end, &mut waiting);
+        let stop = CancellationToken::new();
+        let opening = open_sink(&mut sink, &mut end, &stop, &mut waiting);
         let let_in = async {
             tokio::task::yield_now().await;
             gate.add_permits(1);

@@ -9,7 +9,6 @@
 //! * all others, while rows only come: they give their state away, and a new accumulator begins with it;
 //! * all others, where rows are taken back: the values are kept, with how often they are there, and read anew each time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
@@ -24,6 +23,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use headwater_planner::plan::Aggregate;
 
+use super::values::{self, Counts};
 use crate::operators::window::{arguments, check_order};
 
 /// How many values a function is told at once when it reads all of them anew.
@@ -53,7 +53,7 @@ pub(super) enum State {
     Accumulator(Box<dyn Accumulator>),
     /// The values that are there, in Arrow's row format, with how often.
     Values {
-        counts: BTreeMap<Box<[u8]>, u64>,
+        counts: Counts,
         bytes: usize,
     },
 }
@@ -119,10 +119,42 @@ impl Function {
             Kind::Read | Kind::Renewed => State::Accumulator(self.function.create_accumulator()?),
             Kind::Reversed => State::Accumulator(self.function.create_sliding_accumulator()?),
             Kind::Recomputed(_) => State::Values {
-                counts: BTreeMap::new(),
+                counts: Counts::new(),
                 bytes: 0,
             },
         })
+    }
+
+    /// Null, of the type of its values.
+    pub(super) fn nothing(&self) -> Result<ScalarValue> {
+        ScalarValue::try_from(self.function.field().data_type())
+    }
+
+    /// What is kept, to be [loaded](Self::load) later; it stays as it is.
+    pub(super) fn save(&self, state: &mut State) -> Result<Vec<ScalarValue>> {
+        match state {
+            State::Accumulator(accumulator) => {
+                // some give their state away
+                let saved = accumulator.state()?;
+                let columns = saved.iter().map(|value| value.to_array_of_size(1));
+                *state = self.load(&columns.collect::<Result<Vec<_>>>()?)?;
+                Ok(saved)
+            }
+            State::Values { counts, .. } => Ok(vec![values::save(counts)]),
+        }
+    }
+
+    /// What was saved, as columns of one row.
+    pub(super) fn load(&self, saved: &[ArrayRef]) -> Result<State> {
+        let mut state = self.state()?;
+        match &mut state {
+            State::Accumulator(accumulator) => accumulator.merge_batch(saved)?,
+            State::Values { counts, bytes } => {
+                *counts = values::load(saved)?;
+                *bytes = counts.keys().map(|value| value.len()).sum();
+            }
+        }
+        Ok(state)
     }
 
     /// The arguments for all rows of a batch.

@@ -9,14 +9,14 @@ pub(super) type Values = Vec<ScalarValue>;
 
 /// One group.
 pub(super) struct Group {
-    states: Vec<State>,
-    rows: u64,
+    pub(super) states: Vec<State>,
+    pub(super) rows: u64,
     /// The event time of its latest row.
-    time: i64,
+    pub(super) time: i64,
     /// What was put out last.
-    sent: Option<Values>,
+    pub(super) sent: Option<Values>,
     /// Whether rows have come since.
-    changed: bool,
+    pub(super) changed: bool,
     /// How much memory it took when it was put out last.
     bytes: usize,
 }
@@ -119,7 +119,7 @@ impl Group {
     }
 
     /// Counts the memory. That may take as long as there are values, so it is not done for each row.
-    fn measure(&mut self) {
+    pub(super) fn measure(&mut self) {
         let sent = self.sent.iter().flatten().map(ScalarValue::size);
         let states = self.states.iter().map(State::size);
         self.bytes = size_of::<Self>() + sent.sum::<usize>() + states.sum::<usize>();

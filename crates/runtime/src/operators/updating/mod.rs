@@ -19,9 +19,11 @@
 mod function;
 mod group;
 mod output;
+mod snapshot;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 mod tests;
+mod values;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,11 +38,15 @@ use headwater_planner::plan;
 use self::function::{Arguments, Function};
 use self::group::Group;
 use self::output::{Change, Output};
+use crate::durable::part::Part;
 use crate::operators::machines::MachineContext;
-use crate::operators::stateful::{END, Stateful, times};
+use crate::operators::stateful::{END, Held, Stateful, times};
 
 /// How many groups are looked at for one piece of the output.
 const PIECE_GROUPS: usize = 4_096;
+
+/// How many groups go into one part of a snapshot.
+const PART_GROUPS: usize = 65_536;
 
 /// The keys of a group, in Arrow's row format.
 type Key = Box<[u8]>;
@@ -280,6 +286,47 @@ impl Stateful for UpdatingAggregate {
     fn tick(&mut self, _now_us: u64) -> Result<()> {
         self.flush();
         Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Part>> {
+        let parser = self.converter.parser();
+        let mut groups: Vec<_> = self.groups.iter_mut().collect();
+        let pieces = groups.chunks_mut(PART_GROUPS).map(|piece| {
+            let keys = piece.iter().map(|(key, _)| parser.parse(key));
+            let keys = match self.aggregate.keys.is_empty() {
+                true => Vec::new(),
+                false => self.converter.convert_rows(keys)?,
+            };
+            let mut piece: Vec<_> = piece.iter_mut().map(|(_, group)| &mut **group).collect();
+            snapshot::save(&self.functions, keys, &mut piece)
+        });
+        pieces.collect()
+    }
+
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        for part in parts {
+            let keys = snapshot::keys(&part)?;
+            let keys = match keys.as_slice() {
+                [] => None,
+                keys => Some(self.converter.convert_columns(keys)?),
+            };
+            for (row, group) in snapshot::load(&self.functions, &part)?
+                .into_iter()
+                .enumerate()
+            {
+                let key = keys.as_ref().map_or(&[][..], |keys| keys.row(row).data());
+                self.bytes += group.size() + key.len();
+                if group.is_changed() {
+                    self.changed.push(key.into());
+                }
+                self.groups.insert(key.into(), group);
+            }
+        }
+        Ok(())
+    }
+
+    fn held(&self, part: &Part) -> Result<Held> {
+        snapshot::keys(part).map(Held::Keyed)
     }
 
     fn size(&self) -> usize {

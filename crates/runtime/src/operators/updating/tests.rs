@@ -18,6 +18,7 @@ use headwater_planner::plan::{Aggregate, change_field, time_field};
 use proptest::prelude::*;
 
 use super::*;
+use crate::durable::part::stored_again;
 use crate::operators::late::LateRows;
 
 /// A row: key, value, event time.
@@ -46,6 +47,8 @@ fn function(function: &Arc<AggregateUDF>, argument: &str) -> AggregateFunctionEx
 }
 
 struct Scene {
+    aggregate: Arc<plan::UpdatingAggregate>,
+    context: MachineContext,
     machine: UpdatingAggregate,
     /// The answer to the latest rows.
     answered: Vec<RecordBatch>,
@@ -89,11 +92,28 @@ impl Scene {
             change: retracts.then_some(3),
             ttl: Duration::from_nanos(80),
         };
-        let machine = UpdatingAggregate::new(&Arc::new(aggregate), &context).unwrap();
+        let aggregate = Arc::new(aggregate);
+        let machine = UpdatingAggregate::new(&aggregate, &context).unwrap();
         Self {
+            aggregate,
+            context,
             machine,
             answered: Vec::new(),
         }
+    }
+
+    /// Another machine goes on with what this one has left on the disk.
+    fn restart(&mut self) {
+        let parts = self.machine.snapshot().unwrap();
+        let parts: Vec<_> = parts.iter().map(stored_again).collect();
+        for part in &parts {
+            let Held::Keyed(keys) = self.machine.held(part).unwrap() else {
+                panic!("the groups have no keys");
+            };
+            assert_eq!(keys.len(), self.aggregate.keys.len());
+        }
+        self.machine = UpdatingAggregate::new(&self.aggregate, &self.context).unwrap();
+        self.machine.restore(parts).unwrap();
     }
 
     fn rows(&mut self, retract: bool, rows: &[Row<'_>]) {
@@ -264,6 +284,35 @@ fn functions_that_cannot_be_read_twice_begin_anew() {
 }
 
 #[test]
+fn what_is_kept_outlives_the_machine() {
+    for retracts in [false, true] {
+        let mut scene = Scene::new(function(&array_agg_udaf(), "whole"), retracts);
+        scene.restart();
+        scene.add(&[("a", 2.0, 1), ("b", 1.0, 1)]);
+        scene.flush(&["a [2]", "b [1]"]);
+        scene.add(&[("a", 3.0, 2)]);
+        scene.restart();
+        scene.flush(&["-a [2]", "a [2, 3]"]);
+        scene.machine.advance(200).unwrap();
+        scene.restart();
+        scene.add(&[("b", 5.0, 200)]);
+        scene.flush(&["b [5]"]);
+    }
+    let mut scene = Scene::of(function(&max_udaf(), "value"), Vec::new(), true);
+    scene.add(&[("a", 2.0, 1), ("b", 1.0, 1)]);
+    scene.flush(&["2.0"]);
+    scene.restart();
+    scene.retract(&[("a", 2.0, 2)]);
+    scene.flush(&["-2.0", "1.0"]);
+    let mut scene = Scene::of(None, vec![column("key")], false);
+    scene.add(&[("a", 1.0, 1)]);
+    assert_eq!(scene.emitted(), ["a"]);
+    scene.restart();
+    scene.add(&[("a", 1.0, 1), ("b", 1.0, 1)]);
+    assert_eq!(scene.emitted(), ["b"]);
+}
+
+#[test]
 fn a_filter_leaves_rows_out_of_its_function() {
     let mut scene = Scene::new(function(&count_udaf(), "value"), false);
     let nothing: Arc<dyn PhysicalExpr> = Arc::new(IsNullExpr::new(column("value")));
@@ -280,12 +329,14 @@ fn a_filter_leaves_rows_out_of_its_function() {
     }
 }
 
-/// What happens to the machine: a row of a key comes, the row of that number (of those that are there) is taken back, a flush.
+/// What happens to the machine: a row of a key comes, the row of that number (of those that are there) is taken back, a flush,
+/// and a restart with what was on the disk.
 #[derive(Debug, Clone)]
 enum Event {
     Add(u8, i8),
     Retract(prop::sample::Index),
     Flush,
+    Restart,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -293,6 +344,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0..3_u8, -3..4_i8).prop_map(|(key, value)| Event::Add(key, value)),
         3 => any::<prop::sample::Index>().prop_map(Event::Retract),
         1 => Just(Event::Flush),
+        1 => Just(Event::Restart),
     ]
 }
 
@@ -334,6 +386,7 @@ proptest! {
                         scene.retract(&[row(gone)]);
                     }
                     Event::Retract(_) => {}
+                    Event::Restart => scene.restart(),
                     Event::Flush => {
                         scene.machine.tick(0).unwrap();
                         fold(&mut told, scene.emitted());
