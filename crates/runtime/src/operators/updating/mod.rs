@@ -70,6 +70,8 @@ pub(crate) struct UpdatingAggregate {
     bytes: usize,
     /// How many changes there have been.
     changes: i64,
+    /// Whether it has been told the time.
+    is_running: bool,
     output: Output,
 }
 
@@ -105,6 +107,7 @@ impl UpdatingAggregate {
             sweep_at: i64::MIN,
             bytes: 0,
             changes: 0,
+            is_running: false,
             output: Output::new(&context.output, aggregate.keys.len()),
             aggregate: Arc::clone(aggregate),
         })
@@ -284,7 +287,10 @@ impl Stateful for UpdatingAggregate {
     }
 
     fn tick(&mut self, _now_us: u64) -> Result<()> {
-        self.flush();
+        // the first comes when the job begins, and would part what is still on its way
+        if std::mem::replace(&mut self.is_running, true) {
+            self.flush();
+        }
         Ok(())
     }
 

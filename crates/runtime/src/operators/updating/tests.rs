@@ -93,7 +93,8 @@ impl Scene {
             ttl: Duration::from_nanos(80),
         };
         let aggregate = Arc::new(aggregate);
-        let machine = UpdatingAggregate::new(&aggregate, &context).unwrap();
+        let mut machine = UpdatingAggregate::new(&aggregate, &context).unwrap();
+        machine.tick(0).unwrap();
         Self {
             aggregate,
             context,
@@ -114,6 +115,7 @@ impl Scene {
         }
         self.machine = UpdatingAggregate::new(&self.aggregate, &self.context).unwrap();
         self.machine.restore(parts).unwrap();
+        self.machine.tick(0).unwrap();
     }
 
     fn rows(&mut self, retract: bool, rows: &[Row<'_>]) {
