@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use headwater_server::Traces;
 use indicatif::MultiProgress;
 use tracing::Level;
 use tracing_subscriber::filter::{FilterExt, Targets};
@@ -16,6 +17,11 @@ const TALKATIVE: [(&str, Level); 2] = [("sqlparser", Level::INFO), ("tungstenite
 
 /// Sets up logging. `RUST_LOG` chooses what is logged; by default warnings, and Headwater's own information.
 pub(crate) fn init(lines: &MultiProgress) {
+    init_with(lines, None);
+}
+
+/// The same, and spans go to a collector, too.
+pub(crate) fn init_with(lines: &MultiProgress, traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(
             "warn,headwater=info,headwater_mqtt=info,headwater_runtime=info,headwater_server=info",
@@ -23,12 +29,13 @@ pub(crate) fn init(lines: &MultiProgress) {
     });
     let most = Targets::new().with_default(Level::TRACE);
     let most = most.with_targets(TALKATIVE);
-    let layer = tracing_subscriber::fmt::layer()
+    let log = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_writer(AboveStatusLine(lines.clone()))
         .with_filter(filter.and(most));
-    let subscriber = tracing_subscriber::registry().with(layer);
+    let traces = traces.map(Traces::layer);
+    let subscriber = tracing_subscriber::registry().with(traces).with(log);
     // only a second call could fail, and there is one
     subscriber.try_init().ok();
 }

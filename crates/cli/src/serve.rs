@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use headwater_server::settings::{Settled, schema};
-use headwater_server::{Layers, Server};
+use headwater_server::{Layers, Server, Settings, Traces};
 use indicatif::MultiProgress;
 
 use crate::exit::{Exit, Mistake};
@@ -43,6 +43,10 @@ pub(crate) struct Configuration {
     #[arg(long, value_name = "FILE.pem")]
     tls_client_ca: Option<String>,
 
+    /// The collector to which OpenTelemetry traces are sent, by OTLP over HTTP (http://127.0.0.1:4318).
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+
     /// A folder whose files may be named over the API. May be given several times.
     #[arg(long, value_name = "DIR")]
     allow_path: Vec<String>,
@@ -72,6 +76,7 @@ impl Configuration {
             ("tls.cert", &self.tls_cert),
             ("tls.key", &self.tls_key),
             ("tls.client_ca", &self.tls_client_ca),
+            ("otlp_endpoint", &self.otlp_endpoint),
         ] {
             layers = layers.flag(key, value.as_slice())?;
         }
@@ -92,40 +97,52 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) async fn execute(self) -> anyhow::Result<Exit> {
-        logging::init(&MultiProgress::new());
-        let mut interrupts = Interrupts::listen()?;
         let settings = self.configuration.settle()?.settings;
-        let scheme = if settings.tls.cert.is_some() {
-            "https"
-        } else {
-            "http"
-        };
-        let server = Server::bind(settings);
-        let server = server
-            .await
-            .context(Mistake("the server cannot start".to_owned()))?;
-        tracing::info!("listening on {scheme}://{}", server.address());
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = server.serve(async {
-            stopped.await.ok();
-        });
-        tokio::pin!(serving);
-        let mut stop = Some(stop);
-        loop {
-            tokio::select! {
-                served = &mut serving => {
-                    served?;
-                    return Ok(Exit::Done);
-                }
-                () = interrupts.next() => match stop.take() {
-                    // the server has gone if it cannot be told
-                    Some(stop) => {
-                        tracing::info!("stopping: the pipelines drain; interrupt again to exit at once");
-                        stop.send(()).ok();
-                    }
-                    None => return Ok(Exit::Interrupted),
-                },
+        let traces = settings.otlp_endpoint.as_deref().map(Traces::new);
+        let traces = traces
+            .transpose()
+            .context(Mistake("the server is configured wrongly".to_owned()))?;
+        logging::init_with(&MultiProgress::new(), traces.as_ref());
+        let outcome = serve(settings).await;
+        if let Some(traces) = traces {
+            traces.finish().await;
+        }
+        outcome
+    }
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<Exit> {
+    let mut interrupts = Interrupts::listen()?;
+    let scheme = if settings.tls.cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let server = Server::bind(settings);
+    let server = server
+        .await
+        .context(Mistake("the server cannot start".to_owned()))?;
+    tracing::info!("listening on {scheme}://{}", server.address());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = server.serve(async {
+        stopped.await.ok();
+    });
+    tokio::pin!(serving);
+    let mut stop = Some(stop);
+    loop {
+        tokio::select! {
+            served = &mut serving => {
+                served?;
+                return Ok(Exit::Done);
             }
+            () = interrupts.next() => match stop.take() {
+                // the server has gone if it cannot be told
+                Some(stop) => {
+                    tracing::info!("stopping: the pipelines drain; interrupt again to exit at once");
+                    stop.send(()).ok();
+                }
+                None => return Ok(Exit::Interrupted),
+            },
         }
     }
 }

@@ -187,7 +187,6 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Response<Incoming>, ClientError> {
         let mut request = Request::builder().method(method).uri(path);
-        request = request.header(HOST, format!("{}:{}", self.shown_host(), self.port));
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -197,6 +196,23 @@ impl Client {
         let text = body.map_or_else(String::new, Value::to_string);
         let request = request.body(Full::new(Bytes::from(text)));
         let request = request.map_err(|source| self.broken(source))?;
+        self.exchange(request).await
+    }
+
+    /// Sends a request as it is, but for the place that it names, which is the server.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or breaks off.
+    pub(crate) async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let path = request.uri().path_and_query();
+        let path = path.map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()));
+        *request.uri_mut() = path;
+        let host = format!("{}:{}", self.shown_host(), self.port).parse();
+        let host = host.map_err(|_invalid| ClientError::Address(self.url.clone()))?;
+        request.headers_mut().insert(HOST, host);
         let unreachable = |source| ClientError::Unreachable {
             url: self.url.clone(),
             source,

@@ -25,6 +25,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_engine::{Execution, JobError, JobOptions, Outcome, Script};
+use tracing::{Span, field};
 
 pub(crate) use run::{Intent, PREVIEW_TTL, Run};
 
@@ -32,6 +33,7 @@ use crate::app::App;
 use crate::output::Output;
 use crate::problem::Problem;
 use crate::store::{JobState, PipelineRecord};
+use crate::traces::{self, TARGET};
 use crate::types::{JobLogLevel, PipelineGraph, StopType, now_micros};
 use crate::workshop::Planned;
 
@@ -181,7 +183,15 @@ pub(crate) async fn launch(
     let run = Arc::new(Run::new(&pipeline, job, output));
     app.jobs.insert(&run);
     note(app, pipeline.clone(), JobState::Scheduling).await?;
-    tokio::spawn(supervise(app.clone(), run, pipeline));
+    let starting = tracing::info_span!(
+        target: TARGET,
+        "pipeline start",
+        otel.status_code = field::Empty,
+        headwater.pipeline.id = pipeline.id,
+        headwater.job.id = pipeline.job.id,
+        headwater.job.run = pipeline.job.run_id,
+    );
+    tokio::spawn(supervise(app.clone(), run, pipeline, starting));
     Ok(())
 }
 
@@ -240,7 +250,9 @@ pub(crate) async fn drain(app: &App) {
 }
 
 /// Follows a run to its end, and does what was intended then.
-async fn supervise(app: App, run: Arc<Run>, pipeline: PipelineRecord) {
+/// `starting` is the span of what comes before it runs.
+async fn supervise(app: App, run: Arc<Run>, pipeline: PipelineRecord, starting: Span) {
+    let mut starting = Some(starting);
     let expires = tokio::time::Instant::now() + PREVIEW_TTL;
     let mut opened = false;
     let outcome = loop {
@@ -248,6 +260,7 @@ async fn supervise(app: App, run: Arc<Run>, pipeline: PipelineRecord) {
             outcome = run.job.wait() => break outcome,
             () = run.job.opened(), if !opened => {
                 opened = true;
+                starting = None;
                 if run.intent() == Intent::Run && run.job.outcome().is_none() {
                     note_state(&app, &pipeline.id, JobState::Running).await;
                 }
@@ -255,6 +268,10 @@ async fn supervise(app: App, run: Arc<Run>, pipeline: PipelineRecord) {
             () = tokio::time::sleep_until(expires), if pipeline.preview => run.job.abort(),
         }
     };
+    if let (Some(starting), Err(_)) = (&starting, &outcome) {
+        traces::fail(starting);
+    }
+    drop(starting);
     run.output.close();
     finish(&app, &run, &pipeline, outcome).await;
     if pipeline.preview {

@@ -30,6 +30,7 @@ mod prometheus;
 mod secrets;
 pub mod settings;
 mod store;
+mod traces;
 mod types;
 mod variables;
 mod workshop;
@@ -50,6 +51,7 @@ use headwater_engine::connector;
 pub use client::Client;
 pub use listener::TlsError;
 pub use settings::{Layers, Settings};
+pub use traces::Traces;
 
 use crate::answers::Answers;
 use crate::app::{App, Parts};
@@ -192,6 +194,7 @@ fn router(app: App) -> Router {
             app.clone(),
             guard::guard,
         ))
+        .layer(axum::middleware::from_fn(traces::trace))
         .with_state(app)
 }
 

@@ -32,6 +32,9 @@ pub struct Settings {
     pub allow_env: Vec<String>,
     /// How the API is encrypted.
     pub tls: TlsSettings,
+    /// The collector to which OpenTelemetry traces are sent, by OTLP over HTTP: `http://127.0.0.1:4318`. Without it there are
+    /// none.
+    pub otlp_endpoint: Option<String>,
     /// What clients may use.
     pub limits: Limits,
 }
@@ -80,6 +83,7 @@ impl Default for Settings {
             allow_path: Vec::new(),
             allow_env: vec!["HEADWATER_VAR_*".to_owned()],
             tls: TlsSettings::default(),
+            otlp_endpoint: None,
             limits: Limits::default(),
         }
     }

@@ -14,10 +14,12 @@ use headwater_engine::connector::{
 use headwater_engine::{Engine, Graph, Node, Plan, PlanError, PlanOperator, Script, previewed};
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tracing::{Instrument, field};
 
 use crate::guarded::Allowed;
 use crate::problem::Problem;
 use crate::store::{NewTable, ProfileRecord, Store, TableRecord};
+use crate::traces::{self, TARGET};
 
 /// How many texts are planned at the same time: each takes a core for some milliseconds.
 const PLANNERS: usize = 2;
@@ -81,9 +83,15 @@ impl Workshop {
         let (profiles, tables) = kept.map_err(|error| Refusal::Other(error.into()))?;
         let registry = self.registry.clone();
         let sql = sql.to_owned();
+        let span = tracing::info_span!(target: TARGET, "plan", otel.status_code = field::Empty);
         let planning =
             self.planning(async move { plan(registry, profiles, &tables, &sql, writes).await });
-        planning.await.map_err(Refusal::Other)?
+        let planned = planning.instrument(span.clone()).await;
+        let planned = planned.map_err(Refusal::Other)?;
+        if planned.is_err() {
+            traces::fail(&span);
+        }
+        planned
     }
 
     /// Checks a profile against its connector's schema.
