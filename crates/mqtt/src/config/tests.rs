@@ -164,7 +164,7 @@ fn the_options_at_a_glance() {
     topic: text
     qos: 'AtMostOnce' | 'AtLeastOnce' | 'ExactlyOnce' = AtMostOnce
     client_id: text
-    type: 'source' | 'sink' (required)
+    type: 'source' | 'sink' | 'lookup' (required)
     source.topics: list of texts
     source.topics_qos: list of 'AtMostOnce' | 'AtLeastOnce' | 'ExactlyOnce'
     source.shared_group: text
@@ -180,6 +180,8 @@ fn the_options_at_a_glance() {
     sink.content_type: text
     sink.response_topic: text
     sink.user_properties: list of texts
+    lookup.settle: text = 500 milliseconds
+    lookup.cache.max_bytes: integer = 268435456
     ");
 }
 

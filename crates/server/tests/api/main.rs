@@ -9,5 +9,6 @@ mod pipelines;
 mod profiles;
 mod safety;
 mod settings;
+mod state;
 mod support;
 mod tables;

@@ -260,7 +260,7 @@ async fn what_is_wrong_with_a_table_is_told() {
     insta::assert_snapshot!(check(|t| t["connectionProfileId"] = json!(null)).await, @"400: a table of 'mqtt' needs connectionProfileId");
     insta::assert_snapshot!(check(|t| t["config"]["topik"] = json!("a")).await, @"400: unknown option 'topik'; did you mean 'topic'?");
     insta::assert_snapshot!(check(|t| t["schema"]["format"] = json!(null)).await, @"400: a table of 'mqtt' needs schema.format");
-    insta::assert_snapshot!(check(|t| t["schema"]["format"]["type"] = json!("jsn")).await, @"400: schema: unknown variant `jsn`, expected one of `json`, `raw_string`, `raw_bytes`, `csv`, `msgpack`, `cbor`, `avro`, `protobuf`, `sparkplug_b`");
+    insta::assert_snapshot!(check(|t| t["schema"]["format"]["type"] = json!("jsn")).await, @"400: schema: unknown variant `jsn`, expected one of `json`, `debezium_json`, `raw_string`, `raw_bytes`, `csv`, `msgpack`, `cbor`, `avro`, `protobuf`, `sparkplug_b`");
     insta::assert_snapshot!(check(|t| t["schema"]["fields"][1]["type"] = json!("f65")).await, @"400: the body: unknown variant `f65`, expected one of `int32`, `int64`, `uInt32`, `uint32`, `uInt64`, `uint64`, `f32`, `f64`, `bool`, `string`, `utf8`, `binary`, `bytes`, `timestamp`, `json`, `struct`, `list` at line 1 column 309");
     insta::assert_snapshot!(check(|t| t["schema"]["definition"] = json!({})).await, @"400: schema.definition is not supported; give the columns in schema.fields");
     insta::assert_snapshot!(check(|t| t["connector"] = json!("stdout")).await, @"400: connection profile 'plant' is for the connector 'mqtt', not for 'stdout'");
