@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
 
+mod joins;
 mod rows;
 mod stream;
 
@@ -28,12 +29,15 @@ struct Case {
     batch: String,
 }
 
-fn cases() -> Vec<Case> {
-    let case = |name, stream, batch: &str| Case {
+fn case(name: &'static str, stream: &'static str, batch: &str) -> Case {
+    Case {
         name,
         stream,
         batch: batch.to_owned(),
-    };
+    }
+}
+
+fn cases() -> Vec<Case> {
     vec![
         case(
             "tumbling, by a key that may be null",
@@ -181,7 +185,8 @@ async fn batch_answers(a: &Events, b: &Events, sql: &str) -> Vec<String> {
 
 fn check(a: &Events, b: &Events) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    for case in cases().into_iter().chain(changing()) {
+    let cases = cases().into_iter().chain(changing());
+    for case in cases.chain(joins::cases()) {
         let expected = runtime.block_on(batch_answers(a, b, &case.batch));
         for parallelism in [1, 2, 3] {
             for batch_rows in [1, 32, 8192] {

@@ -1,0 +1,62 @@
+//! Joins, and functions over windows.
+
+use crate::{Case, case};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(
+            "windows joined",
+            "SELECT x.window.start AS s, x.device, x.n, y.n AS m FROM (
+               SELECT device, tumble(INTERVAL '10 seconds') AS window, count(*) AS n FROM a GROUP BY 1, 2) x
+             JOIN (
+               SELECT device, tumble(INTERVAL '10 seconds') AS window, count(*) AS n FROM b GROUP BY 1, 2) y
+             ON x.device = y.device AND x.window = y.window AND x.n > y.n",
+            "SELECT x.s, x.device, x.n, y.n FROM (
+               SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, count(*) AS n FROM a GROUP BY 1, 2) x
+             JOIN (
+               SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, count(*) AS n FROM b GROUP BY 1, 2) y
+             ON x.device = y.device AND x.s = y.s AND x.n > y.n",
+        ),
+        case(
+            "windows joined, those without a partner too, and grouped by the window once more",
+            "SELECT window.start AS s, count(*) AS n, sum(n) AS ns, sum(m) AS ms FROM (
+               SELECT coalesce(x.window, y.window) AS window, n, m FROM (
+                 SELECT device, tumble(INTERVAL '10 seconds') AS window, count(*) AS n FROM a GROUP BY 1, 2) x
+               FULL JOIN (
+                 SELECT device, tumble(INTERVAL '10 seconds') AS window, sum(value) AS m FROM b GROUP BY 1, 2) y
+               ON x.device = y.device AND x.window = y.window)
+             GROUP BY window",
+            "SELECT s, count(*), sum(n), sum(m) FROM (
+               SELECT coalesce(x.s, y.s) AS s, n, m FROM (
+                 SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, count(*) AS n FROM a GROUP BY 1, 2) x
+               FULL JOIN (
+                 SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, sum(value) AS m FROM b GROUP BY 1, 2) y
+               ON x.device = y.device AND x.s = y.s)
+             GROUP BY s",
+        ),
+        case(
+            "streams joined within a time to live, with what is wanted of each",
+            "SET updating_ttl = '20 seconds';
+             SELECT a.device, a.value, b.value AS other, a.ts, b.ts AS then FROM a, b
+             WHERE a.device = b.device AND a.value > 20 AND b.value < 80 AND a.value <> b.value",
+            "SELECT a.device, a.value, b.value, a.ts, b.ts FROM a JOIN b ON a.device = b.device
+             WHERE a.ts <= b.ts + INTERVAL '20 seconds' AND b.ts <= a.ts + INTERVAL '20 seconds'
+               AND a.value > 20 AND b.value < 80 AND a.value <> b.value",
+        ),
+        case(
+            "ranked within each window",
+            "SELECT window.start AS s, device, total, place, before FROM (
+               SELECT window, device, total,
+                 row_number() OVER (PARTITION BY window ORDER BY total DESC, device NULLS LAST) AS place,
+                 lag(total) OVER (PARTITION BY window ORDER BY total DESC, device NULLS LAST) AS before
+               FROM (SELECT tumble(INTERVAL '10 seconds') AS window, device, sum(value) AS total FROM a GROUP BY 1, 2))
+             WHERE place <= 2",
+            "SELECT s, device, total, place, before FROM (
+               SELECT s, device, total,
+                 row_number() OVER (PARTITION BY s ORDER BY total DESC, device NULLS LAST) AS place,
+                 lag(total) OVER (PARTITION BY s ORDER BY total DESC, device NULLS LAST) AS before
+               FROM (SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, sum(value) AS total FROM a GROUP BY 1, 2))
+             WHERE place <= 2",
+        ),
+    ]
+}
