@@ -20,8 +20,8 @@ use endpoint::{Endpoint, parse_proxy};
 pub use profile::{MqttProfile, ProtocolVersion, TlsOptions, WebSocketOptions};
 pub use table::{check_table, patterns, session_expiry, source_options, table_client_id};
 pub use table_schema::{
-    MqttTable, QualityOfService, RateLimit, Retained, SinkOptions, SourceOptions, TableType,
-    TopicQos,
+    LookupOptions, MqttTable, QualityOfService, RateLimit, Retained, SinkOptions, SourceOptions,
+    TableType, TopicQos,
 };
 
 /// `schemas/mqtt/profile.json`.

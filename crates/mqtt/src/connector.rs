@@ -15,6 +15,7 @@ use headwater_format::{Decoder, Encoder, FormatConfig};
 use crate::config::{self, MqttProfile, MqttTable, PROFILE_SCHEMA, TABLE_SCHEMA, TableType};
 use crate::dead_letter;
 use crate::location;
+use crate::lookup::{self, MqttLookup};
 use crate::metadata::{self, MqttMetadata};
 use crate::probe;
 use crate::sample;
@@ -37,10 +38,10 @@ impl Connector for MqttConnector {
         ConnectorMetadata {
             id: "mqtt",
             name: "MQTT",
-            description: "Read from and write to the topics of an MQTT broker (3.1.1 and 5)",
+            description: "Read from and write to the topics of an MQTT broker (3.1.1 and 5), or look up their latest messages",
             source: true,
             sink: true,
-            lookup: false,
+            lookup: true,
             testing: true,
             format: true,
             profile_schema: Some(PROFILE_SCHEMA),
@@ -56,6 +57,7 @@ impl Connector for MqttConnector {
         match table.type_ {
             TableType::Source(_) => ConnectionType::Source,
             TableType::Sink(_) => ConnectionType::Sink,
+            TableType::Lookup(_) => ConnectionType::Lookup,
         }
     }
 
@@ -76,9 +78,8 @@ impl Connector for MqttConnector {
         let connection_type = self.table_type(&profile, &table);
         let description = match connection_type {
             ConnectionType::Source => check_source(&profile, &table, &schema, &format)?,
-            ConnectionType::Sink | ConnectionType::Lookup => {
-                check_sink(&profile, &table, &schema, &format)?
-            }
+            ConnectionType::Sink => check_sink(&profile, &table, &schema, &format)?,
+            ConnectionType::Lookup => check_lookup(&profile, &table, &schema, &format)?,
         };
         let json = |e: serde_json::Error| ConfigError::new(None, e.to_string());
         Ok(Connection {
@@ -167,6 +168,10 @@ impl Connector for MqttConnector {
                 let sink = MqttSink::start(&profile, &table, sink, &config, context)?;
                 Operator::Sink(Box::new(sink))
             }
+            TableType::Lookup(lookup) => {
+                let lookup = MqttLookup::start(&profile, &table, lookup, &config, context)?;
+                Operator::Lookup(Box::new(lookup))
+            }
         })
     }
 }
@@ -191,6 +196,21 @@ fn check_source(
     RowDecoder::new(&config, metadata, Arc::default())
         .map_err(|e| ConfigError::new(None, e.to_string()))?;
     Ok(format!("MqttSource<{}>", filters.text()))
+}
+
+fn check_lookup(
+    profile: &MqttProfile,
+    table: &MqttTable,
+    schema: &TableSchema,
+    format: &FormatConfig,
+) -> Result<String, ConfigError> {
+    match &table.type_ {
+        TableType::Lookup(options) => lookup::check(profile, table, options, schema, format),
+        _ => Err(ConfigError::new(
+            Some("type"),
+            "the table is no lookup table",
+        )),
+    }
 }
 
 fn check_sink(

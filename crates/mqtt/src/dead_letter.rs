@@ -34,6 +34,8 @@ pub(crate) fn connection(
             (found.map(|pattern| pattern.to_string()), "reads")
         }
         TableType::Sink(_) => (own.topic.filter(|own| own == topic), "writes"),
+        // which has none
+        TableType::Lookup(_) => (None, "reads"),
     };
     if let Some(own_topic) = own_topic {
         return Err(wrong(format!(

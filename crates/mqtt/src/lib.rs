@@ -83,6 +83,7 @@ pub mod dial;
 mod driver;
 pub mod error;
 mod location;
+pub mod lookup;
 pub mod metadata;
 pub mod options;
 pub mod packet;

@@ -24,7 +24,7 @@ use headwater_connector::{ProbePlace, Progress, StepStatus};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{self, MqttProfile, MqttTable, TableType};
+use crate::config::{self, MqttProfile, MqttTable, SourceOptions, TableType};
 use crate::dial::{self, Stream};
 use crate::error::MqttError;
 use crate::options::{ConnectOptions, QoS};
@@ -76,14 +76,20 @@ pub async fn test_table(
             let topic = table.topic.unwrap_or_else(|| "{topic}".to_owned());
             Purpose::Sink(topic, place)
         }
-        TableType::Source(source) => match config::patterns(&table, source) {
-            Ok(patterns) => Purpose::Source(patterns),
-            Err(error) => {
-                let remedy = "change the option 'topic'";
-                progress.failed("options", Instant::now(), error.to_string(), remedy);
-                return false;
+        read => {
+            let source = match read {
+                TableType::Source(source) => source.clone(),
+                _ => SourceOptions::default(),
+            };
+            match config::patterns(&table, &source) {
+                Ok(patterns) => Purpose::Source(patterns),
+                Err(error) => {
+                    let remedy = "change the option 'topic'";
+                    progress.failed("options", Instant::now(), error.to_string(), remedy);
+                    return false;
+                }
             }
-        },
+        }
     };
     run(&profile, purpose, progress).await
 }

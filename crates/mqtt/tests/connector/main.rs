@@ -7,6 +7,7 @@
 )]
 
 mod keys;
+mod lookup;
 mod memory;
 mod outage;
 mod probe;

@@ -108,6 +108,7 @@ impl Answers {
         }
         let mut fresh = Vec::new();
         if let Some(keys) = missing.keys(&self.keys, &batches).map_err(unfit)? {
+            self.metrics.add_messages(keys.num_rows() as u64, 0);
             let found = self.asked(&keys, table).await?;
             if let Some(memory) = &mut self.memory {
                 fresh = memory

@@ -50,7 +50,7 @@ pub(crate) struct LookupTask {
     pub(crate) keys: SchemaRef,
     /// The columns of the table.
     pub(crate) schema: SchemaRef,
-    /// Counts what is asked of the other side (`messages`) and what is remembered (`state`).
+    /// Counts what is asked of the other side (`messages`) and what is remembered (`state`), if answers are remembered.
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -119,7 +119,6 @@ impl Asking {
 
     /// The rows of some keys, of which there is one at least.
     async fn lookup(&mut self, keys: &RecordBatch) -> Result<Found, OperatorError> {
-        self.metrics.add_messages(keys.num_rows() as u64, 0);
         let mut patience = Patience::new(&self.table);
         loop {
             let found = timeout(TRY, self.operator.lookup(keys)).await;
