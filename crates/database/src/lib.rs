@@ -1,6 +1,7 @@
 //! Tables of databases, in which rows of a stream look others up.
 //!
-//! - [`sqlite`]: a file of SQLite.
+//! - [`sqlite`]: a file of SQLite;
+//! - `postgres`: PostgreSQL, with the feature `postgres`, because it compiles much that DataFusion stands on a second time.
 //!
 //! A connector asks for the columns that were declared, by their names, and makes a JSON object of each row that it finds
 //! (`rows`), which is read by the rules of `format = 'json'`: what fits a column there fits it here.
@@ -8,6 +9,8 @@
 //! Their options are described in `schemas/database/<connector>/` and nowhere else.
 
 mod options;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod rows;
 pub mod sqlite;
 
@@ -21,7 +24,10 @@ use serde_json::Value;
 /// Adds the connectors of this crate.
 #[must_use]
 pub fn register(registry: Registry) -> Registry {
-    registry.with(sqlite::SqliteConnector)
+    let registry = registry.with(sqlite::SqliteConnector);
+    #[cfg(feature = "postgres")]
+    let registry = registry.with(postgres::PostgresConnector);
+    registry
 }
 
 /// What the connection of each connector here is made from.
