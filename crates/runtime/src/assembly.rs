@@ -339,8 +339,8 @@ impl<'a> Assembly<'a> {
             source,
         };
         let metrics = Arc::new(Metrics::of(&tables_above(plan, id).join(", ")));
-        for (worker, ends) in self.ends.iter_mut().enumerate() {
-            let context = MachineContext::new(plan, id, (worker, self.workers), &metrics);
+        for ends in &mut self.ends {
+            let context = MachineContext::new(plan, id, &metrics);
             let late = context.late.clone();
             let machine =
                 machine(&node.operator, &context).map_err(|error| refused(error.into()))?;

@@ -28,6 +28,7 @@ mod control;
 mod durable;
 mod epoch;
 mod error;
+mod ipc;
 pub mod job;
 mod lanes;
 mod lookup;

@@ -11,9 +11,6 @@ use std::cell::OnceCell;
 use std::io::Write;
 
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
-use arrow::record_batch::RecordBatch;
 use timely::Accountable;
 use timely::bytes::arc::Bytes;
 use timely::communication::Push;
@@ -21,6 +18,7 @@ use timely::dataflow::channels::pushers::exchange::Distributor;
 use timely::dataflow::channels::{ContainerBytes, Message};
 
 use crate::control::{Control, Lane, Mark};
+use crate::ipc::{self, cut_off};
 use crate::rows::Rows;
 
 /// A message for one worker.
@@ -128,8 +126,8 @@ fn encode(rows: &Rows) -> Vec<u8> {
     let (kind, content) = match rows {
         // it is never sent
         Rows::Empty => (FAULT, Ok(b"nothing".to_vec())),
-        Rows::Batch(batch) => (BATCH, stream(batch)),
-        Rows::Rejected(batch) => (REJECTED, stream(batch)),
+        Rows::Batch(batch) => (BATCH, ipc::encode(batch)),
+        Rows::Rejected(batch) => (REJECTED, ipc::encode(batch)),
         Rows::Control(Control::Tick { now_us }) => (TICK, Ok(now_us.to_le_bytes().to_vec())),
         Rows::Control(Control::Watermark { lane, mark }) => {
             let number = i64::from(lane.0).to_le_bytes();
@@ -150,17 +148,11 @@ fn encode(rows: &Rows) -> Vec<u8> {
     bytes
 }
 
-fn stream(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let mut writer = StreamWriter::try_new(Vec::new(), batch.schema_ref())?;
-    writer.write(batch)?;
-    writer.into_inner()
-}
-
 fn decode(bytes: &[u8]) -> Result<Rows, ArrowError> {
     let content = bytes.get(16..).unwrap_or_default();
     let control = match word(bytes, 1)? {
-        BATCH => return batch(content).map(Rows::Batch),
-        REJECTED => return batch(content).map(Rows::Rejected),
+        BATCH => return ipc::decode(content).map(Rows::Batch),
+        REJECTED => return ipc::decode(content).map(Rows::Rejected),
         TICK => Control::Tick {
             now_us: word(content, 0)?.cast_unsigned(),
         },
@@ -180,11 +172,6 @@ fn decode(bytes: &[u8]) -> Result<Rows, ArrowError> {
     Ok(Rows::Control(control))
 }
 
-fn batch(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
-    let mut batches = StreamReader::try_new(bytes, None)?;
-    batches.next().unwrap_or_else(|| Err(cut_off()))
-}
-
 fn lane(bytes: &[u8]) -> Result<Lane, ArrowError> {
     u32::try_from(word(bytes, 0)?)
         .map(Lane)
@@ -196,10 +183,6 @@ fn word(bytes: &[u8], place: usize) -> Result<i64, ArrowError> {
     let word = bytes.get(8 * place..).and_then(<[u8]>::first_chunk);
     word.map(|word| i64::from_le_bytes(*word))
         .ok_or_else(cut_off)
-}
-
-fn cut_off() -> ArrowError {
-    ArrowError::IpcError("a message between workers is cut off".to_owned())
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
-use super::part::{Part, decode, encode};
+use super::part::Part;
 use super::{Seat, Share};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
+
+use crate::ipc::{decode, encode};
 
 /// The version of `schema.sql`.
 const VERSION: i64 = 1;

@@ -1,17 +1,15 @@
 //! State on its way to the disk and back: rows, and a word on what they are.
 
-use std::io::Cursor;
-
 use arrow::array::RecordBatchOptions;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, internal_datafusion_err};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+
+use crate::ipc::decode;
 
 /// A piece of the state of an operator.
 #[derive(Debug, Clone)]
@@ -58,20 +56,6 @@ impl Part {
     }
 }
 
-/// Rows as an Arrow IPC stream, schema included.
-pub(super) fn encode(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let mut writer = StreamWriter::try_new(Vec::new(), rows.schema_ref())?;
-    writer.write(rows)?;
-    writer.into_inner()
-}
-
-/// The rows again.
-pub(super) fn decode(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
-    let mut batches = StreamReader::try_new(Cursor::new(bytes), None)?;
-    let cut_off = || ArrowError::IpcError("rows are cut off".to_owned());
-    batches.next().unwrap_or_else(|| Err(cut_off()))
-}
-
 /// Columns without names, as many rows as there are even without a column.
 pub(crate) fn columns(columns: Vec<arrow::array::ArrayRef>, count: usize) -> Result<RecordBatch> {
     let field = |(index, column): (usize, &arrow::array::ArrayRef)| {
@@ -88,6 +72,6 @@ pub(crate) fn columns(columns: Vec<arrow::array::ArrayRef>, count: usize) -> Res
 /// A part as it comes back from the disk.
 #[cfg(test)]
 pub(crate) fn stored_again(part: &Part) -> Part {
-    let bytes = encode(&part.rows).expect("rows can be encoded");
+    let bytes = crate::ipc::encode(&part.rows).expect("rows can be encoded");
     Part::stored(part.about.clone(), &bytes).expect("what was encoded can be decoded")
 }

@@ -52,7 +52,7 @@ impl Store {
     /// `fail`, it does nothing more.
     pub(crate) fn serve(
         database: Database,
-        requests: mpsc::Receiver<Request>,
+        mut requests: mpsc::Receiver<Request>,
         job_id: &str,
         fail: impl FnOnce(StateError) + Send + 'static,
     ) -> std::io::Result<oneshot::Receiver<()>> {
@@ -60,9 +60,11 @@ impl Store {
         std::thread::Builder::new()
             .name(format!("state {job_id}"))
             .spawn(move || {
-                if let Err(error) = serve(database, requests) {
+                if let Err(error) = serve(database, &mut requests) {
+                    // before anybody sees the way closed, and complains of that
                     fail(error);
                 }
+                drop(requests);
                 // whoever waits for it may have gone with the tokio runtime
                 closed_sender.send(()).ok();
             })?;
@@ -106,7 +108,7 @@ pub(crate) fn open(folder: &Path, plan: &str, workers: usize) -> Result<Database
     Database::open(&folder.join("state.db"), plan, workers)
 }
 
-fn serve(mut database: Database, mut requests: mpsc::Receiver<Request>) -> Result<(), StateError> {
+fn serve(mut database: Database, requests: &mut mpsc::Receiver<Request>) -> Result<(), StateError> {
     let mut batch = Batch::default();
     while let Some(request) = requests.blocking_recv() {
         let mut next = Some(request);
@@ -171,5 +173,52 @@ impl Batch {
         self.drafts.clear();
         self.bytes = 0;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use arrow::array::Int64Array;
+    use arrow::record_batch::RecordBatch;
+
+    use super::*;
+
+    fn draft(position: u64) -> Draft {
+        let share = Share {
+            operator: "in".to_owned(),
+            subtask: 0,
+        };
+        let numbers = Arc::new(Int64Array::from(vec![1])) as _;
+        let entry = Entry {
+            position,
+            rows: RecordBatch::try_from_iter([("n", numbers)]).unwrap(),
+            rejected: None,
+        };
+        Draft::new(share, &entry).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_told_and_never_said_to_be_on_disk() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let database = open(folder.path(), "plan", 1).unwrap();
+        let (store, requests) = Store::new();
+        let (failed, failure) = oneshot::channel();
+        let fail = move |error| failed.send(error).unwrap();
+        let closed = Store::serve(database, requests, "test", fail).unwrap();
+        let durable = Arc::new(watch::Sender::new(0));
+        let append = async |position| {
+            let room = store.room().await;
+            room.map(|room| room.send(Request::Append(draft(position), Arc::clone(&durable))))
+        };
+        append(1).await.unwrap();
+        durable.subscribe().wait_for(|at| *at == 1).await.unwrap();
+        // the same place cannot be written twice
+        append(1).await.unwrap();
+        let error = failure.await.unwrap();
+        assert!(matches!(error, StateError::Database { .. }), "{error}");
+        closed.await.unwrap();
+        assert!(append(2).await.is_none(), "nothing more is taken");
+        assert_eq!(*durable.borrow(), 1);
     }
 }

@@ -17,7 +17,6 @@ use crate::operators::window;
 use crate::worker::has_dead_letters;
 
 /// What a machine is told beside what the plan says of its operator.
-#[allow(dead_code, reason = "read by the machines, which come one by one")]
 pub(crate) struct MachineContext {
     /// The columns of each input.
     pub(crate) inputs: Vec<SchemaRef>,
@@ -25,30 +24,16 @@ pub(crate) struct MachineContext {
     pub(crate) output: SchemaRef,
     /// Where it gives its late rows.
     pub(crate) late: LateRows,
-    /// Where it counts. All workers count here.
-    pub(crate) metrics: Arc<Metrics>,
-    /// On which worker it will run, from 0.
-    pub(crate) worker: usize,
-    /// On how many workers there is one.
-    pub(crate) workers: usize,
 }
 
 impl MachineContext {
-    pub(crate) fn new(
-        plan: &Plan,
-        id: NodeId,
-        (worker, workers): (usize, usize),
-        metrics: &Arc<Metrics>,
-    ) -> Self {
+    pub(crate) fn new(plan: &Plan, id: NodeId, metrics: &Arc<Metrics>) -> Self {
         let node = &plan.nodes[id.0];
         let schema = |input: &NodeId| Arc::clone(&plan.nodes[input.0].schema);
         Self {
             inputs: node.inputs.iter().map(schema).collect(),
             output: Arc::clone(&node.schema),
             late: LateRows::new(metrics, has_dead_letters(plan, id)),
-            metrics: Arc::clone(metrics),
-            worker,
-            workers,
         }
     }
 }

@@ -32,9 +32,6 @@ fn counted(plan: Arc<dyn ExecutionPlan>, inputs: usize, metrics: &Arc<Metrics>) 
         inputs: vec![schema(); inputs],
         output: plan.schema(),
         late: LateRows::new(metrics, false),
-        metrics: Arc::clone(metrics),
-        worker: 0,
-        workers: 1,
     };
     let times = vec![1; inputs];
     Instant::new(&Arc::new(plan::Instant { plan, times }), &context)

@@ -61,9 +61,6 @@ fn counted(metrics: &Arc<Metrics>) -> TtlJoin {
         inputs: vec![side(), side()],
         output: Arc::new(output),
         late: LateRows::new(metrics, false),
-        metrics: Arc::clone(metrics),
-        worker: 0,
-        workers: 1,
     };
     TtlJoin::new(&Arc::new(plan), &context).expect("keys of a type that has a row format")
 }

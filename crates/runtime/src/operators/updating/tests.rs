@@ -75,9 +75,6 @@ impl Scene {
             inputs: vec![input()],
             output: Arc::new(Schema::new(fields)),
             late: LateRows::new(&metrics, false),
-            metrics,
-            worker: 0,
-            workers: 1,
         };
         let aggregate = plan::UpdatingAggregate {
             keys,

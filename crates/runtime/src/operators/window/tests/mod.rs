@@ -145,9 +145,6 @@ fn tested(window: Window, has_key: bool) -> Tested {
         inputs: vec![input()],
         output: Arc::new(Schema::new(fields)),
         late: LateRows::new(&metrics, false),
-        metrics: Arc::clone(&metrics),
-        worker: 0,
-        workers: 1,
     };
     let key = || Arc::new(Column::new("key", 0)) as Arc<dyn PhysicalExpr>;
     let plan = WindowAggregate {
