@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use headwater_testkit::{Mosquitto, TestClient};
+use http_body_util::BodyExt;
+use hyper::Method;
 use serde_json::json;
 
 use crate::support::{DEADLINE, Running, settings};
@@ -55,6 +57,18 @@ async fn open_windows_outlive_another_parallelism_and_the_server() {
     let taken = tokio::time::timeout(DEADLINE, taken).await.unwrap();
     assert_eq!(taken["backend"], "sqlite");
     assert!(taken["startTime"].as_u64() < taken["finishTime"].as_u64());
+
+    let metrics = server
+        .client
+        .send(Method::GET, "/metrics", None)
+        .await
+        .unwrap();
+    let metrics = metrics.into_body().collect().await.unwrap().to_bytes();
+    let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+    for name in ["age_seconds", "bytes", "seconds"] {
+        let sample = format!("\nheadwater_pipeline_checkpoint_{name}{{");
+        assert!(metrics.contains(&sample), "{name}: {metrics}");
+    }
 
     let dir = server.stop().await;
     let configured = settings(dir.path());
