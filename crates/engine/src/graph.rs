@@ -68,6 +68,7 @@ fn kind(operator: &PlanOperator) -> String {
         PlanOperator::Instant(_) => "window query",
         PlanOperator::TtlJoin(_) => "join",
         PlanOperator::UpdatingAggregate(_) => "updating aggregate",
+        PlanOperator::UpdatingJoin(_) => "updating join",
         PlanOperator::DeadLetters { .. } => "dead letters",
         PlanOperator::Preview => "preview",
     };

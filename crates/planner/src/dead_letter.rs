@@ -75,6 +75,7 @@ impl<F: FnMut(&Connection) -> Result<Sink, PlanError>> Route<F> {
             | PlanOperator::Instant(_)
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)
+            | PlanOperator::UpdatingJoin(_)
             | PlanOperator::DeadLetters { .. }
             | PlanOperator::Preview => None,
         };

@@ -66,6 +66,9 @@ impl Plan {
             PlanOperator::Instant(_) => write!(f, ": query over each window")?,
             PlanOperator::TtlJoin(join) => write!(f, ": join within {:?}", join.ttl)?,
             PlanOperator::UpdatingAggregate(_) => write!(f, ": updating aggregate")?,
+            PlanOperator::UpdatingJoin(join) => {
+                write!(f, ": updating {join} within {:?}", join.ttl)?;
+            }
             PlanOperator::Sink(connection) => write!(f, ": write {}", Place(connection))?,
             PlanOperator::DeadLetters { .. } => write!(f, ": bad data")?,
             PlanOperator::Preview => write!(f, ": show")?,

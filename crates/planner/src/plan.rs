@@ -7,8 +7,8 @@ mod instant_input;
 mod lookup;
 
 pub use self::event_time::{
-    Aggregate, CHANGE, EventTime, Instant, TIME, TIME_TYPE, TtlJoin, UpdatingAggregate, WINDOW,
-    Watermark, Window, WindowAggregate, change_field, time_field, with_time,
+    Aggregate, CHANGE, EventTime, Instant, TIME, TIME_TYPE, TtlJoin, UpdatingAggregate,
+    UpdatingJoin, WINDOW, Watermark, Window, WindowAggregate, change_field, time_field, with_time,
 };
 pub use self::instant_input::InstantInput;
 pub use self::lookup::Lookup;
@@ -71,6 +71,8 @@ pub enum PlanOperator {
     TtlJoin(Arc<TtlJoin>),
     /// Aggregates by key that change.
     UpdatingAggregate(Arc<UpdatingAggregate>),
+    /// Joins two streams without windows, with results that change.
+    UpdatingJoin(Arc<UpdatingJoin>),
     /// Writes a table.
     Sink(Arc<Connection>),
     /// The bad data of a source, a chain or a sink, which has `bad_data = 'dead_letter'`, as rows of the sink that

@@ -118,7 +118,8 @@ impl Job {
                 PlanOperator::WindowAggregate(_)
                 | PlanOperator::Instant(_)
                 | PlanOperator::TtlJoin(_)
-                | PlanOperator::UpdatingAggregate(_) => {
+                | PlanOperator::UpdatingAggregate(_)
+                | PlanOperator::UpdatingJoin(_) => {
                     assembly.stateful(NodeId(index))?;
                 }
                 PlanOperator::Chain(_)

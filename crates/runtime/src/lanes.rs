@@ -54,7 +54,8 @@ fn wants_time(operator: &PlanOperator) -> Option<Duration> {
         PlanOperator::WindowAggregate(_)
         | PlanOperator::Instant(_)
         | PlanOperator::TtlJoin(_)
-        | PlanOperator::UpdatingAggregate(_) => Some(TICK),
+        | PlanOperator::UpdatingAggregate(_)
+        | PlanOperator::UpdatingJoin(_) => Some(TICK),
         _ => None,
     }
 }

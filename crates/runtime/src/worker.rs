@@ -200,7 +200,8 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             PlanOperator::WindowAggregate(_)
             | PlanOperator::Instant(_)
             | PlanOperator::TtlJoin(_)
-            | PlanOperator::UpdatingAggregate(_) => self.stage(id, node),
+            | PlanOperator::UpdatingAggregate(_)
+            | PlanOperator::UpdatingJoin(_) => self.stage(id, node),
             PlanOperator::Sink(_) | PlanOperator::Preview => self.sink(id, node.inputs[0]),
             PlanOperator::DeadLetters { table } => self.dead_letters(id, node, table),
         }

@@ -38,6 +38,8 @@ pub(crate) enum Contender {
     /// A batch over rows that are in memory.
     DataFusion,
     Headwater,
+    /// The same with a folder for its state: a journal, and a checkpoint a second.
+    Kept,
 }
 
 impl Contender {
@@ -46,6 +48,7 @@ impl Contender {
             Self::NoWindow => "no window",
             Self::DataFusion => "DataFusion",
             Self::Headwater => "Headwater",
+            Self::Kept => "state kept",
         }
     }
 }
@@ -115,9 +118,10 @@ impl Case {
                 Contender::NoWindow,
                 Contender::DataFusion,
                 Contender::Headwater,
+                Contender::Kept,
             ],
             // a batch decodes nothing
-            Input::Mqtt => &[Contender::NoWindow, Contender::Headwater],
+            Input::Mqtt => &[Contender::NoWindow, Contender::Headwater, Contender::Kept],
         }
     }
 

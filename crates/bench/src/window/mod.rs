@@ -4,10 +4,11 @@
 //!   no window    impulse or MQTT ──► key, value ───────────────► blackhole
 //!   DataFusion   the same rows, all in memory ──► GROUP BY        (the least that grouping costs)
 //!   Headwater    impulse or MQTT ──► key, value ──► window ────► blackhole
+//!   state kept   the same, with a journal before the acknowledgement (of MQTT) and a checkpoint each second
 //! ```
 //!
 //! Each runs in a process of its own, in turn, so that all have the same share of the machine's noise. What Headwater takes
-//! beyond `no window` is the window itself: watermarks, grouping, exchange, closing. All three give as many results, which
+//! beyond `no window` is the window itself: watermarks, grouping, exchange, closing. All give as many results, which
 //! [`quick_tests`](crate::quick_tests) compares.
 
 mod case;

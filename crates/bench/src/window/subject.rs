@@ -7,8 +7,10 @@ use anyhow::{Context, Result, bail};
 use cpu_time::ProcessTime;
 use datafusion::arrow::record_batch::RecordBatch;
 use headwater_engine::connector::{MetricsSnapshot, State};
-use headwater_engine::{CHECKPOINT_INTERVAL, Engine, Job, JobOptions, OperatorKind};
+use headwater_engine::{Engine, Job, JobOptions, OperatorKind};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use super::case::{Case, Contender, Input};
 use super::rows;
@@ -19,6 +21,8 @@ pub(super) const VARIABLE: &str = "HEADWATER_BENCH_WINDOW";
 
 /// How often progress is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// How often state is kept: ten times as often as by default, so that short runs see it, too.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long nothing may move.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -63,8 +67,11 @@ pub(crate) fn run_if_asked() -> Option<Result<()>> {
         let usage = match task.contender {
             Contender::DataFusion => runtime.block_on(batch(&task.case))?,
             Contender::NoWindow | Contender::Headwater => {
-                let job = runtime.block_on(start(&task))?;
-                follow(&job, &task.case)?
+                streamed(&runtime, &task, State::default())?
+            }
+            Contender::Kept => {
+                let folder = TempDir::new()?;
+                streamed(&runtime, &task, State::open(folder.path())?)?
             }
         };
         Ok(Usage {
@@ -89,7 +96,12 @@ async fn batch(case: &Case) -> Result<Usage> {
     })
 }
 
-async fn start(task: &Task) -> Result<Job> {
+fn streamed(runtime: &Runtime, task: &Task, state: State) -> Result<Usage> {
+    let job = runtime.block_on(start(task, state))?;
+    follow(&job, &task.case)
+}
+
+async fn start(task: &Task, state: State) -> Result<Job> {
     let engine = Engine::default();
     let options = JobOptions {
         checkpoint_interval: CHECKPOINT_INTERVAL,
@@ -97,11 +109,11 @@ async fn start(task: &Task) -> Result<Job> {
         parallelism: task.case.workers,
         state_limit_bytes: None,
         preview: engine.print_rows(),
-        state: State::default(),
+        state,
     };
     let query = match task.contender {
         Contender::NoWindow => passed_on(&task.case),
-        Contender::DataFusion | Contender::Headwater => task.case.stream_sql(),
+        _ => task.case.stream_sql(),
     };
     let sql = format!(
         "{} CREATE TABLE results WITH (connector = 'blackhole'); INSERT INTO results {query};",
@@ -145,7 +157,7 @@ fn follow(job: &Job, case: &Case) -> Result<Usage> {
         }
         // a broker has no end; those that are known to have come are dealt with before the job ends
         if case.input == Input::Mqtt && rows >= case.rows {
-            job.stop();
+            job.finish();
         }
         let state_bytes = counts(job, OperatorKind::Stateful).state_bytes;
         usage.state_bytes = usage.state_bytes.max(state_bytes);

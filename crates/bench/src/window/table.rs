@@ -37,7 +37,7 @@ impl Row {
     fn window_ns(&self, rows: &[Self]) -> Option<f64> {
         let mut others = rows.iter().filter(|row| row.case == self.case);
         let without = others.find(|row| row.contender == Contender::NoWindow)?;
-        let is_window = self.contender == Contender::Headwater;
+        let is_window = matches!(self.contender, Contender::Headwater | Contender::Kept);
         is_window.then_some(self.cpu_ns_per_row - without.cpu_ns_per_row)
     }
 

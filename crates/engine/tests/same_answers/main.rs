@@ -130,6 +130,21 @@ fn changing() -> Vec<Case> {
              GROUP BY n",
         ),
         same(
+            "a left join",
+            "SELECT a.device, a.value, b.value AS other FROM a LEFT JOIN b ON a.device = b.device AND b.value > 40",
+        ),
+        same(
+            "a full join",
+            "SELECT a.device, a.value, b.device AS partner, b.value AS other FROM a FULL JOIN b ON a.device = b.device",
+        ),
+        same(
+            "a join of aggregates, on what changes, and of rows",
+            "SELECT x.device, x.n, y.devices, b.value FROM (SELECT device, count(*) AS n FROM a GROUP BY device) x
+             JOIN (SELECT n, count(*) AS devices FROM (SELECT device, count(*) AS n FROM b GROUP BY device) GROUP BY n) y
+             ON x.n = y.n
+             RIGHT JOIN b ON x.device = b.device",
+        ),
+        same(
             "a union of rows that change and rows that stay",
             "SELECT device, sum(n) AS n FROM (
                SELECT device, count(*) AS n FROM a GROUP BY device UNION ALL SELECT device, 1 AS n FROM b)

@@ -189,6 +189,37 @@ pub struct UpdatingAggregate {
     pub ttl: Duration,
 }
 
+/// A join of two streams by equal keys, without windows, whose results change: one that keeps rows without a partner, or whose
+/// inputs are updating streams.
+///
+/// Output columns: those of the left, of the right, each without [`CHANGE`] and [`TIME`], then [`CHANGE`] and the later [`TIME`] of
+/// both. A row that is put out without a partner is taken back when one comes.
+#[derive(Debug, Clone)]
+pub struct UpdatingJoin {
+    /// The keys over the left and over the right input, in pairs of the same type.
+    pub on: Vec<(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)>,
+    /// The column [`TIME`] of the left and of the right.
+    pub times: [usize; 2],
+    /// The column [`CHANGE`] of the left and of the right, if it is an updating stream.
+    pub changes: [Option<usize>; 2],
+    /// Whether rows of the left, and of the right, come without a partner, too.
+    pub preserved: [bool; 2],
+    /// How long a row waits for its partners, in event time.
+    pub ttl: Duration,
+}
+
+impl fmt::Display for UpdatingJoin {
+    /// `left join`, as in EXPLAIN.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.preserved {
+            [false, false] => "join",
+            [true, false] => "left join",
+            [false, true] => "right join",
+            [true, true] => "full join",
+        })
+    }
+}
+
 /// The schema that follows from adding [`TIME`] to another.
 pub fn with_time(schema: &SchemaRef) -> SchemaRef {
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();

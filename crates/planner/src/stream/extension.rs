@@ -20,8 +20,8 @@ use super::instant::InstantLeaf;
 use super::node::{EventTimeNode, Kind, StreamNode};
 use crate::overflow;
 use crate::plan::{
-    Aggregate, EventTime, Instant, InstantInput, Lookup, PlanOperator, TtlJoin, UpdatingAggregate,
-    Watermark, Window, WindowAggregate,
+    Aggregate, CHANGE, EventTime, Instant, InstantInput, Lookup, PlanOperator, TtlJoin,
+    UpdatingAggregate, UpdatingJoin, Watermark, Window, WindowAggregate,
 };
 
 /// DataFusion's planner, extended by our nodes.
@@ -87,6 +87,12 @@ fn last(input: &DFSchema) -> usize {
     input.fields().len() - 1
 }
 
+/// The column of an input that says what its rows do, if they change: the one before its time.
+fn change(input: &DFSchema) -> Option<usize> {
+    let before = last(input).checked_sub(1)?;
+    (input.field(before).name() == CHANGE).then_some(before)
+}
+
 struct Compiler<'a> {
     planner: &'a dyn PhysicalPlanner,
     session: &'a dyn Session,
@@ -148,6 +154,18 @@ impl Compiler<'_> {
                 let keys = self.keys(&node.exprs, inputs)?;
                 let join = self.ttl_join(*ttl, &keys, inputs)?;
                 Ok((PlanOperator::TtlJoin(Arc::new(join)), Some(keys)))
+            }
+            Kind::UpdatingJoin { preserved, ttl } => {
+                let keys = self.keys(&node.exprs, inputs)?;
+                let TtlJoin { on, times, ttl } = self.ttl_join(*ttl, &keys, inputs)?;
+                let join = UpdatingJoin {
+                    changes: [0, 1].map(|side| change(inputs[side])),
+                    preserved: *preserved,
+                    on,
+                    times,
+                    ttl,
+                };
+                Ok((PlanOperator::UpdatingJoin(Arc::new(join)), Some(keys)))
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Joins of two streams: those of windows become a query over each window, others meet within a time to live.
+//! Joins of two streams: those of windows become a query over each window, others meet within a time to live. The results of
+//! the latter change if rows come without a partner until they have one, or if the rows of a side change themselves.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Oper
 use super::instant::{InstantLeaf, over_instants};
 use super::lower::{Lowering, Stream, refuse, refuse_window};
 use super::node::{Kind, StreamNode, columns, time_of};
-use super::updating::refuse_changes;
+use super::updating::{change_of, refuse_changes, refuse_moods};
 use crate::error::PlanError;
 use crate::plan::TIME;
 
@@ -25,19 +26,17 @@ impl Lowering {
             left: left?,
             right: right?,
         };
-        refuse_changes(&sides.left, "a join", "JOIN")?;
-        refuse_changes(&sides.right, "a join", "JOIN")?;
-        let mut condition = Condition::of(&join)?;
+        let condition = Condition::of(&join)?;
         condition.rest.iter().try_for_each(refuse_window)?;
         if condition.keys.is_empty() {
             return Err(no_keys().into());
         }
         match (sides.left.has_windows(), sides.right.has_windows()) {
             (true, true) => sides.by_window(join, &condition),
-            (false, false) => {
-                let rest = std::mem::take(&mut condition.rest);
-                sides.within_ttl(&join, condition, rest, self)
+            (false, false) if join.join_type == JoinType::Inner && !sides.change() => {
+                sides.within_ttl(condition, self)
             }
+            (false, false) => sides.updating(join.join_type, condition, self),
             _ => Err(mixed().into()),
         }
     }
@@ -87,6 +86,13 @@ impl Condition {
         Ok(condition)
     }
 
+    /// The keys of the left, then those of the right.
+    fn all_keys(&self) -> Vec<Expr> {
+        let left = self.keys.iter().map(|(left, _)| left);
+        let right = self.keys.iter().map(|(_, right)| right);
+        left.chain(right).cloned().collect()
+    }
+
     fn has_windows(&self, sides: &Sides) -> bool {
         let both = |(left, right): &(Expr, Expr)| {
             sides.left.is_window(left) && sides.right.is_window(right)
@@ -98,6 +104,8 @@ impl Condition {
 impl Sides {
     /// A query over the rows of both sides that are of one window.
     fn by_window(self, join: Join, condition: &Condition) -> Result<Stream> {
+        refuse_changes(&self.left, "a join of windows", "JOIN")?;
+        refuse_changes(&self.right, "a join of windows", "JOIN")?;
         if !condition.has_windows(&self) {
             return Err(other_windows().into());
         }
@@ -169,26 +177,77 @@ impl Sides {
     }
 
     /// Rows meet as they come, as long as they live.
-    fn within_ttl(
-        self,
-        join: &Join,
-        condition: Condition,
-        rest: Vec<Expr>,
+    fn within_ttl(self, condition: Condition, lowering: &Lowering) -> Result<Stream> {
+        let kind = Kind::TtlJoin(lowering.settings.updating_ttl);
+        let inputs = vec![self.left.plan, self.right.plan];
+        let plan = StreamNode::try_new(kind, condition.all_keys(), inputs)?.into_plan();
+        filtered(plan, condition.rest).map(Stream::new)
+    }
+
+    /// Rows meet as they come, and what they have told is taken back when it is no longer true.
+    fn updating(
+        mut self,
+        join_type: JoinType,
+        mut condition: Condition,
         lowering: &Lowering,
     ) -> Result<Stream> {
-        if join.join_type != JoinType::Inner {
-            return Err(outer(join.join_type).into());
+        let preserved = match join_type {
+            JoinType::Inner => [false, false],
+            JoinType::Left => [true, false],
+            JoinType::Right => [false, true],
+            JoinType::Full => [true, true],
+            other => return Err(half(other).into()),
+        };
+        let keys = condition.all_keys();
+        for side in [&self.left, &self.right] {
+            refuse_moods(&keys, side)?;
+            refuse_moods(&condition.rest, side)?;
         }
-        let (left, right): (Vec<_>, Vec<_>) = condition.keys.into_iter().unzip();
-        let kind = Kind::TtlJoin(lowering.settings.updating_ttl);
-        let keys = left.into_iter().chain(right).collect();
+        let mut rest = std::mem::take(&mut condition.rest);
+        if join_type != JoinType::Inner {
+            rest = self.looked_at_before(preserved, rest)?;
+        }
+        let kind = Kind::UpdatingJoin {
+            preserved,
+            ttl: lowering.settings.updating_ttl,
+        };
         let inputs = vec![self.left.plan, self.right.plan];
-        let mut plan = StreamNode::try_new(kind, keys, inputs)?.into_plan();
-        for condition in rest {
-            plan = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(plan))?);
-        }
-        Ok(Stream::new(plan))
+        let plan = StreamNode::try_new(kind, keys, inputs)?.into_plan();
+        filtered(plan, rest).map(Stream::new)
     }
+
+    /// Of an outer join, conditions on the side whose rows may be missing hold before the join; others would have to be looked at
+    /// pair by pair.
+    fn looked_at_before(&mut self, preserved: [bool; 2], rest: Vec<Expr>) -> Result<Vec<Expr>> {
+        for condition in rest {
+            let columns = condition.column_refs();
+            let sides = [&mut self.left, &mut self.right].into_iter().zip(preserved);
+            let mut missing = sides.filter(|(_, preserved)| !preserved);
+            let side = missing.find(|(side, _)| {
+                let schema = side.plan.schema();
+                columns.iter().all(|column| schema.has_column(column))
+            });
+            let Some((side, _)) = side else {
+                return Err(by_pairs().into());
+            };
+            side.plan = filtered(side.plan.clone(), vec![condition])?;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Whether the rows of a side may be taken back.
+    fn change(&self) -> bool {
+        [&self.left, &self.right]
+            .iter()
+            .any(|side| change_of(&side.plan).is_some())
+    }
+}
+
+/// The rows of a plan for which all conditions hold.
+fn filtered(plan: LogicalPlan, conditions: Vec<Expr>) -> Result<LogicalPlan> {
+    conditions.into_iter().try_fold(plan, |plan, condition| {
+        Filter::try_new(condition, Arc::new(plan)).map(LogicalPlan::Filter)
+    })
 }
 
 fn no_keys() -> PlanError {
@@ -212,12 +271,14 @@ fn other_windows() -> PlanError {
         .hint("write JOIN … ON a.window = b.window AND …")
 }
 
-fn outer(join: JoinType) -> PlanError {
-    let message = format!(
-        "a {} JOIN without windows would have to take rows back when their partners come, which a stream of new rows cannot",
-        join.to_string().to_uppercase()
-    );
+fn half(join: JoinType) -> PlanError {
+    let message = format!("a {join} JOIN is none of INNER, LEFT, RIGHT, FULL");
+    PlanError::new(message).about("JOIN")
+}
+
+fn by_pairs() -> PlanError {
+    let message = "beside equal columns, an outer join without windows looks only at columns of the side whose rows may be missing";
     PlanError::new(message)
         .about("JOIN")
-        .hint("group both sides by the same window and join ON a.window = b.window, or write an inner join")
+        .hint("put the condition into WHERE if it may leave rows out, or into a subquery of the side that it is about")
 }

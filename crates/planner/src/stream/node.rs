@@ -12,6 +12,7 @@ use datafusion::logical_expr::utils::exprlist_to_fields;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::lookup::LookupNode;
+use super::updating::change_of;
 use crate::functions::window_type;
 use crate::plan::{TIME, Window, change_field, time_field};
 
@@ -53,6 +54,13 @@ pub(crate) enum Kind {
     Instant(Arc<LogicalPlan>),
     /// An inner join of rows that meet within this time. Expressions: the keys of the left, then those of the right.
     TtlJoin(Duration),
+    /// A join of rows that meet within a time, with results that change. Expressions: the keys of the left, then those of the
+    /// right.
+    UpdatingJoin {
+        /// Whether rows of the left, and of the right, come without a partner, too.
+        preserved: [bool; 2],
+        ttl: Duration,
+    },
 }
 
 /// What is to be known of a table's event time beside its expressions.
@@ -101,15 +109,16 @@ impl StreamNode {
         &self.schema
     }
 
-    /// Which columns of each side are needed for some of the join's, beside the keys: the event time always.
+    /// Which columns of each side are needed for some of the join's, beside the keys: those that users do not see always.
     fn join_columns(&self, output: &[usize]) -> Vec<Vec<usize>> {
         let mut first = 0;
         let sides = self.inputs.iter().map(|side| {
-            let time = side.schema().fields().len() - 1;
-            let own = output.iter().filter_map(|column| column.checked_sub(first));
-            let needed = own.filter(|column| *column < time).chain([time]).collect();
-            first += time;
-            needed
+            let (count, seen) = (side.schema().fields().len(), seen(side).count());
+            let own = first..first + seen;
+            let needed = output.iter().filter(|column| own.contains(column));
+            let needed = needed.map(|column| column - own.start).chain(seen..count);
+            first = own.end;
+            needed.collect()
         });
         sides.collect()
     }
@@ -160,6 +169,21 @@ fn fields(kind: &Kind, exprs: &[Expr], inputs: &[LogicalPlan]) -> Result<Fields>
             let columns = inputs.iter().flat_map(without_time);
             Ok(columns.chain([time()]).collect())
         }
+        Kind::UpdatingJoin { preserved, .. } => {
+            let [of_left, of_right] = *preserved;
+            let sides = inputs.iter().zip([of_right, of_left]);
+            let columns = sides.flat_map(|(side, missing)| {
+                seen(side).map(move |(table, field)| {
+                    let nullable = missing || field.is_nullable();
+                    (
+                        table,
+                        Arc::new(Field::clone(&field).with_nullable(nullable)),
+                    )
+                })
+            });
+            let change = (None, Arc::new(change_field()));
+            Ok(columns.chain([change, time()]).collect())
+        }
     }
 }
 
@@ -172,6 +196,13 @@ fn without_time(stream: &LogicalPlan) -> impl Iterator<Item = (Option<TableRefer
     let schema = stream.schema();
     let fields = schema.iter().take(schema.fields().len() - 1);
     fields.map(|(table, field)| (table.cloned(), Arc::clone(field)))
+}
+
+/// The fields of a stream that users see.
+fn seen(stream: &LogicalPlan) -> impl Iterator<Item = (Option<TableReference>, FieldRef)> {
+    let hidden = usize::from(change_of(stream).is_some());
+    let seen = stream.schema().fields().len() - 1 - hidden;
+    without_time(stream).take(seen)
 }
 
 /// The columns of a stream before its event time.
@@ -198,6 +229,7 @@ impl UserDefinedLogicalNodeCore for StreamNode {
             Kind::UpdatingAggregate { .. } => "UpdatingAggregate",
             Kind::Instant(_) => "Instant",
             Kind::TtlJoin(_) => "TtlJoin",
+            Kind::UpdatingJoin { .. } => "UpdatingJoin",
         }
     }
 
@@ -250,7 +282,7 @@ impl UserDefinedLogicalNodeCore for StreamNode {
             Kind::WindowAggregate { .. } | Kind::UpdatingAggregate { .. } => Some(vec![Vec::new()]),
             // The query inside is not looked at.
             Kind::Instant(_) => None,
-            Kind::TtlJoin(_) => Some(self.join_columns(output)),
+            Kind::TtlJoin(_) | Kind::UpdatingJoin { .. } => Some(self.join_columns(output)),
         }
     }
 }

@@ -55,6 +55,7 @@ fn is_stateful(operator: &PlanOperator) -> bool {
             | PlanOperator::Instant(_)
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)
+            | PlanOperator::UpdatingJoin(_)
     )
 }
 

@@ -13,6 +13,7 @@ use crate::operators::late::LateRows;
 use crate::operators::stateful::Stateful;
 use crate::operators::ttl_join::TtlJoin;
 use crate::operators::updating::UpdatingAggregate;
+use crate::operators::updating_join::UpdatingJoin;
 use crate::operators::window;
 use crate::worker::has_dead_letters;
 
@@ -48,6 +49,7 @@ pub(crate) fn machine(
         PlanOperator::Instant(plan) => Some(Box::new(Instant::new(plan, context))),
         PlanOperator::TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?)),
         PlanOperator::UpdatingAggregate(by) => Some(Box::new(UpdatingAggregate::new(by, context)?)),
+        PlanOperator::UpdatingJoin(join) => Some(Box::new(UpdatingJoin::new(join, context)?)),
         _ => None,
     })
 }

@@ -7,6 +7,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod exchange;
 pub(crate) mod growing;
 pub(crate) mod instant;
+pub(crate) mod keys;
 pub(crate) mod late;
 pub(crate) mod lookup;
 pub(crate) mod machines;
@@ -17,6 +18,7 @@ pub(crate) mod stage;
 pub(crate) mod stateful;
 pub(crate) mod ttl_join;
 pub(crate) mod updating;
+pub(crate) mod updating_join;
 pub(crate) mod watermark;
 pub(crate) mod window;
 

@@ -26,8 +26,8 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, TimestampNanosecondArray};
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::array::{ArrayRef, BooleanArray, TimestampNanosecondArray};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -38,6 +38,7 @@ use headwater_planner::plan;
 use self::output::Meeting;
 use self::side::{Batch, Side};
 use crate::durable::part::Part;
+use crate::operators::keys::present;
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::{Held, Stateful, times};
@@ -119,15 +120,6 @@ impl TtlJoin {
             rows: rows.project(&others)?,
         })
     }
-}
-
-/// Where all keys have a value; `None` if they do everywhere.
-fn present(keys: &[ArrayRef]) -> Option<NullBuffer> {
-    let nulls: Vec<_> = keys.iter().map(|key| key.logical_nulls()).collect();
-    let union = |all: Option<NullBuffer>, nulls: &Option<NullBuffer>| {
-        NullBuffer::union(all.as_ref(), nulls.as_ref())
-    };
-    nulls.iter().fold(None, union)
 }
 
 impl Stateful for TtlJoin {
