@@ -111,7 +111,7 @@ fn through_mosquitto(case: &Case, contender: Contender) -> Result<Run> {
     subject.await_open()?;
     let results = LoadClient::builder("bench-results");
     let results = match case.load {
-        // whoever looks on should not take the broker's time: at QoS 1 a fifth of it would go into these acknowledgements
+        // whoever looks on should not take the broker's time, which at QoS 1 goes into acknowledgements
         Load::Paced { .. } => results
             .subscribe(OUTPUT_TOPIC, 0)
             .measure_latency(STAMP_MARKER),

@@ -70,7 +70,7 @@ pub(crate) struct UpdatingJoin {
 
 /// What has come in and is not done with.
 enum Waiting {
-    Rows(Arrived),
+    Rows(Box<Arrived>),
     /// Rows before this are out of time.
     Earliest(i64),
 }
@@ -230,7 +230,7 @@ impl Stateful for UpdatingJoin {
         if let Some(late) = arrived.late(&rows, self.expected)? {
             self.late.note(&late)?;
         }
-        self.waiting.push_back(Waiting::Rows(arrived));
+        self.waiting.push_back(Waiting::Rows(Box::new(arrived)));
         Ok(Vec::new())
     }
 

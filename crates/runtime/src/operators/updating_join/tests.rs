@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, Int64Array, StringArray, TimestampNanosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampNanosecondType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -67,8 +67,8 @@ fn rows(given: &[Given]) -> RecordBatch {
     let values: Int64Array = given.iter().map(|row| row.1).collect();
     let changes: Int64Array = given.iter().map(|row| row.2).collect();
     let times: TimestampNanosecondArray = given.iter().map(|row| Some(row.3)).collect();
-    let columns = vec![
-        Arc::new(keys) as _,
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(keys),
         Arc::new(values),
         Arc::new(changes),
         Arc::new(times),
@@ -331,7 +331,8 @@ proptest! {
                     told.extend(take(&mut machine, side, &[(key, value, -number, 5)]));
                 }
                 Event::Changes(side, at, value) if at < sides[side].len() => {
-                    let (key, old) = std::mem::replace(&mut sides[side][at], (sides[side][at].0, value));
+                    let (key, old) = sides[side][at];
+                    sides[side][at].1 = value;
                     let change = [(key, old, -number, 5), (key, value, number, 5)];
                     told.extend(take(&mut machine, side, &change));
                 }
