@@ -46,7 +46,11 @@ impl std::error::Error for Mistake {}
 
 impl From<&anyhow::Error> for Exit {
     fn from(error: &anyhow::Error) -> Self {
-        let cannot_start = matches!(error.downcast_ref(), Some(JobError::Start { .. }));
+        let cannot_start = match error.downcast_ref() {
+            Some(JobError::Start { .. }) => true,
+            Some(JobError::Peers(error)) => error.is_mistake(),
+            _ => false,
+        };
         let refused = matches!(
             error.downcast_ref(),
             Some(

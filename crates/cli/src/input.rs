@@ -78,20 +78,17 @@ impl Input {
         }
     }
 
+    /// A job id for several processes at these addresses: the same in all of them, and whenever they run this file.
+    pub(crate) fn job_id_at(&self, addresses: &[String]) -> String {
+        let mut hasher = DefaultHasher::new();
+        addresses.hash(&mut hasher);
+        format!("{}-{:08x}", self.stem(), hasher.finish() & 0xffff_ffff)
+    }
+
     /// A job id that is the same whenever this file is run on this machine, so that its MQTT sessions are found again,
     /// and that differs from that of another file or machine, so that they do not take each other's sessions over. A
     /// text from standard input is known by itself.
     pub(crate) fn job_id(&self, sql: &str) -> String {
-        let stem = self
-            .file
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or("job");
-        let stem = if stem == "-" { "stdin" } else { stem };
-        let name: String = stem
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-            .collect();
         // the standard library's hasher with its fixed keys; a change of it costs one session, not data
         let mut hasher = DefaultHasher::new();
         match std::fs::canonicalize(&self.file) {
@@ -104,7 +101,18 @@ impl Input {
         std::fs::read_to_string("/etc/hostname")
             .unwrap_or_default()
             .hash(&mut hasher);
-        format!("{name}-{:08x}", hasher.finish() & 0xffff_ffff)
+        format!("{}-{:08x}", self.stem(), hasher.finish() & 0xffff_ffff)
+    }
+
+    /// The file's name as a part of a job id.
+    fn stem(&self) -> String {
+        let stem = self.file.file_stem().and_then(|stem| stem.to_str());
+        let stem = match stem.unwrap_or("job") {
+            "-" => "stdin",
+            stem => stem,
+        };
+        let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        stem.chars().map(allowed).collect()
     }
 }
 

@@ -42,6 +42,7 @@ mod exit;
 mod infer;
 mod input;
 mod logging;
+mod processes;
 mod profile;
 mod run;
 mod serve;

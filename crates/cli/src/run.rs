@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use headwater_engine::connector::State;
 use headwater_engine::{
-    CHECKPOINT_INTERVAL, Execution, Job, JobOptions, Outcome, Plan, PlanOperator,
+    CHECKPOINT_INTERVAL, Cluster, Execution, Job, JobOptions, Outcome, Plan, PlanOperator,
 };
 use indicatif::MultiProgress;
 
@@ -16,6 +16,7 @@ use crate::drain::Reminder;
 use crate::exit::{Exit, Mistake};
 use crate::input::Input;
 use crate::logging;
+use crate::processes::{self, Processes};
 use crate::signals::Interrupts;
 use crate::status::{self, StatusLine, Totals};
 
@@ -30,7 +31,10 @@ pub(crate) struct Run {
     #[command(flatten)]
     input: Input,
 
-    /// Worker threads.
+    #[command(flatten)]
+    processes: Processes,
+
+    /// Worker threads; with several processes, those of each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallelism: u16,
 
@@ -68,8 +72,8 @@ impl Run {
             return Ok(Exit::Usage);
         };
         let shows_rows = script.plan.as_ref().is_some_and(prints);
-        let job_id = self.job_id.clone();
-        let job_id = job_id.unwrap_or_else(|| self.input.job_id(&sql));
+        let cluster = self.processes.cluster(&sql)?;
+        let job_id = self.job_id(&sql, cluster.as_ref());
         let options = JobOptions {
             state: self.state()?.child(&job_id),
             checkpoint_interval: Duration::from_secs(self.checkpoint_interval_s),
@@ -78,7 +82,16 @@ impl Run {
             state_limit_bytes: self.state_limit_mib.map(|mib| mib << 20),
             preview: engine.print_rows(),
         };
-        let Execution { job, explains } = engine.start(script, options)?;
+        let Execution { job, explains } = match &cluster {
+            None => engine.start(script, options)?,
+            Some(cluster) => tokio::select! {
+                started = engine.start_among(script, options, cluster.clone()) => started?,
+                () = interrupts.next() => {
+                    tracing::info!("interrupted while waiting for the other processes");
+                    return Ok(Exit::Done);
+                }
+            },
+        };
         for explain in explains {
             say!("{explain}");
         }
@@ -90,7 +103,18 @@ impl Run {
         let status =
             (!(shows_rows && std::io::stdout().is_terminal())).then(|| StatusLine::new(&lines));
         tracing::info!(job = job.id(), "running");
+        if let Some(cluster) = &cluster {
+            processes::tell(cluster, &job);
+        }
         Ok(finish(&job, follow(&job, &mut interrupts, status).await))
+    }
+
+    fn job_id(&self, sql: &str, cluster: Option<&Cluster>) -> String {
+        let given = self.job_id.clone();
+        given.unwrap_or_else(|| match cluster.and_then(processes::place) {
+            Some(addresses) => self.input.job_id_at(addresses),
+            None => self.input.job_id(sql),
+        })
     }
 
     fn state(&self) -> anyhow::Result<State> {

@@ -22,8 +22,8 @@ pub use headwater_planner::{
 pub use infer::{InferError, Inferred, Profile};
 
 pub use headwater_runtime::{
-    AckGauge, BACKLOG_ROWS, CHECKPOINT_INTERVAL, CREDIT_ROWS, CheckpointStatus, Job, JobError,
-    JobOptions, OperatorKind, OperatorStatus, Outcome, PreviewFactory,
+    AckGauge, BACKLOG_ROWS, CHECKPOINT_INTERVAL, CREDIT_ROWS, CheckpointStatus, Cluster, Job,
+    JobError, JobOptions, OperatorKind, OperatorStatus, Outcome, PeerError, PreviewFactory,
 };
 
 /// All connectors of this build. To add a connector, add a line.
@@ -120,6 +120,26 @@ impl Engine {
     pub fn start(&self, script: Script, options: JobOptions) -> Result<Execution, JobError> {
         let start = |plan| Job::start(plan, &self.registry, options);
         let job = script.plan.map(start).transpose()?;
+        Ok(Execution {
+            job,
+            explains: script.explains,
+        })
+    }
+
+    /// Starts what was planned in one of several processes, when all of them are there.
+    ///
+    /// # Errors
+    /// The other processes, if they do not come or were started differently; an operator that cannot be made.
+    pub async fn start_among(
+        &self,
+        script: Script,
+        options: JobOptions,
+        cluster: Cluster,
+    ) -> Result<Execution, JobError> {
+        let job = match script.plan {
+            Some(plan) => Some(Job::start_among(plan, &self.registry, options, cluster).await?),
+            None => None,
+        };
         Ok(Execution {
             job,
             explains: script.explains,

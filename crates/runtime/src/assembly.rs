@@ -29,6 +29,8 @@ use crate::lookup::LookupTask;
 use crate::name::OperatorName;
 use crate::operators::lookup::key_schema;
 use crate::operators::machines::{MachineContext, machine};
+use crate::peers::away::Away;
+use crate::peers::{Layout, Peers};
 use crate::tasks::{run_sink, run_source};
 use crate::values::Values;
 use crate::worker::{Ends, Machine};
@@ -42,8 +44,11 @@ pub(crate) struct Assembly<'a> {
     keeping: Option<Keeping>,
     /// What the nodes of the plan are called.
     names: Vec<OperatorName>,
-    workers: usize,
+    layout: Layout,
+    /// If there are other processes.
+    away: Option<Away>,
     lanes: Lanes,
+    /// One entry a worker of this process.
     ends: Vec<Ends>,
     metrics: BTreeMap<NodeId, Arc<Metrics>>,
     operators: Vec<OperatorStatus>,
@@ -55,10 +60,18 @@ pub(crate) struct Assembly<'a> {
 impl<'a> Assembly<'a> {
     /// # Errors
     /// If what an earlier run has left cannot be taken up.
-    pub(crate) fn new(plan: &'a Plan, options: JobOptions) -> Result<Self, JobError> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        options: JobOptions,
+        peers: Option<&Peers>,
+    ) -> Result<Self, JobError> {
         let workers = options.parallelism.max(1);
         let names = 0..plan.nodes.len();
-        let clock = EpochClock::default();
+        let clock = peers.map_or_else(EpochClock::default, |peers| peers.clock.clone());
+        let away = peers.map(|peers| peers.away.clone());
+        let alone = Layout::alone(workers);
+        let layout = away.as_ref().map_or(alone, |away| away.layout);
+        let backlog = away.as_ref().map(|away| Arc::clone(&away.backlog));
         let keeping = Keeping::open(plan, &options.state, workers, &clock);
         Ok(Self {
             plan,
@@ -66,8 +79,9 @@ impl<'a> Assembly<'a> {
             keeping: keeping.map_err(JobError::State)?,
             options,
             names: names.map(|id| OperatorName::of(plan, NodeId(id))).collect(),
-            workers,
-            lanes: Lanes::of(plan, workers),
+            layout,
+            away,
+            lanes: Lanes::of(plan, layout.all_workers()),
             ends: std::iter::repeat_with(Ends::default)
                 .take(workers)
                 .collect(),
@@ -75,7 +89,7 @@ impl<'a> Assembly<'a> {
             operators: Vec::new(),
             tasks: Vec::new(),
             sources: 0,
-            backlog: Arc::default(),
+            backlog: backlog.unwrap_or_default(),
         })
     }
 
@@ -124,7 +138,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// One operator on each of as many workers as the source can be divided among; several sources begin at different
-    /// workers.
+    /// workers. Those of other processes are made there.
     pub(crate) fn source(
         &mut self,
         id: NodeId,
@@ -136,13 +150,16 @@ impl<'a> Assembly<'a> {
             .get(&table.connector)
             .and_then(|connector| connector.max_parallelism(table))
             .map_err(|error| self.refused(id, error.into()))?;
-        let parallelism = divisible.clamp(1, self.workers);
+        let parallelism = divisible.clamp(1, self.layout.all_workers());
         let metrics = Arc::new(Metrics::of(&table.name));
         if let Some(keeping) = &mut self.keeping {
             keeping.shares(name, parallelism).map_err(JobError::State)?;
         }
         let mut acks = Vec::with_capacity(parallelism);
         for subtask in 0..parallelism {
+            if self.seat(subtask).is_none() {
+                continue;
+            }
             let context = self.context(name, subtask, parallelism, &metrics);
             let Operator::Source(source) = self.make(id, table, registry, context)? else {
                 return Err(self.wrong_kind(id, "a source"));
@@ -162,10 +179,18 @@ impl<'a> Assembly<'a> {
         rows: RecordBatch,
     ) -> Result<(), JobError> {
         let metrics = Arc::new(Metrics::of(name));
-        let source = Box::new(Values::new(rows, Arc::clone(&metrics)));
-        let acks = vec![self.add_share(id, (name, 0, 1), source, &metrics)?];
+        let mut acks = Vec::new();
+        if self.seat(0).is_some() {
+            let source = Box::new(Values::new(rows, Arc::clone(&metrics)));
+            acks.push(self.add_share(id, (name, 0, 1), source, &metrics)?);
+        }
         self.add_source(id, name, metrics, acks);
         Ok(())
+    }
+
+    /// The worker that has this share of the next source, if it is one of this process.
+    fn seat(&self, subtask: usize) -> Option<usize> {
+        self.layout.local(self.layout.seat(self.sources + subtask))
     }
 
     /// The task of one share of a source, and its end on one of the workers.
@@ -190,9 +215,9 @@ impl<'a> Assembly<'a> {
         let suspends = cuts.is_some();
         let backlog = Arc::clone(&self.backlog);
         let acks = Acks::new(durable, Arc::clone(&gauge), backlog, cuts);
-        self.ends[(self.sources + subtask) % self.workers]
-            .sources
-            .insert(id, (inlet, acks));
+        if let Some(worker) = self.seat(subtask) {
+            self.ends[worker].sources.insert(id, (inlet, acks));
+        }
         let name = self.names[id.0].clone();
         let metrics = Arc::clone(metrics);
         self.tasks.push(Box::new(move |tracker, started| {
@@ -214,6 +239,10 @@ impl<'a> Assembly<'a> {
     ) {
         self.sources += 1;
         self.metrics.insert(id, Arc::clone(&metrics));
+        if acks.is_empty() {
+            // all of it is in other processes
+            return;
+        }
         self.operators.push(OperatorStatus {
             id: name.to_owned(),
             kind: OperatorKind::Source,
@@ -229,6 +258,10 @@ impl<'a> Assembly<'a> {
         table: &Connection,
         registry: &Registry,
     ) -> Result<(), JobError> {
+        if self.is_elsewhere(id) {
+            self.add_no_sink(id);
+            return Ok(());
+        }
         let metrics = Arc::new(Metrics::of(&table.name));
         let mut context = self.context(name, 0, 1, &metrics);
         let rejects = Rejects::new(table.config.format.bad_data, Arc::clone(&metrics));
@@ -246,6 +279,10 @@ impl<'a> Assembly<'a> {
         name: &str,
         schema: SchemaRef,
     ) -> Result<(), JobError> {
+        if self.is_elsewhere(id) {
+            self.add_no_sink(id);
+            return Ok(());
+        }
         let metrics = Arc::<Metrics>::default();
         let context = self.context(name, 0, 1, &metrics);
         let rejects = context.rejects.clone();
@@ -253,6 +290,19 @@ impl<'a> Assembly<'a> {
         let sink = sink.map_err(|source| self.refused(id, source))?;
         self.add_sink(id, name, sink, metrics, rejects);
         Ok(())
+    }
+
+    fn is_elsewhere(&self, sink: NodeId) -> bool {
+        self.layout.home(self.plan, sink) != self.layout.process
+    }
+
+    /// The ends of a sink that writes in another process: nothing comes to them.
+    fn add_no_sink(&mut self, id: NodeId) {
+        let rejects = Rejects::new(BadData::Fail, Arc::default());
+        let (_, outlets) = bridge::sink(self.layout.workers, rejects, &self.backlog);
+        for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
+            ends.sinks.insert(id, outlet);
+        }
     }
 
     /// One task for all workers: one connection a sink, and one order.
@@ -267,7 +317,7 @@ impl<'a> Assembly<'a> {
         if let Some(keeping) = &self.keeping {
             keeping.sink(sink.as_mut());
         }
-        let (end, outlets) = bridge::sink(self.workers, rejects, &self.backlog);
+        let (end, outlets) = bridge::sink(self.layout.workers, rejects, &self.backlog);
         for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
             ends.sinks.insert(id, outlet);
         }
@@ -302,7 +352,7 @@ impl<'a> Assembly<'a> {
         let Operator::Lookup(operator) = self.make(id, table, registry, context)? else {
             return Err(self.wrong_kind(id, "a lookup table"));
         };
-        let (end, outlets) = bridge::lookup::lookup(self.workers);
+        let (end, outlets) = bridge::lookup::lookup(self.layout.workers);
         for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
             ends.lookups.insert(id, outlet);
         }

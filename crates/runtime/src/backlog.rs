@@ -1,4 +1,4 @@
-//! What waits at a job's sinks, and the bound of it.
+//! What waits at a job's sinks, and the bound of it; and what is on its way to other processes, likewise.
 //!
 //! The credit of a source bounds what it has read, counted before the chains; `unnest` or `repeat()` can make a thousand
 //! times as much of it. So what waits in the queues of the sinks is counted, too, for the whole job. While it is above
@@ -7,6 +7,9 @@
 //!
 //! The bound is exceeded by what is between a source or a chain and the sinks at that moment: of each source at most one
 //! epoch, of each growing chain a few pieces (see `operators::growing`).
+//!
+//! Where a job runs in several processes, each has a backlog, with its own sinks. What it has sent to others and they have
+//! not confirmed is counted beside that, with the same bound ([`away`](crate::peers::away)).
 
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::{Mutex, PoisonError};
@@ -58,11 +61,41 @@ impl Size {
     }
 }
 
-/// The rows that wait at the sinks of one job.
+/// Rows that wait somewhere.
 #[derive(Default)]
-pub struct Backlog {
+struct Count {
     rows: AtomicU64,
     bytes: AtomicU64,
+}
+
+impl Count {
+    fn has_room(&self) -> bool {
+        self.rows.load(Acquire) < BACKLOG_ROWS && self.bytes.load(Acquire) < BACKLOG_BYTES
+    }
+
+    /// Counts rows that begin to wait; how many wait then.
+    fn add(&self, size: Size) -> Size {
+        Size {
+            rows: self.rows.fetch_add(size.rows, AcqRel) + size.rows,
+            bytes: self.bytes.fetch_add(size.bytes, AcqRel) + size.bytes,
+        }
+    }
+
+    /// Counts rows that wait no more; true if there may be room now where there was none.
+    fn remove(&self, size: Size) -> bool {
+        let rows = self.rows.fetch_sub(size.rows, AcqRel);
+        let bytes = self.bytes.fetch_sub(size.bytes, AcqRel);
+        let fell = |before: u64, by: u64, bound| before >= bound && before - by < bound;
+        fell(rows, size.rows, BACKLOG_ROWS) || fell(bytes, size.bytes, BACKLOG_BYTES)
+    }
+}
+
+/// The rows that wait at the sinks of one job, in this process.
+#[derive(Default)]
+pub struct Backlog {
+    at_sinks: Count,
+    /// On the way to other processes.
+    away: Count,
     peak_rows: AtomicU64,
     peak_bytes: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
@@ -71,12 +104,12 @@ pub struct Backlog {
 impl Backlog {
     /// Rows that wait now.
     pub fn rows(&self) -> u64 {
-        self.rows.load(Acquire)
+        self.at_sinks.rows.load(Acquire)
     }
 
     /// Their Arrow memory, in bytes.
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Acquire)
+        self.at_sinks.bytes.load(Acquire)
     }
 
     /// The most rows that ever waited.
@@ -91,7 +124,12 @@ impl Backlog {
 
     /// Whether more rows may be made.
     pub(crate) fn has_room(&self) -> bool {
-        self.rows() < BACKLOG_ROWS && self.bytes() < BACKLOG_BYTES
+        self.has_room_at_sinks() && self.away.has_room()
+    }
+
+    /// Whether what waits at the sinks of this process is below the bound.
+    pub(crate) fn has_room_at_sinks(&self) -> bool {
+        self.at_sinks.has_room()
     }
 
     /// Adds an operator that is woken whenever there is room again.
@@ -102,21 +140,33 @@ impl Backlog {
 
     /// Counts rows that begin to wait.
     pub(crate) fn add(&self, size: Size) {
-        let rows = self.rows.fetch_add(size.rows, AcqRel) + size.rows;
-        let bytes = self.bytes.fetch_add(size.bytes, AcqRel) + size.bytes;
-        self.peak_rows.fetch_max(rows, AcqRel);
-        self.peak_bytes.fetch_max(bytes, AcqRel);
+        let waiting = self.at_sinks.add(size);
+        self.peak_rows.fetch_max(waiting.rows, AcqRel);
+        self.peak_bytes.fetch_max(waiting.bytes, AcqRel);
     }
 
     /// Counts rows that a sink has taken.
     pub(crate) fn remove(&self, size: Size) {
-        let rows = self.rows.fetch_sub(size.rows, AcqRel);
-        let bytes = self.bytes.fetch_sub(size.bytes, AcqRel);
-        let fell = |before: u64, by: u64, bound| before >= bound && before - by < bound;
-        if fell(rows, size.rows, BACKLOG_ROWS) || fell(bytes, size.bytes, BACKLOG_BYTES) {
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.iter().for_each(Waker::wake);
+        if self.at_sinks.remove(size) {
+            self.wake();
         }
+    }
+
+    /// Counts rows that are sent to another process.
+    pub(crate) fn send(&self, size: Size) {
+        self.away.add(size);
+    }
+
+    /// Counts rows whose arrival another process has confirmed.
+    pub(crate) fn arrive(&self, size: Size) {
+        if self.away.remove(size) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().for_each(Waker::wake);
     }
 }
 
@@ -148,6 +198,22 @@ mod tests {
             parts.bytes.abs_diff(whole.bytes) < 1000,
             "{parts:?} {whole:?}"
         );
+    }
+
+    #[test]
+    fn what_is_on_its_way_to_others_takes_room_and_none_at_the_sinks() {
+        let backlog = Backlog::default();
+        let size = Size {
+            rows: BACKLOG_ROWS,
+            bytes: 1,
+        };
+        backlog.send(size);
+        assert!(!backlog.has_room());
+        // or else two processes could wait for each other
+        assert!(backlog.has_room_at_sinks());
+        assert_eq!(backlog.rows(), 0);
+        backlog.arrive(size);
+        assert!(backlog.has_room());
     }
 
     #[test]

@@ -8,12 +8,19 @@
 //! A source without data must not hold back the others, whose rows may meet it at a union: when one source closes an
 //! epoch, the clock wakes its siblings, which follow.
 //!
+//! Where a job runs in several processes, each has a clock, and those that close epochs tell the others ([`peers`]), which
+//! follow likewise.
+//!
+//! [`peers`]: crate::peers
+//!
 //! A *cut* is an epoch that all rows of a checkpoint are in or before, and all others behind. It is made between epochs
 //! that have been issued and those that will be: whoever meets a later epoch knows of the cut.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
 
 use crate::bridge::Waker;
 
@@ -23,6 +30,8 @@ pub(crate) struct EpochClock {
     current: Arc<AtomicU64>,
     cut: Arc<AtomicU64>,
     sources: Arc<Mutex<Vec<Waker>>>,
+    /// Where other processes learn what has been closed here.
+    closed: Option<watch::Sender<u64>>,
 }
 
 impl Default for EpochClock {
@@ -32,11 +41,20 @@ impl Default for EpochClock {
             current: Arc::new(AtomicU64::new(1)),
             cut: Arc::default(),
             sources: Arc::default(),
+            closed: None,
         }
     }
 }
 
 impl EpochClock {
+    /// A clock that says in which epoch its sources go on whenever one of them closes one.
+    pub(crate) fn among_others(closed: watch::Sender<u64>) -> Self {
+        Self {
+            closed: Some(closed),
+            ..Self::default()
+        }
+    }
+
     /// Adds a source that wants to follow the others.
     pub(crate) fn join(&self, source: Waker) {
         self.sources
@@ -59,7 +77,23 @@ impl EpochClock {
         if sources.len() > 1 {
             sources.iter().for_each(Waker::wake);
         }
-        next.max(before)
+        let next = next.max(before);
+        if let Some(closed) = &self.closed {
+            closed.send_if_modified(|told| {
+                let is_later = next > *told;
+                *told = next.max(*told);
+                is_later
+            });
+        }
+        next
+    }
+
+    /// Goes on in the epoch in which the sources of another process do, unless it is there already.
+    pub(crate) fn follow(&self, epoch: u64) {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.current.fetch_max(epoch, Ordering::AcqRel) < epoch {
+            sources.iter().for_each(Waker::wake);
+        }
     }
 
     /// Cuts between the epochs that have been issued and those that will be; all sources go on behind the cut.

@@ -6,6 +6,7 @@ use headwater_connector::OperatorError;
 
 use crate::durable::store::StateError;
 use crate::name::OperatorName;
+use crate::peers::PeerError;
 
 /// What ended a job. Only the first cause is kept; what follows from it is noise.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,9 @@ pub enum JobError {
     /// What the job keeps on disk cannot be taken up or kept.
     #[error("the job's state cannot be kept")]
     State(#[source] StateError),
+    /// The processes of the job have not come together or not stayed so.
+    #[error(transparent)]
+    Peers(#[from] PeerError),
     /// The machine would not give what the job needs.
     #[error("the job's threads could not be started: {0}")]
     Threads(String),
@@ -68,7 +72,7 @@ impl JobError {
             | Self::Evaluate { operator, .. }
             | Self::Compute { operator, .. }
             | Self::Start { operator, .. } => Some(operator.id()),
-            Self::Panicked { .. } | Self::State(_) | Self::Threads(_) => None,
+            Self::Panicked { .. } | Self::State(_) | Self::Peers(_) | Self::Threads(_) => None,
         }
     }
 }
@@ -82,6 +86,18 @@ pub(crate) fn row_fault(error: &DataFusionError) -> String {
         },
         root => root.message().into_owned(),
     }
+}
+
+/// An error with what has caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// The message that a panic carried.

@@ -20,8 +20,10 @@ use crate::assembly::Assembly;
 use crate::backlog::Backlog;
 pub use crate::durable::coordinator::CheckpointStatus;
 use crate::durable::coordinator::History;
-use crate::error::JobError;
+use crate::durable::keeping::keeps_state;
+use crate::error::{JobError, chain};
 use crate::name::OperatorName;
+use crate::peers::{Cluster, Hello, Layout, PeerError, Peers, meet};
 use crate::state::Fate;
 use crate::worker::{self, WorkerCpu};
 
@@ -34,7 +36,7 @@ pub type PreviewFactory =
 pub struct JobOptions {
     /// The job's id: part of the client ids, so the same for every run of the same pipeline.
     pub job_id: String,
-    /// Worker threads, at least one.
+    /// Worker threads of this process, at least one.
     pub parallelism: usize,
     /// The most memory, in bytes, that the state of windows, joins and aggregates may take together: with more the job
     /// fails. `None` is no limit.
@@ -96,40 +98,37 @@ impl Job {
     /// # Errors
     /// An operator that cannot be made, before anything has been started.
     pub fn start(plan: Plan, registry: &Registry, options: JobOptions) -> Result<Self, JobError> {
-        let mut assembly = Assembly::new(&plan, options)?;
-        for (index, node) in plan.nodes.iter().enumerate() {
-            check_dead_letters(&plan, NodeId(index))?;
-            match &node.operator {
-                PlanOperator::Source(table) => {
-                    assembly.source(NodeId(index), &node.id, table, registry)?;
-                }
-                PlanOperator::Values(rows) => {
-                    assembly.values(NodeId(index), &node.id, rows.clone())?;
-                }
-                PlanOperator::Sink(table) => {
-                    assembly.sink(NodeId(index), &node.id, table, registry)?;
-                }
-                PlanOperator::Preview => {
-                    assembly.preview(NodeId(index), &node.id, Arc::clone(&node.schema))?;
-                }
-                PlanOperator::Lookup(lookup) => {
-                    assembly.lookup(NodeId(index), &node.id, lookup, registry)?;
-                }
-                PlanOperator::WindowAggregate(_)
-                | PlanOperator::Instant(_)
-                | PlanOperator::TtlJoin(_)
-                | PlanOperator::UpdatingAggregate(_)
-                | PlanOperator::UpdatingJoin(_) => {
-                    assembly.stateful(NodeId(index))?;
-                }
-                PlanOperator::Chain(_)
-                | PlanOperator::Union
-                | PlanOperator::Watermark(_)
-                | PlanOperator::Exchange(_)
-                | PlanOperator::DeadLetters { .. } => {}
+        assemble(&plan, registry, options, None)?.start(None)
+    }
+
+    /// Starts a plan in one of several processes, all of which must do the same. Returns when all are there.
+    ///
+    /// # Errors
+    /// The others, if they do not come or were started differently; an operator that cannot be made, here or in another
+    /// process.
+    pub async fn start_among(
+        plan: Plan,
+        registry: &Registry,
+        options: JobOptions,
+        cluster: Cluster,
+    ) -> Result<Self, JobError> {
+        if keeps_state(&plan, &options.state) {
+            return Err(PeerError::KeepsState.into());
+        }
+        let layout = Layout {
+            process: cluster.process,
+            processes: cluster.addresses.len(),
+            workers: options.parallelism.max(1),
+        };
+        let hello = Hello::new(&cluster, &plan, &options.job_id, layout.workers);
+        let peers = meet(cluster, hello, layout).await?;
+        match assemble(&plan, registry, options, Some(&peers)) {
+            Ok(assembly) => assembly.start(Some(peers)),
+            Err(error) => {
+                peers.refuse(chain(&error)).await;
+                Err(error)
             }
         }
-        assembly.start()
     }
 
     /// The id it was started with.
@@ -207,6 +206,49 @@ impl Job {
             _ => Ok(()),
         }
     }
+}
+
+/// Makes the operators of a plan.
+fn assemble<'a>(
+    plan: &'a Plan,
+    registry: &Registry,
+    options: JobOptions,
+    peers: Option<&Peers>,
+) -> Result<Assembly<'a>, JobError> {
+    let mut assembly = Assembly::new(plan, options, peers)?;
+    for (index, node) in plan.nodes.iter().enumerate() {
+        check_dead_letters(plan, NodeId(index))?;
+        match &node.operator {
+            PlanOperator::Source(table) => {
+                assembly.source(NodeId(index), &node.id, table, registry)?;
+            }
+            PlanOperator::Values(rows) => {
+                assembly.values(NodeId(index), &node.id, rows.clone())?;
+            }
+            PlanOperator::Sink(table) => {
+                assembly.sink(NodeId(index), &node.id, table, registry)?;
+            }
+            PlanOperator::Preview => {
+                assembly.preview(NodeId(index), &node.id, Arc::clone(&node.schema))?;
+            }
+            PlanOperator::Lookup(lookup) => {
+                assembly.lookup(NodeId(index), &node.id, lookup, registry)?;
+            }
+            PlanOperator::WindowAggregate(_)
+            | PlanOperator::Instant(_)
+            | PlanOperator::TtlJoin(_)
+            | PlanOperator::UpdatingAggregate(_)
+            | PlanOperator::UpdatingJoin(_) => {
+                assembly.stateful(NodeId(index))?;
+            }
+            PlanOperator::Chain(_)
+            | PlanOperator::Union
+            | PlanOperator::Watermark(_)
+            | PlanOperator::Exchange(_)
+            | PlanOperator::DeadLetters { .. } => {}
+        }
+    }
+    Ok(assembly)
 }
 
 /// Dead letters must have somewhere to go: nothing else would notice that they are lost.

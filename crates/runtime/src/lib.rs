@@ -11,6 +11,7 @@
 //! threads and tasks; `tasks` are the loops around sources and sinks; `threads` those that work; `bridge` joins tokio and
 //! timely; `epoch` cuts processing time; `control`, `lanes` and `minimum` are how event time goes with the rows; `worker`
 //! builds and runs one thread's share; `operators` are the timely operators; `parcel` is what goes from worker to worker;
+//! `peers` are the other processes of a job that runs in several;
 //! `lookup` is the task of a table in which rows are looked up; `acks` is the way back; `durable` what is kept on disk; `state`
 //! is how everything ends.
 //!
@@ -36,6 +37,7 @@ mod minimum;
 mod name;
 mod operators;
 mod parcel;
+mod peers;
 mod rows;
 mod state;
 mod state_size;
@@ -53,4 +55,5 @@ pub use job::{
     PreviewFactory,
 };
 pub use name::OperatorName;
+pub use peers::{Cluster, PeerError};
 pub use worker::WorkerCpu;

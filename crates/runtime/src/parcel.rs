@@ -1,7 +1,7 @@
 //! What goes from worker to worker: rows with the worker they are for.
 //!
 //! Within a process a parcel goes over as it is. Between processes it is bytes: 8 for the number of its records, 8 for
-//! its kind, then the rest: a batch as an Arrow IPC stream, schema included, or the parts of a [`Control`]. Bytes are
+//! its kind, 8 for the process that it comes from, then the rest: a batch as an Arrow IPC stream, schema included, or the parts of a [`Control`]. Bytes are
 //! decoded by [`Parcel::open`] and not as soon as they arrive, because there a fault could only be a panic; likewise a
 //! batch that cannot be encoded goes over as the reason why.
 //!
@@ -17,6 +17,7 @@ use timely::communication::Push;
 use timely::dataflow::channels::pushers::exchange::Distributor;
 use timely::dataflow::channels::{ContainerBytes, Message};
 
+use crate::backlog::Size;
 use crate::control::{Control, Lane, Mark};
 use crate::ipc::{self, cut_off};
 use crate::rows::Rows;
@@ -26,6 +27,8 @@ use crate::rows::Rows;
 pub(crate) struct Parcel {
     /// The worker's index. Of no meaning once it is there.
     to: usize,
+    /// The process that it comes from.
+    from: usize,
     content: Content,
     // timely asks for the length before it asks for the bytes
     encoded: OnceCell<Vec<u8>>,
@@ -48,8 +51,36 @@ impl Parcel {
     pub(crate) fn new(to: usize, rows: Rows) -> Self {
         Self {
             to,
+            from: 0,
             content: Content::Rows(rows),
             encoded: OnceCell::new(),
+        }
+    }
+
+    /// The worker's index.
+    pub(crate) fn to(&self) -> usize {
+        self.to
+    }
+
+    /// Says which process it comes from. To be done before it is weighed or sent.
+    pub(crate) fn sign(&mut self, process: usize) {
+        self.from = process;
+    }
+
+    /// The process that has sent it; `None` if it has come as it was, from this one.
+    pub(crate) fn sender(&self) -> Option<usize> {
+        match &self.content {
+            Content::Rows(_) => None,
+            Content::Bytes(bytes) => usize::try_from(word(bytes, 2).ok()?).ok(),
+        }
+    }
+
+    /// How large it is between processes: the same at both ends.
+    pub(crate) fn wire_size(&self) -> Size {
+        Size {
+            // records are never less than none
+            rows: self.record_count().unsigned_abs(),
+            bytes: self.encoded().len() as u64,
         }
     }
 
@@ -63,7 +94,7 @@ impl Parcel {
 
     fn encoded(&self) -> &[u8] {
         match &self.content {
-            Content::Rows(rows) => self.encoded.get_or_init(|| encode(rows)),
+            Content::Rows(rows) => self.encoded.get_or_init(|| encode(self.from, rows)),
             Content::Bytes(bytes) => bytes,
         }
     }
@@ -82,6 +113,7 @@ impl ContainerBytes for Parcel {
     fn from_bytes(bytes: Bytes) -> Self {
         Self {
             to: 0,
+            from: 0,
             content: Content::Bytes(bytes.to_vec()),
             encoded: OnceCell::new(),
         }
@@ -122,7 +154,10 @@ const WATERMARK: i64 = 3;
 const IDLE: i64 = 4;
 const FAULT: i64 = 5;
 
-fn encode(rows: &Rows) -> Vec<u8> {
+/// The bytes before the content.
+const HEADER_BYTES: usize = 24;
+
+fn encode(from: usize, rows: &Rows) -> Vec<u8> {
     let (kind, content) = match rows {
         // it is never sent
         Rows::Empty => (FAULT, Ok(b"nothing".to_vec())),
@@ -141,15 +176,16 @@ fn encode(rows: &Rows) -> Vec<u8> {
         Ok(content) => (kind, content),
         Err(error) => (FAULT, error.to_string().into_bytes()),
     };
-    let mut bytes = Vec::with_capacity(16 + content.len());
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + content.len());
     bytes.extend(rows.record_count().to_le_bytes());
     bytes.extend(kind.to_le_bytes());
+    bytes.extend((from as u64).to_le_bytes());
     bytes.extend(content);
     bytes
 }
 
 fn decode(bytes: &[u8]) -> Result<Rows, ArrowError> {
-    let content = bytes.get(16..).unwrap_or_default();
+    let content = bytes.get(HEADER_BYTES..).unwrap_or_default();
     let control = match word(bytes, 1)? {
         BATCH => return ipc::decode(content).map(Rows::Batch),
         REJECTED => return ipc::decode(content).map(Rows::Rejected),

@@ -63,6 +63,12 @@ impl Fate {
             .push(thread);
     }
 
+    /// Looks at the first error, if there was one.
+    pub(crate) fn with_error<T>(&self, look: impl FnOnce(Option<&JobError>) -> T) -> T {
+        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        look(error.as_ref())
+    }
+
     /// The first error, if there was one.
     pub(crate) fn take_error(&self) -> Option<JobError> {
         self.error

@@ -7,18 +7,24 @@ use timely::worker::Worker;
 use tokio::sync::oneshot;
 
 use crate::error::{JobError, panic_message};
+use crate::peers::line::Lines;
 use crate::state::Fate;
 use crate::worker::{self, Blueprint};
 
 /// Starts the timely computation on threads of its own; the answer arrives when all of them have ended.
-pub(crate) fn start_workers(job_id: &str, blueprint: Blueprint) -> oneshot::Receiver<()> {
+/// With `lines` it is one over several processes.
+pub(crate) fn start_workers(
+    job_id: &str,
+    blueprint: Blueprint,
+    lines: Option<Lines>,
+) -> oneshot::Receiver<()> {
     let (done, workers_done) = oneshot::channel();
     let fate = Arc::clone(&blueprint.fate);
     let failed = Arc::clone(&fate);
     let supervisor = std::thread::Builder::new()
         .name(format!("job {job_id}"))
         .spawn(move || {
-            run_workers(blueprint, &fate);
+            run_workers(blueprint, lines, &fate);
             // whoever waited for the answer may have gone with the tokio runtime
             done.send(()).ok();
         });
@@ -39,17 +45,22 @@ fn guard(worker: &mut Worker, fate: &Fate, run: impl FnOnce(&mut Worker)) {
     }
 }
 
-fn run_workers(blueprint: Blueprint, fate: &Arc<Fate>) {
+fn run_workers(blueprint: Blueprint, lines: Option<Lines>, fate: &Arc<Fate>) {
+    let workers = lines.as_ref().map(Lines::workers);
     let config = match blueprint.ends.len() {
         1 => timely::Config::thread(),
         workers => timely::Config::process(workers),
     };
-    let guards = timely::execute(config, move |worker| {
+    let run = move |worker: &mut Worker| {
         guard(worker, &blueprint.fate, |worker| {
             worker::run(worker, &blueprint)
         });
         guard(worker, &blueprint.fate, worker::stop);
-    });
+    };
+    let guards = match lines {
+        None => timely::execute(config, run),
+        Some(lines) => lines.execute(run),
+    };
     match guards {
         Ok(guards) => {
             for joined in guards.join() {
@@ -62,5 +73,8 @@ fn run_workers(blueprint: Blueprint, fate: &Arc<Fate>) {
             }
         }
         Err(message) => fate.fail(JobError::Threads(message)),
+    }
+    if let Some(workers) = workers {
+        workers.end();
     }
 }

@@ -43,6 +43,8 @@ use crate::operators::source::{SourceParts, no_rows, source_rows};
 use crate::operators::stage::{Cuts, Stage, restore, stage_rows};
 use crate::operators::stateful::Stateful;
 use crate::operators::watermark::{Watermarks, watermark_rows};
+use crate::peers::Layout;
+use crate::peers::away::Away;
 use crate::rows::Rows;
 use crate::state::Fate;
 use crate::state_size::StateSize;
@@ -68,13 +70,16 @@ pub(crate) struct Machine {
 pub(crate) struct Blueprint {
     pub(crate) plan: Plan,
     pub(crate) lanes: Lanes,
+    pub(crate) layout: Layout,
+    /// If there are other processes.
+    pub(crate) away: Option<Away>,
     pub(crate) metrics: BTreeMap<NodeId, Arc<Metrics>>,
     pub(crate) clock: EpochClock,
     pub(crate) state_size: Arc<StateSize>,
     pub(crate) backlog: Arc<Backlog>,
-    /// One entry a worker.
+    /// One entry a worker of this process.
     pub(crate) cpu: Arc<[WorkerCpu]>,
-    /// One entry a worker, taken by it.
+    /// One entry a worker of this process, taken by it.
     pub(crate) ends: Vec<Mutex<Ends>>,
     pub(crate) fate: Arc<Fate>,
     /// If the job takes checkpoints.
@@ -117,7 +122,8 @@ impl Source {
 /// Runs one worker until the dataflow is complete or the job has failed.
 pub(crate) fn run(worker: &mut Worker, blueprint: &Blueprint) {
     blueprint.fate.join_worker();
-    let index = worker.index();
+    // those of this process are numbered in a row
+    let index = worker.index() % blueprint.layout.workers;
     let ends = std::mem::take(
         &mut *blueprint.ends[index]
             .lock()
@@ -317,6 +323,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         let fail = self.evaluate_fault(id);
         let exchange = Exchange::new(keys, self.scope.peers());
         let exchange = exchange.map_err(fail.clone()).ok()?;
+        let exchange = exchange.over(self.blueprint.away.clone());
         Some(exchange_rows(rows, &node.id, exchange, fail))
     }
 
@@ -412,7 +419,8 @@ impl<'a, 'scope> Builder<'a, 'scope> {
 
     /// The stream of a sink carries its dead letters.
     fn sink(&mut self, id: NodeId, input: NodeId) -> Option<Stream<'scope, u64, Rows>> {
-        let (rows, outlet) = (self.input(input)?, self.ends.sinks.remove(&id)?);
+        let rows = self.at_home(id, self.input(input)?);
+        let outlet = self.ends.sinks.remove(&id)?;
         let mut done = sink_rows(rows, &self.blueprint.plan.nodes[id.0].id, outlet);
         for origin in &self.origins[id.0] {
             if let Some(accepted) = self.accepted.get(origin) {
@@ -420,6 +428,18 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             }
         }
         Some(done)
+    }
+
+    /// The rows of a sink in the process in which it writes; as they are, if there is only one.
+    fn at_home(&self, id: NodeId, rows: Stream<'scope, u64, Rows>) -> Stream<'scope, u64, Rows> {
+        let Some(away) = self.blueprint.away.clone() else {
+            return rows;
+        };
+        let (layout, plan) = (self.blueprint.layout, &self.blueprint.plan);
+        let home = layout.home(plan, id);
+        let exchange = Exchange::to_sink(layout.receiver(home, self.scope.index()), away);
+        let fail = self.evaluate_fault(id);
+        exchange_rows(rows, &plan.nodes[id.0].id, exchange, fail)
     }
 
     /// Rows become dead letters if the plan has a way for them, and are dropped only if every source above says so.

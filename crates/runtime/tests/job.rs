@@ -6,15 +6,11 @@ mod support;
 
 use std::sync::Arc;
 
-use arrow::array::{Int64Builder, ListBuilder};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::{ScalarValue, UnnestOptions};
 use datafusion::logical_expr::Operator as Op;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{binary, cast, lit};
-use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
 use headwater_connector::{Registry, State};
 use headwater_format::BadData;
 use headwater_planner::plan::{Plan, Step};
@@ -23,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use support::{
     Bench, DEADLINE, Fault, Scripted, UNSENDABLE, chain, dead_letters, ended, expr, reached, rows,
-    rows_with, schema, union_of,
+    rows_with, schema, thousandfold, union_of,
 };
 
 #[tokio::test]
@@ -403,38 +399,6 @@ async fn a_plan_that_would_lose_dead_letters_does_not_start() {
         .err()
         .unwrap();
     assert!(matches!(error, JobError::Start { .. }), "{error}");
-}
-
-/// A thousand rows of each.
-fn thousandfold() -> Vec<Step> {
-    let number = |name: &str| Field::new(name, DataType::Int64, false);
-    let item = Arc::new(Field::new("item", DataType::Int64, true));
-    let listed = Arc::new(Schema::new(vec![
-        number("n"),
-        Field::new("list", DataType::List(Arc::clone(&item)), true),
-    ]));
-    let unnested = Arc::new(Schema::new(vec![
-        number("n"),
-        Field::new("list", DataType::Int64, true),
-    ]));
-    let mut list = ListBuilder::new(Int64Builder::new());
-    list.append_value((0..1000).map(Some));
-    let list = ScalarValue::List(Arc::new(list.finish()));
-    let lists = Step::Project {
-        exprs: vec![expr("n"), lit(list)],
-        schema: Arc::clone(&listed),
-    };
-    let unnest = UnnestExec::new(
-        Arc::new(EmptyExec::new(listed)),
-        vec![ListUnnest {
-            index_in_input_schema: 1,
-            depth: 1,
-        }],
-        vec![],
-        unnested,
-        UnnestOptions::default(),
-    );
-    vec![lists, Step::Unnest(Arc::new(unnest.unwrap()))]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,9 @@ use crate::durable::keeping::Kept;
 use crate::durable::store::Store;
 use crate::error::{JobError, panic_message};
 use crate::job::Job;
+use crate::peers::Peers;
+use crate::peers::control::Control;
+use crate::peers::line::Lines;
 use crate::name::OperatorName;
 use crate::state::Fate;
 use crate::state_size::StateSize;
@@ -37,9 +40,10 @@ impl Assembly<'_> {
     /// Starts the tasks and the workers.
     ///
     /// # Errors
-    /// If the machine has no thread for the state.
-    pub(crate) fn start(self) -> Result<Job, JobError> {
+    /// If the machine has no thread for the state, or nothing for the connections to other processes.
+    pub(crate) fn start(self, peers: Option<Peers>) -> Result<Job, JobError> {
         let fate = Arc::<Fate>::default();
+        let (lines, control) = bind(peers, &fate)?;
         let history = History::default();
         let kept = self.keeping.map(|keeping| {
             let interval = self.options.checkpoint_interval;
@@ -52,7 +56,7 @@ impl Assembly<'_> {
         let (unopened_sender, unopened) = watch::channel(self.tasks.len());
         let (outcome_sender, outcome) = watch::channel(None);
         let worker_cpu: Arc<[WorkerCpu]> =
-            (0..self.workers).map(|_| WorkerCpu::default()).collect();
+            (0..self.layout.workers).map(|_| WorkerCpu::default()).collect();
         let tracker = TaskTracker::new();
         let started = Started {
             fate: &fate,
@@ -68,6 +72,8 @@ impl Assembly<'_> {
         let blueprint = Blueprint {
             plan: self.plan.clone(),
             lanes: self.lanes,
+            layout: self.layout,
+            away: self.away,
             metrics: self.metrics,
             clock: self.clock,
             reports: kept.as_ref().map(|kept| kept.reports.clone()),
@@ -78,13 +84,16 @@ impl Assembly<'_> {
             ends: self.ends.into_iter().map(Mutex::new).collect(),
             fate: Arc::clone(&fate),
         };
-        let workers_done = start_workers(&self.options.job_id, blueprint);
+        let workers_done = start_workers(&self.options.job_id, blueprint, lines);
         let supervised = Arc::clone(&fate);
         let keeper = kept.map(|kept| keep(kept, Arc::clone(&fate)));
         tokio::spawn(async move {
             // the sender is dropped only with the thread that runs the workers
             workers_done.await.ok();
             tracker.wait().await;
+            if let Some(control) = control {
+                control.finish().await;
+            }
             if let Some((store, closed, coordinator)) = keeper {
                 coordinator.abort();
                 let has_ended = !supervised.ended() && !suspended.is_cancelled();
@@ -111,6 +120,16 @@ impl Assembly<'_> {
             outcome,
         })
     }
+}
+
+/// Binds the job to the other processes, if there are some.
+fn bind(
+    peers: Option<Peers>,
+    fate: &Arc<Fate>,
+) -> Result<(Option<Lines>, Option<Control>), JobError> {
+    let bound = peers.map(|peers| peers.start(fate)).transpose();
+    let bound = bound.map_err(|error| JobError::Threads(error.to_string()))?;
+    Ok(bound.unzip())
 }
 
 /// Takes checkpoints from now on; the rest is for the end of the job.

@@ -74,6 +74,11 @@ fn leads_to_state(plan: &Plan, source: NodeId) -> bool {
     false
 }
 
+/// Whether a job has a place for state and anything to keep there.
+pub(crate) fn keeps_state(plan: &Plan, state: &State) -> bool {
+    state.is_kept() && plan.nodes.iter().any(|node| is_stateful(&node.operator))
+}
+
 impl Keeping {
     /// Opens what a job keeps, if it has a place for it and anything to keep.
     pub(crate) fn open(
@@ -82,7 +87,7 @@ impl Keeping {
         workers: usize,
         clock: &EpochClock,
     ) -> Result<Option<Self>, StateError> {
-        if !plan.nodes.iter().any(|node| is_stateful(&node.operator)) {
+        if !keeps_state(plan, state) {
             return Ok(None);
         }
         let Some(folder) = state.folder().map_err(StateError::Folder)? else {

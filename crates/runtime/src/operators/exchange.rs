@@ -6,6 +6,10 @@
 //!
 //! The worker is a hash of the keys, with the same seed everywhere; without keys it is the first. Keys are columns, made
 //! by a chain above, so they do not fail.
+//!
+//! Where a job runs in several processes, there is such a pair of operators also before every sink: it brings all rows to
+//! the process of the sink, and nothing of what is said about time, which ends there anyway. What goes from process to
+//! process is counted ([`Away`]).
 
 use std::sync::Arc;
 
@@ -20,13 +24,24 @@ use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 
 use crate::operators::apply::apply;
 use crate::parcel::{Delivery, Parcel};
+use crate::peers::away::Away;
 use crate::rows::Rows;
 
 /// How rows are divided among workers.
 pub(crate) struct Exchange {
     workers: usize,
-    /// Without keys there is none.
-    partitioner: Option<BatchPartitioner>,
+    route: Route,
+    /// If there are other processes.
+    away: Option<Away>,
+}
+
+/// Which worker rows are for.
+enum Route {
+    ByKey(BatchPartitioner),
+    /// All to one, and what is said about time to all.
+    First,
+    /// All to one, and nothing else to anyone.
+    Sink(usize),
 }
 
 impl Exchange {
@@ -34,16 +49,43 @@ impl Exchange {
         let by = |keys: &[_]| {
             BatchPartitioner::new_hash_partitioner(keys.to_vec(), workers, Time::new())
         };
-        let partitioner = (!keys.is_empty()).then(|| by(keys)).transpose()?;
+        let route = match keys {
+            [] => Route::First,
+            keys => Route::ByKey(by(keys)?),
+        };
         Ok(Self {
             workers,
-            partitioner,
+            route,
+            away: None,
         })
     }
 
+    /// To the process of a sink, from this worker to that one.
+    pub(crate) fn to_sink(worker: usize, away: Away) -> Self {
+        Self {
+            workers: away.layout.all_workers(),
+            route: Route::Sink(worker),
+            away: Some(away),
+        }
+    }
+
+    /// The same over several processes.
+    pub(crate) fn over(self, away: Option<Away>) -> Self {
+        Self { away, ..self }
+    }
+
     fn address(&mut self, rows: Rows) -> Result<Vec<Parcel>> {
+        let mut parcels = self.parcels(rows)?;
+        if let Some(away) = &self.away {
+            parcels.iter_mut().for_each(|parcel| away.send(parcel));
+        }
+        Ok(parcels)
+    }
+
+    fn parcels(&mut self, rows: Rows) -> Result<Vec<Parcel>> {
         match rows {
             Rows::Batch(batch) => self.divide(batch),
+            Rows::Control(_) if matches!(self.route, Route::Sink(_)) => Ok(Vec::new()),
             Rows::Control(_) => {
                 let copy = |worker| Parcel::new(worker, rows.clone());
                 Ok((0..self.workers).map(copy).collect())
@@ -53,8 +95,10 @@ impl Exchange {
     }
 
     fn divide(&mut self, batch: RecordBatch) -> Result<Vec<Parcel>> {
-        let Some(partitioner) = &mut self.partitioner else {
-            return Ok(vec![Parcel::new(0, Rows::new(batch))]);
+        let partitioner = match &mut self.route {
+            Route::ByKey(partitioner) => partitioner,
+            Route::First => return Ok(vec![Parcel::new(0, Rows::new(batch))]),
+            Route::Sink(worker) => return Ok(vec![Parcel::new(*worker, Rows::new(batch))]),
         };
         let mut parcels = Vec::with_capacity(self.workers);
         partitioner.partition(batch, |worker, part| {
@@ -75,9 +119,15 @@ pub(crate) fn exchange_rows<'scope>(
     if exchange.workers == 1 {
         return rows;
     }
+    let away = exchange.away.clone();
     let address = move |rows| exchange.address(rows);
     let parcels = apply(rows, Pipeline, name, address, fail.clone());
-    let open = |parcel: Parcel| parcel.open().map(|rows| vec![rows]);
+    let open = move |parcel: Parcel| {
+        if let Some(away) = &away {
+            away.open(&parcel);
+        }
+        parcel.open().map(|rows| vec![rows])
+    };
     let delivery = DistributorPact(|_workers| Delivery);
     apply(parcels, delivery, name, open, move |error| {
         fail(error.into());

@@ -1,0 +1,170 @@
+//! A data connection, as timely's threads see it.
+//!
+//! Those panic when a connection breaks, with a text for developers, and poison the queues of the workers. So an end that
+//! breaks says nothing to them: what is written to it is swallowed, and who reads from it waits until the workers have
+//! ended, and then unwinds quietly. That a process is lost is for the control connection to say; only if that does not,
+//! and the workers still run a while later, the connection itself is the fault.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::allocator::zero_copy::stream::Stream;
+use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
+use timely::communication::{Hooks, WorkerGuards};
+use timely::worker::Worker;
+use tokio_util::sync::CancellationToken;
+
+use super::{Layout, PeerError};
+use crate::error::JobError;
+use crate::state::Fate;
+
+/// How long a connection may be broken while workers run on and nobody says why.
+const BROKEN: Duration = Duration::from_secs(5);
+
+/// Whether the workers of this process have ended.
+#[derive(Default)]
+pub(crate) struct Workers {
+    gone: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Workers {
+    /// Says that they have.
+    pub(crate) fn end(&self) {
+        *self.gone.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until they have; `on_delay` is called if that takes long.
+    fn wait(&self, on_delay: impl FnOnce()) {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .changed
+            .wait_timeout_while(gone, BROKEN, |gone| !*gone)
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_gone = *waited.0;
+        drop(waited);
+        if !is_gone {
+            on_delay();
+        }
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_while(gone, |gone| !*gone);
+        drop(waited);
+    }
+}
+
+/// This end of a data connection.
+pub(crate) struct Line {
+    pub(super) socket: TcpStream,
+    pub(super) end: Arc<LineEnd>,
+}
+
+/// What both threads of a connection know.
+pub(crate) struct LineEnd {
+    /// Who is at the other end.
+    pub(super) peer: String,
+    pub(super) fate: Arc<Fate>,
+    pub(super) workers: Arc<Workers>,
+    /// All has been written.
+    pub(super) flushed: CancellationToken,
+}
+
+impl LineEnd {
+    /// Waits until nobody is there any more who could be misled, and ends the thread without the text of a panic.
+    fn leave(&self, how: &str) -> ! {
+        self.workers.wait(|| {
+            self.fate.fail(JobError::Peers(PeerError::Lost {
+                process: self.peer.clone(),
+                how: format!("the connection that carries the rows broke ({how})"),
+            }));
+        });
+        std::panic::resume_unwind(Box::new("the connection has ended"))
+    }
+}
+
+impl Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.socket.read(buffer) {
+            Ok(0) => self.end.leave("it was closed"),
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                self.end.leave(&error.to_string())
+            }
+            Err(_) => self.read(buffer),
+            read => read,
+        }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.socket.write(bytes) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Line {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            end: Arc::clone(&self.end),
+        })
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking)
+    }
+
+    /// The last thing that timely does when it has sent everything.
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        // what is broken is shut already
+        self.socket.shutdown(how).ok();
+        self.end.flushed.cancel();
+        Ok(())
+    }
+}
+
+/// The data connections of a process, by the process at their other end.
+pub(crate) struct Lines {
+    pub(super) layout: Layout,
+    pub(super) lines: Vec<Option<Line>>,
+    pub(super) workers: Arc<Workers>,
+}
+
+impl Lines {
+    /// Runs timely's workers over the connections. [`Workers::end`] must be called when they have ended.
+    ///
+    /// # Errors
+    /// If the machine has no threads for it.
+    pub(crate) fn execute(
+        self,
+        run: impl Fn(&mut Worker) + Send + Sync + 'static,
+    ) -> Result<WorkerGuards<()>, String> {
+        let hooks = Hooks::default();
+        let Layout {
+            process, workers, ..
+        } = self.layout;
+        let within = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
+        let started =
+            initialize_networking_from_sockets(within, self.lines, process, workers, hooks);
+        let (builders, threads) = started.map_err(|error| error.to_string())?;
+        // its drop would wait for the threads, and panic if one had unwound; they end by themselves after the workers
+        std::mem::forget(threads);
+        let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
+        let config = timely::WorkerConfig::default();
+        timely::execute::execute_from(builders, Box::new(()), config, run)
+    }
+
+    /// Where to say that the workers have ended.
+    pub(crate) fn workers(&self) -> Arc<Workers> {
+        Arc::clone(&self.workers)
+    }
+}
