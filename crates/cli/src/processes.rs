@@ -75,7 +75,10 @@ pub(crate) fn place(cluster: &Cluster) -> Option<&[String]> {
 /// Says what of the job this process does.
 pub(crate) fn tell(cluster: &Cluster, job: &Job) {
     let named = |kind, prefix: &str| {
-        let operators = job.operators().iter().filter(|operator| operator.kind == kind);
+        let operators = job
+            .operators()
+            .iter()
+            .filter(|operator| operator.kind == kind);
         let names = operators.map(|operator| {
             let id = operator.id.strip_prefix(prefix).unwrap_or(&operator.id);
             format!("'{id}'")
@@ -99,7 +102,8 @@ fn hosts(file: &Path, processes: usize) -> anyhow::Result<Vec<String>> {
     let shown = file.display();
     let text = std::fs::read_to_string(file)
         .with_context(|| Mistake(format!("--hostfile '{shown}' cannot be read")))?;
-    parse_hosts(&text, processes).map_err(|why| Mistake(format!("--hostfile '{shown}': {why}")).into())
+    parse_hosts(&text, processes)
+        .map_err(|why| Mistake(format!("--hostfile '{shown}': {why}")).into())
 }
 
 /// The first addresses of a text, one a line; empty lines and those that begin with `#` are passed over.
@@ -116,13 +120,17 @@ fn parse_hosts(text: &str, processes: usize) -> Result<Vec<String>, String> {
     for (index, host) in hosts.iter().enumerate() {
         let is_named = |host: &str| {
             let named = host.rsplit_once(':');
-            named.is_some_and(|(name, port)| !name.contains(':') && !name.is_empty() && port.parse::<u16>().is_ok())
+            named.is_some_and(|(name, port)| {
+                !name.contains(':') && !name.is_empty() && port.parse::<u16>().is_ok()
+            })
         };
         if host.parse::<SocketAddr>().is_err() && !is_named(host) {
             return Err(format!("'{host}' is no address; write host:port"));
         }
         if hosts[..index].contains(host) {
-            return Err(format!("'{host}' is there twice; each process needs its own"));
+            return Err(format!(
+                "'{host}' is there twice; each process needs its own"
+            ));
         }
     }
     Ok(hosts)

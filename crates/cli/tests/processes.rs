@@ -14,7 +14,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -96,42 +96,64 @@ fn lines(path: &Path) -> Vec<String> {
     lines
 }
 
-/// Two files of readings, in the order of time each, which meet in the windows of a key.
-fn readings(dir: &Path) -> String {
-    for source in 0..2 {
-        let reading = |n: usize| {
-            let (key, second) = (n * 7 % 23, n / 20);
-            format!(
-                "{{\"key\":{key},\"at\":\"2024-01-01T00:{:02}:{:02}\",\"n\":{n}}}\n",
-                second / 60,
-                second % 60
-            )
-        };
-        let text: String = (0..4000).map(|n| reading(2 * n + source)).collect();
-        file(dir, &format!("in-{source}.jsonl"), &text);
-    }
-    let at = |name: &str| dir.join(name).display().to_string();
-    let table = |source: usize| {
+/// The n-th reading: its key, its second, its text.
+fn reading(n: usize) -> (usize, usize, String) {
+    let (key, second) = (n * 7 % 23, n / 20);
+    let (minute, rest) = (second / 60, second % 60);
+    let text =
+        format!("{{\"key\":{key},\"at\":\"2024-01-01T00:{minute:02}:{rest:02}\",\"n\":{n}}}");
+    (key, second, text)
+}
+
+const SUMS: &str = "INSERT INTO sums SELECT key, window.end, count, sum FROM (
+       SELECT key, tumble(INTERVAL '10 seconds') AS window, count(*) AS count, sum(n) AS sum
+       FROM readings GROUP BY key, window);";
+
+/// Two sources of readings, each in the order of time, which meet in the windows of a key; and a sink for those.
+fn tables(source: impl Fn(usize) -> String, sink: &str) -> String {
+    let table = |number: usize| {
         format!(
-            "CREATE TABLE readings_{source} (key BIGINT, at TIMESTAMP NOT NULL, n BIGINT, WATERMARK FOR at AS at)
-             WITH (connector = 'single_file', type = 'source', path = '{}', format = 'json');",
-            at(&format!("in-{source}.jsonl"))
+            "CREATE TABLE readings_{number} (
+               key BIGINT, at TIMESTAMP NOT NULL, n BIGINT, WATERMARK FOR at AS at)
+             WITH (type = 'source', format = 'json', {});",
+            source(number)
         )
     };
     format!(
         "{} {}
          CREATE TABLE sums (key BIGINT, \"end\" TIMESTAMP, count BIGINT, sum BIGINT)
-         WITH (connector = 'single_file', type = 'sink', path = '{}', format = 'json');
-         CREATE TABLE odd (key BIGINT, n BIGINT)
-         WITH (connector = 'single_file', type = 'sink', path = '{}', format = 'json');
+         WITH (type = 'sink', format = 'json', {sink});
          CREATE VIEW readings AS SELECT * FROM readings_0 UNION ALL SELECT * FROM readings_1;
-         INSERT INTO sums SELECT key, window.end, count, sum FROM (
-           SELECT key, tumble(INTERVAL '10 seconds') AS window, count(*) AS count, sum(n) AS sum
-           FROM readings GROUP BY key, window);
-         INSERT INTO odd SELECT key, n FROM readings WHERE n % 2 = 1;",
+         {SUMS}",
         table(0),
-        table(1),
-        at("sums.jsonl"),
+        table(1)
+    )
+}
+
+/// The readings in two files.
+fn readings(dir: &Path) -> String {
+    for source in 0..2 {
+        let lines = (0..4000).map(|n| reading(2 * n + source).2 + "\n");
+        file(
+            dir,
+            &format!("in-{source}.jsonl"),
+            &lines.collect::<String>(),
+        );
+    }
+    let at = |name: &str| {
+        format!(
+            "connector = 'single_file', path = '{}'",
+            dir.join(name).display()
+        )
+    };
+    let tables = tables(
+        |source| at(&format!("in-{source}.jsonl")),
+        &at("sums.jsonl"),
+    );
+    format!(
+        "{tables}
+         CREATE TABLE odd (key BIGINT, n BIGINT) WITH (type = 'sink', format = 'json', {});
+         INSERT INTO odd SELECT key, n FROM readings WHERE n % 2 = 1;",
         at("odd.jsonl"),
     )
 }
@@ -213,7 +235,10 @@ async fn messages_come_through_several_processes_and_all_drain_when_one_is_inter
     let client = TestClient::connect(&broker).await.unwrap();
     for topic in ["a", "b"] {
         let mut results = TestClient::connect(&broker).await.unwrap();
-        results.subscribe(&format!("copies_{topic}"), 1).await.unwrap();
+        results
+            .subscribe(&format!("copies_{topic}"), 1)
+            .await
+            .unwrap();
         let (_, seen) = tokio::join!(
             publish(&client, topic, 0..MESSAGES),
             receive(&mut results, MESSAGES)
@@ -225,6 +250,52 @@ async fn messages_come_through_several_processes_and_all_drain_when_one_is_inter
         assert!(one.status.success(), "{}", one.stderr);
         let told = one.stderr.contains("stops the job");
         assert_eq!(told, process == 0, "{}", one.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_over_topics_have_all_that_came_to_any_process() {
+    const READINGS: usize = 2000;
+    let broker = Mosquitto::start().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let topic = |name: &str| {
+        format!(
+            "connector = 'mqtt', url = '{}', topic = '{name}', qos = 'AtLeastOnce'",
+            broker.url()
+        )
+    };
+    let sql = tables(|source| topic(&format!("in/{source}")), &topic("sums"));
+    let mut expect = BTreeMap::<(usize, usize), (usize, usize)>::new();
+    for n in 0..2 * READINGS {
+        let (key, second, _) = reading(n);
+        let window = expect.entry((key, second / 10)).or_default();
+        *window = (window.0 + 1, window.1 + n);
+    }
+    let expect = expect.into_iter().map(|((key, window), (count, sum))| {
+        let end = (window + 1) * 10;
+        let (minute, second) = (end / 60, end % 60);
+        let end = format!("2024-01-01T00:{minute:02}:{second:02}");
+        format!("{{\"key\":{key},\"end\":\"{end}\",\"count\":{count},\"sum\":{sum}}}")
+    });
+    let expect: BTreeSet<_> = expect.collect();
+    for size in [(2, 1), (2, 2), (3, 1)] {
+        let all = Group::new(dir.path(), &sql, size).running();
+        let mut results = TestClient::connect(&broker).await.unwrap();
+        results.subscribe("sums", 1).await.unwrap();
+        for source in 0..2 {
+            let client = TestClient::connect(&broker).await.unwrap();
+            let readings = (0..READINGS).map(|n| reading(2 * n + source).2);
+            let closing = "{\"key\":0,\"at\":\"2024-01-02T00:00:00\",\"n\":0}".to_owned();
+            let topic = format!("in/{source}");
+            let payloads = readings.chain([closing]);
+            client.publish_many(&topic, payloads, 1).await.unwrap();
+        }
+        let sums = receive(&mut results, expect.len()).await;
+        assert!(sums == expect, "{size:?}");
+        all[0].signal(Signal::SIGINT);
+        for one in all.into_iter().map(Headwater::finish) {
+            assert!(one.status.success(), "{}", one.stderr);
+        }
     }
 }
 
@@ -321,7 +392,11 @@ fn state_is_not_kept_over_several_processes() {
     let one = group.start(0, &["--state-dir", state.to_str().unwrap()]);
     let one = one.finish();
     assert_eq!(one.status.code(), Some(2), "{}", one.stderr);
-    assert!(one.stderr.contains("run without a state folder"), "{}", one.stderr);
+    assert!(
+        one.stderr.contains("run without a state folder"),
+        "{}",
+        one.stderr
+    );
 }
 
 #[test]
@@ -332,9 +407,18 @@ fn mistakes_about_processes_exit_with_2() {
     let (sql, hosts) = (sql.to_str().unwrap(), hosts.to_str().unwrap());
     for (arguments, complaint) in [
         (vec!["--process", "1"], "there is no process 1"),
-        (vec!["--processes", "2", "--process", "2"], "the last one is 1"),
-        (vec!["--processes", "2", "--hostfile", hosts], "it has 1 lines"),
-        (vec!["--processes", "2", "--hostfile", "nowhere"], "cannot be read"),
+        (
+            vec!["--processes", "2", "--process", "2"],
+            "the last one is 1",
+        ),
+        (
+            vec!["--processes", "2", "--hostfile", hosts],
+            "it has 1 lines",
+        ),
+        (
+            vec!["--processes", "2", "--hostfile", "nowhere"],
+            "cannot be read",
+        ),
     ] {
         let finished = run(&[vec!["run", sql], arguments].concat());
         assert_eq!(finished.status.code(), Some(2), "{}", finished.stderr);

@@ -1,7 +1,7 @@
 //! What goes from worker to worker: rows with the worker they are for.
 //!
 //! Within a process a parcel goes over as it is. Between processes it is bytes: 8 for the number of its records, 8 for
-//! its kind, 8 for the process that it comes from, then the rest: a batch as an Arrow IPC stream, schema included, or the parts of a [`Control`]. Bytes are
+//! its kind, 8 for the process that it comes from, 8 for the length of the rest, which may be followed by padding; then the rest: a batch as an Arrow IPC stream, schema included, or the parts of a [`Control`]. Bytes are
 //! decoded by [`Parcel::open`] and not as soon as they arrive, because there a fault could only be a panic; likewise a
 //! batch that cannot be encoded goes over as the reason why.
 //!
@@ -77,10 +77,11 @@ impl Parcel {
 
     /// How large it is between processes: the same at both ends.
     pub(crate) fn wire_size(&self) -> Size {
+        // neither is ever less than none
+        let number = |place| word(self.encoded(), place).map_or(0, i64::unsigned_abs);
         Size {
-            // records are never less than none
-            rows: self.record_count().unsigned_abs(),
-            bytes: self.encoded().len() as u64,
+            rows: number(0),
+            bytes: number(3),
         }
     }
 
@@ -155,7 +156,7 @@ const IDLE: i64 = 4;
 const FAULT: i64 = 5;
 
 /// The bytes before the content.
-const HEADER_BYTES: usize = 24;
+const HEADER_BYTES: usize = 32;
 
 fn encode(from: usize, rows: &Rows) -> Vec<u8> {
     let (kind, content) = match rows {
@@ -180,6 +181,7 @@ fn encode(from: usize, rows: &Rows) -> Vec<u8> {
     bytes.extend(rows.record_count().to_le_bytes());
     bytes.extend(kind.to_le_bytes());
     bytes.extend((from as u64).to_le_bytes());
+    bytes.extend((content.len() as u64).to_le_bytes());
     bytes.extend(content);
     bytes
 }

@@ -110,15 +110,16 @@ async fn nothing_is_committed_before_a_sink_in_another_process_has_accepted_it()
         let nodes = copies(&mut bench);
         bench.state("far").accepting.send_replace(false);
         let jobs = started(&bench, &nodes, size).await;
-        for n in 0..100 {
+        // fewer than may be unaccepted
+        for n in 0..30 {
             bench.send("in", rows(&[n]));
         }
-        let in_order: Vec<_> = (0..100).collect();
-        assert_eq!(bench.rows("near", 100).await, in_order);
-        assert_eq!(bench.rows("far", 100).await, in_order);
+        let in_order: Vec<_> = (0..30).collect();
+        assert_eq!(bench.rows("near", 30).await, in_order);
+        assert_eq!(bench.rows("far", 30).await, in_order);
         assert_eq!(bench.committed_now("in"), 0, "written is not accepted");
         bench.state("far").accepting.send_replace(true);
-        bench.committed("in", 100).await;
+        bench.committed("in", 30).await;
         // whichever process is stopped, all drain
         jobs[jobs.len() - 1].stop();
         all_end(&jobs).await;

@@ -17,10 +17,10 @@ use crate::durable::keeping::Kept;
 use crate::durable::store::Store;
 use crate::error::{JobError, panic_message};
 use crate::job::Job;
+use crate::name::OperatorName;
 use crate::peers::Peers;
 use crate::peers::control::Control;
 use crate::peers::line::Lines;
-use crate::name::OperatorName;
 use crate::state::Fate;
 use crate::state_size::StateSize;
 use crate::threads::start_workers;
@@ -55,8 +55,9 @@ impl Assembly<'_> {
             .map(|kept| kept.coordinator.suspension.clone());
         let (unopened_sender, unopened) = watch::channel(self.tasks.len());
         let (outcome_sender, outcome) = watch::channel(None);
-        let worker_cpu: Arc<[WorkerCpu]> =
-            (0..self.layout.workers).map(|_| WorkerCpu::default()).collect();
+        let worker_cpu: Arc<[WorkerCpu]> = (0..self.layout.workers)
+            .map(|_| WorkerCpu::default())
+            .collect();
         let tracker = TaskTracker::new();
         let started = Started {
             fate: &fate,

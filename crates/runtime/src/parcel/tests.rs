@@ -29,15 +29,22 @@ fn sent(parcel: &Parcel) -> Parcel {
     let mut bytes = Vec::new();
     parcel.into_bytes(&mut bytes);
     assert_eq!(bytes.len(), parcel.length_in_bytes());
+    // timely rounds lengths up
+    bytes.extend([0; 5]);
     let arrived = Parcel::from_bytes(BytesMut::from(bytes).freeze());
     assert_eq!(arrived.record_count(), parcel.record_count());
+    assert_eq!(arrived.wire_size(), parcel.wire_size());
     arrived
 }
 
 fn check(rows: Rows) {
     let expect = format!("{rows:?}");
     // over two hops, since what has arrived may be sent on
-    let arrived = sent(&sent(&Parcel::new(1, rows)));
+    let mut parcel = Parcel::new(1, rows);
+    assert_eq!(parcel.sender(), None);
+    parcel.sign(7);
+    let arrived = sent(&sent(&parcel));
+    assert_eq!(arrived.sender(), Some(7));
     assert_eq!(format!("{:?}", arrived.open().unwrap()), expect);
 }
 

@@ -65,7 +65,7 @@ impl Peers {
             };
             flushed.push(end.flushed.clone());
             let end = Arc::new(end);
-            lines.push(Some(Line { socket, end }));
+            lines.push(Some(Line::new(socket, end)));
         }
         if self.stopped {
             fate.drain.cancel();

@@ -94,7 +94,10 @@ impl Hello {
         if ours.addresses != theirs.addresses {
             let list = |hello: &Self| hello.addresses.join(" ");
             let what = format!("hosts {} and {}", list(ours), list(theirs));
-            return differs(&what, "give all processes the same --processes and --hostfile");
+            return differs(
+                &what,
+                "give all processes the same --processes and --hostfile",
+            );
         }
         if ours.process == theirs.process {
             return differs("they have the same number", "give each its own --process");
@@ -105,7 +108,10 @@ impl Hello {
         }
         if ours.plan != theirs.plan {
             let what = "they run different SQL";
-            return differs(what, "give all processes the same file and the same profiles");
+            return differs(
+                what,
+                "give all processes the same file and the same profiles",
+            );
         }
         if ours.job_id != theirs.job_id {
             let what = format!("job '{}' and job '{}'", ours.job_id, theirs.job_id);

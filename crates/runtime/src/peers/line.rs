@@ -2,7 +2,8 @@
 //!
 //! Those panic when a connection breaks, with a text for developers, and poison the queues of the workers. So an end that
 //! breaks says nothing to them: what is written to it is swallowed, and who reads from it waits until the workers have
-//! ended, and then unwinds quietly. That a process is lost is for the control connection to say; only if that does not,
+//! ended, and then unwinds quietly. Whether an end is one that timely has said goodbye at is seen in its frames ([`Frames`]). That
+//! a process is lost is for the control connection to say; only if that does not,
 //! and the workers still run a while later, the connection itself is the fault.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -58,8 +59,55 @@ impl Workers {
 
 /// This end of a data connection.
 pub(crate) struct Line {
-    pub(super) socket: TcpStream,
-    pub(super) end: Arc<LineEnd>,
+    socket: TcpStream,
+    end: Arc<LineEnd>,
+    read: Frames,
+}
+
+impl Line {
+    pub(super) fn new(socket: TcpStream, end: Arc<LineEnd>) -> Self {
+        Self {
+            socket,
+            end,
+            read: Frames::default(),
+        }
+    }
+}
+
+/// The numbers of 8 bytes in the header of timely's frames, and which of them is the length of what follows.
+const HEADER: usize = 6 * 8;
+const LENGTH: std::ops::Range<usize> = 32..40;
+
+/// Where one is in a stream of timely's frames. The last one is empty.
+#[derive(Default)]
+struct Frames {
+    /// What has come of a header.
+    header: Vec<u8>,
+    /// What is to come behind it.
+    content: usize,
+    ended: bool,
+}
+
+impl Frames {
+    /// Goes on over what has come.
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.ended {
+            let skipped = self.content.min(bytes.len());
+            self.content -= skipped;
+            bytes = &bytes[skipped..];
+            let part = (HEADER - self.header.len()).min(bytes.len());
+            self.header.extend_from_slice(&bytes[..part]);
+            bytes = &bytes[part..];
+            if self.header.len() == HEADER {
+                let length = self.header[LENGTH].first_chunk();
+                let length = length.map_or(0, |length| u64::from_be_bytes(*length));
+                // it has come from a process of the same kind
+                self.content = usize::try_from(length).unwrap_or(usize::MAX);
+                self.ended = self.content == 0;
+                self.header.clear();
+            }
+        }
+    }
 }
 
 /// What both threads of a connection know.
@@ -88,12 +136,16 @@ impl LineEnd {
 impl Read for Line {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.socket.read(buffer) {
+            Ok(0) | Err(_) if self.read.ended => Ok(0),
             Ok(0) => self.end.leave("it was closed"),
             Err(error) if error.kind() != ErrorKind::Interrupted => {
                 self.end.leave(&error.to_string())
             }
             Err(_) => self.read(buffer),
-            read => read,
+            Ok(count) => {
+                self.read.pass(&buffer[..count]);
+                Ok(count)
+            }
         }
     }
 }
@@ -113,10 +165,8 @@ impl Write for Line {
 
 impl Stream for Line {
     fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            socket: self.socket.try_clone()?,
-            end: Arc::clone(&self.end),
-        })
+        let socket = self.socket.try_clone()?;
+        Ok(Self::new(socket, Arc::clone(&self.end)))
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
@@ -166,5 +216,42 @@ impl Lines {
     /// Where to say that the workers have ended.
     pub(crate) fn workers(&self) -> Arc<Workers> {
         Arc::clone(&self.workers)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use timely::communication::networking::MessageHeader;
+
+    use super::*;
+
+    fn frame(length: usize) -> Vec<u8> {
+        let header = MessageHeader {
+            channel: 1,
+            source: 2,
+            target_lower: 3,
+            target_upper: 4,
+            length,
+            seqno: 5,
+        };
+        let mut bytes = Vec::new();
+        header.write_to(&mut bytes).unwrap();
+        assert_eq!(bytes.len(), HEADER);
+        bytes.extend(vec![0; length]);
+        bytes
+    }
+
+    #[test]
+    fn an_end_is_seen_however_the_bytes_come() {
+        let whole = [frame(100), frame(1), frame(0)].concat();
+        for step in [1, 7, 48, 49, 1000] {
+            let mut frames = Frames::default();
+            for (at, bytes) in whole.chunks(step).enumerate() {
+                assert!(!frames.ended, "{} of {}", at * step, whole.len());
+                frames.pass(bytes);
+            }
+            assert!(frames.ended);
+        }
     }
 }
