@@ -242,7 +242,7 @@ async fn state_is_not_kept_over_several_processes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_a_sink_in_another_process_is_bounded() {
-    const ROWS: i64 = 8192;
+    const ROWS: i64 = 3072;
     let mut bench = Bench::default();
     let nodes = [
         bench.source("in"),
@@ -263,7 +263,7 @@ async fn what_waits_for_a_sink_in_another_process_is_bounded() {
     };
     tokio::time::timeout(DEADLINE, full).await.unwrap();
     let mut taken = 0;
-    while taken < 3 * BACKLOG_ROWS as usize {
+    while taken < 2 * BACKLOG_ROWS as usize {
         state.room.add_permits(1);
         let mut seen = state.rows.subscribe();
         let more = seen.wait_for(|rows| rows.len() > taken);
