@@ -14,11 +14,12 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use headwater_testkit::{Mosquitto, MosquittoBuilder, TestClient};
+use serde_json::{Value, json};
 use support::{Headwater, file};
 
 const MESSAGES: usize = 3000;
@@ -77,10 +78,11 @@ fn note(text: &str, seen: &mut BTreeSet<usize>) {
     seen.insert(n);
 }
 
-async fn headwater_is_killed(protocol: &str) {
+async fn headwater_is_killed(pipeline: impl Fn(&str, &Path) -> String) {
     let broker = broker().start().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let sql = file(dir.path(), "crash.sql", &pipeline(&broker.url(), protocol));
+    let pipeline = pipeline(&broker.url(), dir.path());
+    let sql = file(dir.path(), "crash.sql", &pipeline);
     let args = ["run", sql.to_str().unwrap()];
     let mut headwater = Headwater::running(&args);
     let mut results = TestClient::connect(&broker).await.unwrap();
@@ -103,12 +105,28 @@ async fn headwater_is_killed(protocol: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_headwater_is_killed() {
-    headwater_is_killed("5").await;
+    headwater_is_killed(|url, _| pipeline(url, "5")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_headwater_is_killed_on_3_1_1() {
-    headwater_is_killed("3.1.1").await;
+    headwater_is_killed(|url, _| pipeline(url, "3.1.1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_row_that_is_looked_up_is_lost_when_headwater_is_killed() {
+    let looked_up = |url: &str, dir: &Path| {
+        let rows = (0..MESSAGES).map(|n| format!("{{\"id\":{n},\"twice\":{}}}\n", 2 * n));
+        let rows = file(dir, "twice.jsonl", &rows.collect::<String>());
+        let table = format!(
+            "CREATE TEMPORARY TABLE doubled (id BIGINT PRIMARY KEY, twice BIGINT) WITH (
+               connector = 'single_file', type = 'lookup', path = '{}', format = 'json');",
+            rows.display()
+        );
+        let join = "SELECT n, twice FROM numbers JOIN doubled ON numbers.n = doubled.id";
+        table + &pipeline(url, "5").replace("SELECT n, n * 2 AS twice FROM numbers", join)
+    };
+    headwater_is_killed(looked_up).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,11 +245,23 @@ fn windows(url: &str) -> String {
 
 /// Starts it on the state that earlier runs have left, with so many workers.
 fn on_state(dir: &Path, sql: &str, workers: usize) -> Headwater {
-    let state = dir.join("state");
-    let state = state.to_str().unwrap();
-    let workers = workers.to_string();
-    let rest = ["--checkpoint-interval-s", "1", "--parallelism", &workers];
-    Headwater::running(&[&["run", sql, "--state-dir", state][..], &rest].concat())
+    on_state_every("1")(dir, sql, workers)
+}
+
+/// The same with so many seconds between checkpoints.
+fn on_state_every(interval: &str) -> impl Fn(&Path, &str, usize) -> Headwater {
+    move |dir, sql, workers| {
+        let state = dir.join("state");
+        let state = state.to_str().unwrap();
+        let workers = workers.to_string();
+        let rest = [
+            "--checkpoint-interval-s",
+            interval,
+            "--parallelism",
+            &workers,
+        ];
+        Headwater::running(&[&["run", sql, "--state-dir", state][..], &rest].concat())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,8 +305,181 @@ async fn no_row_of_an_open_window_is_lost_when_headwater_is_killed() {
 async fn windows_until(results: &mut TestClient, seen: &mut BTreeSet<u64>, count: usize) {
     while seen.len() < count {
         let text = results.recv(QUIET).await.unwrap().text();
-        let window: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let window: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(window["n"], COUNT, "{text}");
         seen.insert(window["first"].as_u64().unwrap());
+    }
+}
+
+/// What a consumer has who applies changes as they come, by the key `k`.
+type Table = BTreeMap<u64, Value>;
+
+fn apply(table: &mut Table, text: &str) {
+    let change: Value = serde_json::from_str(text).unwrap();
+    if let Some(key) = change["before"]["k"].as_u64() {
+        table.remove(&key);
+    }
+    if let Some(key) = change["after"]["k"].as_u64() {
+        table.insert(key, change["after"].clone());
+    }
+}
+
+/// A query of numbers whose results change, and the table that they should lead to after the first so many.
+struct Changing {
+    columns: &'static str,
+    query: String,
+    expected: fn(usize) -> Table,
+    /// The seconds between checkpoints, run by run.
+    intervals: [&'static str; 4],
+}
+
+impl Changing {
+    fn sql(&self, url: &str) -> String {
+        let Self { columns, query, .. } = self;
+        format!(
+            "CREATE TABLE numbers (n BIGINT NOT NULL) WITH (
+               connector = 'mqtt', type = 'source', url = '{url}', topic = 'numbers/+', qos = 'AtLeastOnce',
+               format = 'json');
+             CREATE TABLE results ({columns}) WITH (
+               connector = 'mqtt', type = 'sink', url = '{url}', topic = 'results', qos = 'AtLeastOnce',
+               format = 'debezium_json');
+             INSERT INTO results {query};"
+        )
+    }
+
+    async fn until(&self, results: &mut TestClient, table: &mut Table, numbers: usize) {
+        while *table != (self.expected)(numbers) {
+            match results.recv(QUIET).await {
+                Ok(message) => apply(table, &message.text()),
+                Err(error) => panic!("not right after {numbers}: {table:?}: {error:#}"),
+            }
+        }
+    }
+
+    /// Kills it three times, with changes told since the last checkpoint and rows of which nothing was told.
+    async fn is_right_in_the_end(&self) {
+        let broker = broker().start().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let sql = file(dir.path(), "changing.sql", &self.sql(&broker.url()));
+        let mut results = TestClient::connect(&broker).await.unwrap();
+        results.subscribe("results", 1).await.unwrap();
+        let publisher = TestClient::connect(&broker).await.unwrap();
+        let mut table = Table::new();
+        for (step, workers) in [1, 3, 2, 1].into_iter().enumerate() {
+            let start = on_state_every(self.intervals[step]);
+            let headwater = start(dir.path(), sql.to_str().unwrap(), workers);
+            let numbers = step * MESSAGES / 4..(step + 1) * MESSAGES / 4;
+            let some = numbers.start + numbers.len() / 2;
+            publish(&publisher, numbers.start..some).await;
+            self.until(&mut results, &mut table, some).await;
+            publish(&publisher, some..numbers.end).await;
+            if step < 3 {
+                headwater.kill();
+                continue;
+            }
+            self.until(&mut results, &mut table, MESSAGES).await;
+            headwater.signal(nix::sys::signal::Signal::SIGINT);
+            let finished = headwater.finish();
+            assert!(finished.status.success(), "{}", finished.stderr);
+        }
+        // nothing that has come later makes it wrong
+        results.subscribe("end", 1).await.unwrap();
+        publisher.publish_many("end", ["end"], 1).await.unwrap();
+        loop {
+            let message = results.recv(QUIET).await.unwrap();
+            match message.topic.as_str() {
+                "end" => break,
+                _ => apply(&mut table, &message.text()),
+            }
+        }
+        assert_eq!(table, (self.expected)(MESSAGES));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_lead_to_the_right_table_when_headwater_is_killed() {
+    let expected = |numbers: usize| {
+        let rows = (0..KEYS).map(|k| {
+            let of_key: Vec<_> = (k..numbers).step_by(KEYS).collect();
+            let row = json!({"k": k, "n": of_key.len(), "first": k, "last": of_key.last(),
+                             "total": of_key.iter().sum::<usize>()});
+            (k as u64, row)
+        });
+        rows.collect()
+    };
+    // though some numbers may come twice
+    let totals = Changing {
+        columns: "k BIGINT PRIMARY KEY, n BIGINT, first BIGINT, last BIGINT, total BIGINT",
+        query: format!(
+            "SELECT n % {KEYS}, count(DISTINCT n), min(n), max(n), sum(DISTINCT n) FROM numbers
+             GROUP BY n % {KEYS}"
+        ),
+        expected,
+        intervals: ["1"; 4],
+    };
+    totals.is_right_in_the_end().await;
+}
+
+/// Results that come and go, perhaps so fast that they are not told the next time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_before_a_kill_is_taken_back() {
+    let expected = |numbers: usize| {
+        let size = numbers / COUNT;
+        Table::from([(size as u64, json!({"k": size, "groups": COUNT}))])
+    };
+    let sizes = Changing {
+        columns: "k BIGINT PRIMARY KEY, groups BIGINT",
+        query: format!(
+            "SELECT size, count(*) FROM (
+               SELECT n % {COUNT} AS k, count(DISTINCT n) AS size FROM numbers GROUP BY n % {COUNT})
+             GROUP BY size"
+        ),
+        expected,
+        intervals: ["3600", "3600", "1", "3600"],
+    };
+    sizes.is_right_in_the_end().await;
+}
+
+/// Numbers meet their doubles, which come later.
+fn pairs(url: &str) -> String {
+    format!(
+        "CREATE TABLE numbers (n BIGINT NOT NULL) WITH (
+           connector = 'mqtt', type = 'source', url = '{url}', topic = 'numbers/+', qos = 'AtLeastOnce',
+           format = 'json');
+         CREATE TABLE later (twice BIGINT NOT NULL) WITH (
+           connector = 'mqtt', type = 'source', url = '{url}', topic = 'later/+', qos = 'AtLeastOnce',
+           format = 'json');
+         CREATE TABLE doubles WITH (
+           connector = 'mqtt', type = 'sink', url = '{url}', topic = 'doubles', qos = 'AtLeastOnce', format = 'json');
+         INSERT INTO doubles SELECT n, twice FROM numbers JOIN later ON n * 2 = twice;"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_pair_of_a_join_is_lost_when_headwater_is_killed() {
+    let broker = broker().start().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let sql = file(dir.path(), "pairs.sql", &pairs(&broker.url()));
+    let start = |workers| on_state(dir.path(), sql.to_str().unwrap(), workers);
+    let mut headwater = start(1);
+    let mut results = TestClient::connect(&broker).await.unwrap();
+    results.subscribe("doubles", 1).await.unwrap();
+    let publisher = TestClient::connect(&broker).await.unwrap();
+    let mut seen = BTreeSet::new();
+    let later = |numbers: std::ops::Range<usize>| {
+        let doubles = numbers.map(|n| format!("{{\"twice\":{}}}", 2 * n));
+        publisher.publish_many("later/one", doubles, 1)
+    };
+    // what waits for its double when it is killed finds it in the next run
+    for (step, workers) in [3, 2, 2].into_iter().enumerate() {
+        let numbers = step * MESSAGES / 3..(step + 1) * MESSAGES / 3;
+        let half = numbers.start + numbers.len() / 2;
+        publish(&publisher, numbers.clone()).await;
+        later(numbers.start..half).await.unwrap();
+        receive_until(&mut results, &mut seen, half).await;
+        headwater.kill();
+        headwater = start(workers);
+        later(half..numbers.end).await.unwrap();
+        receive_until(&mut results, &mut seen, numbers.end).await;
     }
 }

@@ -12,6 +12,9 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::joins::utils::JoinFilter;
 
 /// The same expression over the same input, with its integer arithmetic checked.
 ///
@@ -33,6 +36,26 @@ pub(crate) fn checked(
         Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>))
     })
     .data()
+}
+
+/// The same query over one window, with the conditions of its joins checked. All else that it computes is columns.
+///
+/// # Errors
+/// None that a query which was compiled could cause.
+pub(crate) fn checked_joins(query: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    query
+        .transform_up(|node| {
+            let join = node.downcast_ref::<HashJoinExec>();
+            let Some((join, filter)) = join.and_then(|join| Some((join, join.filter()?))) else {
+                return Ok(Transformed::no(node));
+            };
+            let condition = checked(Arc::clone(filter.expression()), filter.schema())?;
+            let columns = filter.column_indices().to_vec();
+            let filter = JoinFilter::new(condition, columns, Arc::clone(filter.schema()));
+            let checked = join.builder().with_filter(Some(filter)).build_exec()?;
+            Ok(Transformed::yes(checked))
+        })
+        .data()
 }
 
 fn is_integer_arithmetic(binary: &BinaryExpr, input: &Schema) -> bool {

@@ -314,9 +314,11 @@ impl<'a> Assembly<'a> {
         metrics: Arc<Metrics>,
         rejects: Rejects,
     ) {
-        if let Some(keeping) = &self.keeping {
+        let keeping = self.keeping.as_ref();
+        let told = keeping.and_then(|keeping| {
             keeping.sink(sink.as_mut());
-        }
+            keeping.told(self.plan, id)
+        });
         let (end, outlets) = bridge::sink(self.layout.workers, rejects, &self.backlog);
         for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
             ends.sinks.insert(id, outlet);
@@ -325,7 +327,8 @@ impl<'a> Assembly<'a> {
         let counted = Arc::clone(&metrics);
         self.tasks.push(Box::new(move |tracker, started| {
             let drain = started.fate.drain.clone();
-            let task = run_sink(sink, end, drain, open_signal(started.unopened));
+            let opened = open_signal(started.unopened);
+            let task = run_sink(sink, end, told, drain, opened);
             spawn(tracker, started.fate, task_name, measured(counted, task));
         }));
         self.metrics.insert(id, Arc::clone(&metrics));

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{SinkBatch, SinkEnd, SourceEnd};
 use crate::durable::coordinator::Suspension;
+use crate::durable::told::Told;
 
 /// How many flushes of one sink may be under way. Each stands for a write to the broker and its acknowledgement, so this
 /// covers the round trip without letting acknowledgements of small epochs pile up.
@@ -206,10 +207,11 @@ type Flush = BoxFuture<'static, Result<Vec<(usize, u64)>, OperatorError>>;
 
 /// Writes what the dataflow puts out until it ends. Writing goes on while earlier flushes are under way. If the dataflow ends
 /// before there was anything to write, the sink is opened and closed all the same (a file is made), unless `stop` is
-/// cancelled, so that a job whose broker is away can be stopped.
+/// cancelled, so that a job whose broker is away can be stopped. What an earlier run has `told` is taken back first.
 pub(crate) async fn run_sink(
     mut sink: Box<dyn SinkOperator>,
     mut end: SinkEnd,
+    told: Option<Told>,
     stop: CancellationToken,
     opened: impl FnOnce(),
 ) -> Result<(), OperatorError> {
@@ -218,8 +220,13 @@ pub(crate) async fn run_sink(
     if !open_sink(sink.as_mut(), &mut end, &stop, &mut waiting).await? {
         return Ok(());
     }
+    if let Some(told) = &told {
+        told.take_back(sink.as_mut()).await?;
+    }
     opened();
+    let told = told.as_ref();
     if !waiting.is_empty() {
+        keep(told, &waiting).await?;
         let flush = write(sink.as_mut(), &mut waiting, &mut flushes, &mut end).await?;
         flushes.push_back(flush);
     }
@@ -233,6 +240,7 @@ pub(crate) async fn run_sink(
                 if count == 0 {
                     break;
                 }
+                keep(told, &waiting).await?;
                 let flush = write(sink.as_mut(), &mut waiting, &mut flushes, &mut end).await?;
                 flushes.push_back(flush);
             }
@@ -266,6 +274,14 @@ async fn open_sink(
         },
     }
     opening.await.map(|()| true)
+}
+
+/// Returns when it is on disk what a sink of changes will be told.
+async fn keep(told: Option<&Told>, waiting: &[SinkBatch]) -> Result<(), OperatorError> {
+    match told {
+        Some(told) => told.keep(waiting).await,
+        None => Ok(()),
+    }
 }
 
 /// Writes batches and begins their flush. A write that must wait for room does not hold up the flushes before it.

@@ -10,12 +10,12 @@ pub(crate) fn cases() -> Vec<Case> {
                SELECT device, tumble(INTERVAL '10 seconds') AS window, count(*) AS n FROM a GROUP BY 1, 2) x
              JOIN (
                SELECT device, tumble(INTERVAL '10 seconds') AS window, count(*) AS n FROM b GROUP BY 1, 2) y
-             ON x.device = y.device AND x.window = y.window AND x.n > y.n",
+             ON x.device = y.device AND x.window = y.window AND x.n % 2 = y.n % 2 AND x.n + 1 > y.n",
             "SELECT x.s, x.device, x.n, y.n FROM (
                SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, count(*) AS n FROM a GROUP BY 1, 2) x
              JOIN (
                SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, count(*) AS n FROM b GROUP BY 1, 2) y
-             ON x.device = y.device AND x.s = y.s AND x.n > y.n",
+             ON x.device = y.device AND x.s = y.s AND x.n % 2 = y.n % 2 AND x.n + 1 > y.n",
         ),
         case(
             "windows joined, those without a partner too, and grouped by the window once more",
@@ -44,17 +44,26 @@ pub(crate) fn cases() -> Vec<Case> {
                AND a.value > 20 AND b.value < 80 AND a.value <> b.value",
         ),
         case(
+            "streams joined by what is computed, in another order than they are written in",
+            "SELECT a.value, b.value AS other, c.value AS third FROM a, b, a AS c
+             WHERE a.value % 10 = c.value / 10 AND b.value = c.value AND upper(b.device) = upper(c.device)",
+            "SELECT a.value, b.value, c.value FROM a, b, a AS c
+             WHERE a.value % 10 = c.value / 10 AND b.value = c.value AND upper(b.device) = upper(c.device)",
+        ),
+        case(
             "ranked within each window",
-            "SELECT window.start AS s, device, total, place, before FROM (
+            "SELECT window.start AS s, device, total, place, before, alike FROM (
                SELECT window, device, total,
                  row_number() OVER (PARTITION BY window ORDER BY total DESC, device NULLS LAST) AS place,
-                 lag(total) OVER (PARTITION BY window ORDER BY total DESC, device NULLS LAST) AS before
+                 lag(total) OVER (PARTITION BY window ORDER BY total DESC, device NULLS LAST) AS before,
+                 sum(total * 2) OVER (PARTITION BY window, total % 2) AS alike
                FROM (SELECT tumble(INTERVAL '10 seconds') AS window, device, sum(value) AS total FROM a GROUP BY 1, 2))
              WHERE place <= 2",
-            "SELECT s, device, total, place, before FROM (
+            "SELECT s, device, total, place, before, alike FROM (
                SELECT s, device, total,
                  row_number() OVER (PARTITION BY s ORDER BY total DESC, device NULLS LAST) AS place,
-                 lag(total) OVER (PARTITION BY s ORDER BY total DESC, device NULLS LAST) AS before
+                 lag(total) OVER (PARTITION BY s ORDER BY total DESC, device NULLS LAST) AS before,
+                 sum(total * 2) OVER (PARTITION BY s, total % 2) AS alike
                FROM (SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, sum(value) AS total FROM a GROUP BY 1, 2))
              WHERE place <= 2",
         ),

@@ -56,6 +56,16 @@ fn cases() -> Vec<Case> {
                count(*) FILTER (WHERE value > 50)
              FROM a WHERE value <> 13 GROUP BY 1",
         ),
+        case(
+            "tumbling by what is computed, of what is computed",
+            "SELECT window.start AS s, rest, most, shares, first FROM (
+               SELECT tumble(INTERVAL '10 seconds') AS window, value % 3 AS rest, max(value * 2 - 1) AS most,
+                 sum(1000 / value) FILTER (WHERE value > 0) AS shares, min(upper(device)) AS first
+               FROM a GROUP BY window, value % 3)",
+            "SELECT date_bin(INTERVAL '10 seconds', ts), value % 3, max(value * 2 - 1),
+               sum(CASE WHEN value > 0 THEN 1000 / value END), min(upper(device))
+             FROM a GROUP BY 1, 2",
+        ),
         Case {
             name: "hopping",
             stream: "SELECT window.start AS s, device, n, total FROM (
@@ -123,6 +133,12 @@ fn changing() -> Vec<Case> {
              FROM a GROUP BY device HAVING count(*) > 1",
         ),
         same("distinct", "SELECT DISTINCT device, value % 3 AS rest FROM a"),
+        same(
+            "by what is computed, of what is computed",
+            "SELECT upper(device) AS name, value % 2 AS rest, sum(value * 3) AS total, min(value + 1) AS low,
+               count(DISTINCT value / 10) AS few
+             FROM a GROUP BY upper(device), value % 2",
+        ),
         same(
             "an aggregate of aggregates",
             "SELECT n, count(*) AS devices, max(total) AS most FROM (

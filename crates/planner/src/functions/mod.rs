@@ -4,6 +4,7 @@
 
 mod current_date;
 mod current_time;
+mod exact;
 mod extract_json;
 mod extract_json_string;
 mod get_first_json_object;
@@ -18,6 +19,7 @@ use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
+pub(crate) use self::exact::exact;
 pub(crate) use self::not_null::not_null;
 pub(crate) use self::window::{WindowFunction, interval, length, window_type};
 

@@ -144,7 +144,7 @@ impl Compiler<'_> {
             }
             Kind::Instant(query) => {
                 let instant = Instant {
-                    plan: self.session.create_physical_plan(query).await?,
+                    plan: overflow::checked_joins(self.session.create_physical_plan(query).await?)?,
                     times: inputs.iter().map(|input| last(input)).collect(),
                 };
                 let exchange = Some(self.keys(&node.exprs, inputs)?);
@@ -269,14 +269,8 @@ impl Compiler<'_> {
         let properties = self.session.execution_props();
         let lowered =
             LoweredAggregateBuilder::new(expr, input, schema, properties, self.context).build()?;
-        let function = lowered.aggregate;
-        let arguments = function.expressions().into_iter();
-        let arguments = arguments.map(|argument| overflow::checked(argument, schema));
-        let order = function.order_bys().iter();
-        let order = order.map(|sort| Arc::clone(&sort.expr)).collect();
-        let checked = function.with_new_expressions(arguments.collect::<Result<_>>()?, order);
         Ok(Aggregate {
-            function: checked.map_or(function, Arc::new),
+            function: lowered.aggregate,
             filter: lowered.filter,
         })
     }

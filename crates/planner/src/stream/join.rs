@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use datafusion::common::{Column, JoinType, Result};
 use datafusion::functions::core::expr_fn::coalesce;
-use datafusion::logical_expr::utils::{find_valid_equijoin_key_pair, split_conjunction_owned};
+use datafusion::logical_expr::utils::{
+    conjunction, find_valid_equijoin_key_pair, split_conjunction_owned,
+};
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator, Projection};
 
+use super::computed::Computed;
+use super::filter::pinned;
 use super::instant::{InstantLeaf, over_instants};
 use super::lower::{Lowering, Stream, refuse, refuse_window};
 use super::node::{Kind, StreamNode, columns, time_of};
 use super::updating::{change_of, refuse_changes, refuse_moods};
 use crate::error::PlanError;
-use crate::plan::{TIME, Window};
+use crate::plan::{CHANGE, TIME, Window};
 
 /// What the time of the right side is called within a join.
 const RIGHT_TIME: &str = "_timestamp_right";
@@ -33,7 +37,7 @@ impl Lowering {
             return Err(no_keys().into());
         }
         match (sides.left.has_windows(), sides.right.has_windows()) {
-            (true, true) => sides.by_window(join, &condition),
+            (true, true) => sides.by_window(join, condition),
             (false, false) if join.join_type == JoinType::Inner && !sides.change() => {
                 sides.within_ttl(condition, self)
             }
@@ -87,13 +91,6 @@ impl Condition {
         Ok(condition)
     }
 
-    /// The keys of the left, then those of the right.
-    fn all_keys(&self) -> Vec<Expr> {
-        let left = self.keys.iter().map(|(left, _)| left);
-        let right = self.keys.iter().map(|(_, right)| right);
-        left.chain(right).cloned().collect()
-    }
-
     fn has_windows(&self, sides: &Sides) -> bool {
         let both = |(left, right): &(Expr, Expr)| {
             sides.left.is_window(left) && sides.right.is_window(right)
@@ -116,7 +113,7 @@ impl Sides {
     }
 
     /// A query over the rows of both sides that are of one window.
-    fn by_window(self, join: Join, condition: &Condition) -> Result<Stream> {
+    fn by_window(self, join: Join, condition: Condition) -> Result<Stream> {
         refuse_changes(&self.left, "a join of windows", "JOIN")?;
         refuse_changes(&self.right, "a join of windows", "JOIN")?;
         if !condition.has_windows(&self) {
@@ -125,7 +122,14 @@ impl Sides {
         let windows = self.windows(join.join_type)?;
         let either = self.either(&condition.keys);
         let cut = self.left.cut.filter(|cut| self.right.cut == Some(*cut));
-        let (left, right) = (self.left.plan, self.right.plan);
+        let both = columns(&self.left.plan).chain(columns(&self.right.plan));
+        let both = both.map(Expr::Column).collect::<Vec<_>>();
+        let ([left, right], on) = keyed(self.left.plan, self.right.plan, condition.keys)?;
+        // a pair for which it fails is bad data, unless the condition is needed to know who is alone
+        let (within, above) = match join.join_type {
+            JoinType::Inner => (None, conjunction(condition.rest)),
+            _ => (conjunction(condition.rest), None),
+        };
         let [left_time, right_time] = [time_of(&left)?, time_of(&right)?];
         let renamed = Expr::Column(right_time).alias(RIGHT_TIME);
         let of_right = columns(&right).map(Expr::Column).chain([renamed]).collect();
@@ -134,8 +138,8 @@ impl Sides {
         let query = Join::try_new(
             Arc::new(InstantLeaf::of(0, &left)),
             Arc::new(LogicalPlan::Projection(right_leaf)),
-            join.on,
-            join.filter,
+            on.clone(),
+            within,
             join.join_type,
             join.join_constraint,
             join.null_equality,
@@ -143,17 +147,14 @@ impl Sides {
         )?;
         let times = [left_time, Column::new_unqualified(RIGHT_TIME)];
         let time = coalesce(times.map(Expr::Column).to_vec()).alias(TIME);
-        let both = columns(&left).chain(columns(&right)).map(Expr::Column);
         let query = Projection::try_new(
-            both.chain([time]).collect(),
+            both.into_iter().chain([time]).collect(),
             Arc::new(LogicalPlan::Join(query)),
         )?;
-        let (left_keys, right_keys): (Vec<_>, Vec<_>) = condition.keys.iter().cloned().unzip();
-        let keys = left_keys.into_iter().chain(right_keys).collect();
         let query = LogicalPlan::Projection(query);
-        let plan = over_instants(query, keys, vec![left, right])?;
+        let plan = over_instants(query, one_after_the_other(on), vec![left, right])?;
         Ok(Stream {
-            plan,
+            plan: filtered(plan, above)?,
             windows,
             cut,
             either,
@@ -194,9 +195,7 @@ impl Sides {
     /// Rows meet as they come, as long as they live.
     fn within_ttl(self, condition: Condition, lowering: &Lowering) -> Result<Stream> {
         let kind = Kind::TtlJoin(lowering.settings.updating_ttl);
-        let inputs = vec![self.left.plan, self.right.plan];
-        let plan = StreamNode::try_new(kind, condition.all_keys(), inputs)?.into_plan();
-        filtered(plan, condition.rest).map(Stream::new)
+        self.met(kind, condition)
     }
 
     /// Rows meet as they come, and what they have told is taken back when it is no longer true.
@@ -213,27 +212,41 @@ impl Sides {
             JoinType::Full => [true, true],
             other => return Err(half(other).into()),
         };
-        let keys = condition.all_keys();
+        let keys = one_after_the_other(condition.keys.clone());
         for side in [&self.left, &self.right] {
             refuse_moods(&keys, side)?;
             refuse_moods(&condition.rest, side)?;
         }
-        let mut rest = std::mem::take(&mut condition.rest);
         if join_type != JoinType::Inner {
-            rest = self.looked_at_before(preserved, rest)?;
+            let rest = std::mem::take(&mut condition.rest);
+            self.look_before(preserved, rest)?;
         }
         let kind = Kind::UpdatingJoin {
             preserved,
             ttl: lowering.settings.updating_ttl,
         };
-        let inputs = vec![self.left.plan, self.right.plan];
-        let plan = StreamNode::try_new(kind, keys, inputs)?.into_plan();
-        filtered(plan, rest).map(Stream::new)
+        self.met(kind, condition)
+    }
+
+    /// The rows that a node makes of both sides, for which the rest of the condition holds.
+    fn met(self, kind: Kind, condition: Condition) -> Result<Stream> {
+        let both = columns(&self.left.plan).chain(columns(&self.right.plan));
+        let both = both.filter(|column| column.name != CHANGE);
+        let both = both.collect::<Vec<_>>();
+        let (sides, on) = keyed(self.left.plan, self.right.plan, condition.keys)?;
+        let node = StreamNode::try_new(kind, one_after_the_other(on), sides.into())?;
+        let plan = node.into_plan();
+        // without the keys that were computed
+        let shown = both.into_iter().chain(change_of(&plan));
+        let shown = shown.chain([time_of(&plan)?]).map(Expr::Column).collect();
+        let plan = Projection::try_new(shown, Arc::new(plan))?;
+        let plan = LogicalPlan::Projection(plan);
+        filtered(plan, conjunction(condition.rest)).map(Stream::new)
     }
 
     /// Of an outer join, conditions on the side whose rows may be missing hold before the join; others would have to be looked at
     /// pair by pair.
-    fn looked_at_before(&mut self, preserved: [bool; 2], rest: Vec<Expr>) -> Result<Vec<Expr>> {
+    fn look_before(&mut self, preserved: [bool; 2], rest: Vec<Expr>) -> Result<()> {
         for condition in rest {
             let columns = condition.column_refs();
             let sides = [&mut self.left, &mut self.right].into_iter().zip(preserved);
@@ -245,9 +258,9 @@ impl Sides {
             let Some((side, _)) = side else {
                 return Err(by_pairs().into());
             };
-            side.plan = filtered(side.plan.clone(), vec![condition])?;
+            side.plan = filtered(side.plan.clone(), Some(condition))?;
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     /// Whether the rows of a side may be taken back.
@@ -258,11 +271,36 @@ impl Sides {
     }
 }
 
-/// The rows of a plan for which all conditions hold.
-fn filtered(plan: LogicalPlan, conditions: Vec<Expr>) -> Result<LogicalPlan> {
-    conditions.into_iter().try_fold(plan, |plan, condition| {
-        Filter::try_new(condition, Arc::new(plan)).map(LogicalPlan::Filter)
-    })
+type On = Vec<(Expr, Expr)>;
+
+/// Both sides with their keys as columns.
+fn keyed(left: LogicalPlan, right: LogicalPlan, keys: On) -> Result<([LogicalPlan; 2], On)> {
+    let (of_left, of_right): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
+    let mut computed = Computed::over(left).beside(&right);
+    let of_left = of_left
+        .into_iter()
+        .map(|key| computed.column(key).unalias());
+    let of_left: Vec<_> = of_left.collect();
+    let left = computed.finish()?;
+    let mut computed = Computed::over(right).beside(&left);
+    let of_right = of_right
+        .into_iter()
+        .map(|key| computed.column(key).unalias());
+    let on = of_left.into_iter().zip(of_right).collect();
+    Ok(([left, computed.finish()?], on))
+}
+
+fn one_after_the_other(keys: On) -> Vec<Expr> {
+    let (left, right): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
+    left.into_iter().chain(right).collect()
+}
+
+fn filtered(plan: LogicalPlan, condition: Option<Expr>) -> Result<LogicalPlan> {
+    let Some(condition) = condition else {
+        return Ok(plan);
+    };
+    let filter = Filter::try_new(condition, Arc::new(plan.clone()))?;
+    pinned(LogicalPlan::Filter(filter), plan)
 }
 
 fn no_keys() -> PlanError {

@@ -9,9 +9,12 @@ use datafusion::logical_expr::logical_plan::Union;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Projection};
 
 use super::arrange::{pushed_down, with_conditions};
+use super::computed::Computed;
 use super::filter::pinned;
 use super::lookup::lookups;
 use super::node::{EventTimeNode, Kind, StreamNode, time_of};
+use super::order::in_order;
+use super::sums::{fitted, with_room};
 use super::updating::{Output, alike, change_of, new_rows, refuse_changes, refuse_moods, shown};
 use super::window::{window, window_call};
 use crate::error::PlanError;
@@ -28,7 +31,7 @@ pub(crate) fn lower(
     settings: &Settings,
     output: Output<'_>,
 ) -> Result<LogicalPlan> {
-    let query = pushed_down(lookups(with_conditions(query)?)?)?;
+    let query = pushed_down(lookups(with_conditions(in_order(query)?)?)?)?;
     if !needs_time(&query)? {
         return new_rows(without_time(query)?, output);
     }
@@ -253,7 +256,7 @@ impl Lowering {
     pub(super) fn aggregate(
         &self,
         mut keys: Vec<Expr>,
-        aggregates: Vec<Expr>,
+        mut aggregates: Vec<Expr>,
         rows: LogicalPlan,
     ) -> Result<Stream> {
         aggregates.iter().try_for_each(refuse_window)?;
@@ -282,9 +285,10 @@ impl Lowering {
             }
         };
         keys.iter().try_for_each(refuse_window)?;
-        let windows = match name {
-            Some(_) => vec![0],
-            None => {
+        let has_cut = name.is_some();
+        let windows = match has_cut {
+            true => vec![0],
+            false => {
                 let keys = keys.iter().enumerate();
                 let windows = keys.filter(|(_, key)| input.is_window(key));
                 windows.map(|(index, _)| index).collect()
@@ -299,11 +303,17 @@ impl Lowering {
             name,
             keys: keys.len(),
         };
-        let time = Expr::Column(time_of(&input.plan)?);
-        let exprs = keys.into_iter().chain(aggregates).chain([time]);
-        let node = StreamNode::try_new(kind, exprs.collect(), vec![input.plan])?;
+        let first = usize::from(has_cut) + keys.len();
+        let types = with_room(&mut aggregates, input.plan.schema())?;
+        let mut computed = Computed::over(input.plan);
+        let keys = keys.into_iter().map(|key| computed.column(key));
+        let mut exprs: Vec<_> = keys.collect();
+        exprs.extend(aggregates.into_iter().map(|call| computed.aggregate(call)));
+        let input = computed.finish()?;
+        exprs.push(Expr::Column(time_of(&input)?));
+        let node = StreamNode::try_new(kind, exprs, vec![input])?;
         Ok(Stream {
-            plan: node.into_plan(),
+            plan: fitted(node.into_plan(), first, &types)?,
             windows,
             cut,
             either: Vec::new(),

@@ -11,11 +11,13 @@
 //! looks at one window at a time (functions `OVER`, joins of windows) stays a plan of DataFusion's, in a node of ours.
 //!
 //! **Invariants.** In a lowered plan [`TIME`](crate::plan::TIME) is the last column of every stream, and
-//! [`CHANGE`](crate::plan::CHANGE) is right before it in every stream whose rows can be taken back ([`updating`]). DataFusion's optimiser
+//! [`CHANGE`](crate::plan::CHANGE) is right before it in every stream whose rows can be taken back ([`updating`]). Operators with state and
+//! exchanges have expressions that are columns or constants ([`computed`]). DataFusion's optimiser
 //! knows which columns a node needs, and prunes the rest; it never moves a filter across a node, because what a watermark has
 //! seen must not depend on what a query asks.
 
 mod arrange;
+mod computed;
 mod exec;
 mod extension;
 mod filter;
@@ -24,7 +26,9 @@ mod join;
 mod lookup;
 mod lower;
 mod node;
+mod order;
 mod over;
+mod sums;
 mod updating;
 mod window;
 

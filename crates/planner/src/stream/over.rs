@@ -6,9 +6,11 @@ use datafusion::common::Result;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Window};
 
+use super::computed::Computed;
 use super::instant::{InstantLeaf, over_instants};
 use super::lower::{Lowering, Stream, refuse_window};
 use super::node::{columns, time_of};
+use super::sums::{fitted, with_room};
 use super::updating::refuse_changes;
 use crate::error::PlanError;
 use crate::names::quoted;
@@ -16,25 +18,34 @@ use crate::names::quoted;
 impl Lowering {
     /// The rows of a stream with the values of functions behind their columns.
     pub(super) fn over(&self, window: Window) -> Result<Stream> {
-        window.window_expr.iter().try_for_each(refuse_window)?;
+        let mut calls = window.window_expr;
+        calls.iter().try_for_each(refuse_window)?;
         let input = self.timed(Arc::unwrap_or_clone(window.input))?;
-        for function in window.window_expr.iter().filter_map(call) {
+        for function in calls.iter().filter_map(call) {
             refuse_changes(&input, "OVER", function.fun.name())?;
         }
-        let keys = partition(&window.window_expr, &input)?;
-        let leaf = Arc::new(InstantLeaf::of(0, &input.plan));
-        let query = Window::try_new(window.window_expr, leaf)?;
-        let functions = query.schema.columns();
-        let functions = functions
-            .into_iter()
-            .skip(input.plan.schema().fields().len());
-        let time = time_of(&input.plan)?;
-        let shown = columns(&input.plan).chain(functions).chain([time]);
-        let shown = shown.map(Expr::Column).collect();
+        let keys = partition(&calls, &input)?;
+        let types = with_room(&mut calls, input.plan.schema())?;
+        let mut shown: Vec<_> = columns(&input.plan).collect();
+        let first = shown.len();
+        let mut computed = Computed::over(input.plan);
+        let keys = keys.into_iter();
+        let keys = keys.map(|key| computed.column(key).unalias()).collect();
+        let calls = calls.into_iter().map(|call| computed.function(call));
+        let calls = calls.collect();
+        let rows = computed.finish()?;
+        let query = Window::try_new(calls, Arc::new(InstantLeaf::of(0, &rows)))?;
+        let functions = query.schema.columns().into_iter();
+        shown.extend(functions.skip(rows.schema().fields().len()));
+        shown.push(time_of(&rows)?);
+        let shown = shown.into_iter().map(Expr::Column).collect();
         let query = Projection::try_new(shown, Arc::new(LogicalPlan::Window(query)))?;
-        let plan = vec![input.plan];
-        let plan = over_instants(LogicalPlan::Projection(query), keys, plan)?;
-        Ok(Stream { plan, ..input })
+        let plan = over_instants(LogicalPlan::Projection(query), keys, vec![rows])?;
+        Ok(Stream {
+            plan: fitted(plan, first, &types)?,
+            windows: input.windows,
+            either: input.either,
+        })
     }
 }
 

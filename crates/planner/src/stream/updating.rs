@@ -10,8 +10,10 @@ use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, lit};
 use headwater_connector::Connection;
 
+use super::computed::Computed;
 use super::lower::{Lowering, Stream, first, refuse_window};
 use super::node::{Kind, StreamNode, time_of};
+use super::sums::{fitted, with_room};
 use crate::error::PlanError;
 use crate::plan::CHANGE;
 
@@ -114,7 +116,7 @@ impl Lowering {
     pub(super) fn updating(
         &self,
         keys: Vec<Expr>,
-        aggregates: Vec<Expr>,
+        mut aggregates: Vec<Expr>,
         input: Stream,
     ) -> Result<Stream> {
         keys.iter().try_for_each(refuse_window)?;
@@ -128,11 +130,15 @@ impl Lowering {
             functions: aggregates.len(),
             ttl: self.settings.updating_ttl,
         };
-        let time = Expr::Column(time_of(&input.plan)?);
-        let exprs = keys.into_iter().chain(aggregates);
-        let exprs = exprs.chain(change.map(Expr::Column)).chain([time]);
-        let node = StreamNode::try_new(kind, exprs.collect(), vec![input.plan])?;
-        let plan = node.into_plan();
+        let (time, first) = (time_of(&input.plan)?, keys.len());
+        let types = with_room(&mut aggregates, input.plan.schema())?;
+        let mut computed = Computed::over(input.plan);
+        let keys = keys.into_iter().map(|key| computed.column(key));
+        let mut exprs: Vec<_> = keys.collect();
+        exprs.extend(aggregates.into_iter().map(|call| computed.aggregate(call)));
+        exprs.extend(change.into_iter().chain([time]).map(Expr::Column));
+        let node = StreamNode::try_new(kind, exprs, vec![computed.finish()?])?;
+        let plan = fitted(node.into_plan(), first, &types)?;
         match only_new {
             true => without_change(plan).map(Stream::new),
             false => Ok(Stream::new(plan)),

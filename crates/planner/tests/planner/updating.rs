@@ -53,14 +53,17 @@ fn an_aggregate_of_changes_knows_what_is_taken_back() {
       -> device TEXT, n BIGINT, _change BIGINT NOT NULL
     watermark_preview_0_0: watermark of 'changes' <- source_changes
       -> device TEXT, n BIGINT, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
-    exchange_preview_0_0: all to one worker <- watermark_preview_0_0
-      -> device TEXT, n BIGINT, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+    chain_preview_0_0 <- watermark_preview_0_0
+      project device, n, device != x, _change, _timestamp
+      -> device TEXT, n BIGINT, device != x BOOLEAN, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+    exchange_preview_0_0: all to one worker <- chain_preview_0_0
+      -> device TEXT, n BIGINT, device != x BOOLEAN, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
     aggregate_preview_0_0: updating aggregate <- exchange_preview_0_0
       -> max(changes.n) FILTER (WHERE changes.device != Utf8("x")) BIGINT, count(DISTINCT changes.device) BIGINT NOT NULL, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
-    chain_preview_0_0 <- aggregate_preview_0_0
+    chain_preview_0_1 <- aggregate_preview_0_0
       project max(changes.n) FILTER (WHERE changes.device != Utf8("x")) AS most, count(DISTINCT changes.device) AS devices, _change
       -> most BIGINT, devices BIGINT NOT NULL, _change BIGINT NOT NULL
-    preview_0: show <- chain_preview_0_0
+    preview_0: show <- chain_preview_0_1
       -> most BIGINT, devices BIGINT NOT NULL, _change BIGINT NOT NULL
     "#);
 }

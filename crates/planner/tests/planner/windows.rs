@@ -78,9 +78,10 @@ fn a_window_that_is_named_by_its_alias() {
     chain_alerts_0 <- watermark_alerts_0
       project device, temperature, _timestamp
       filter temperature > 10
-      -> device TEXT NOT NULL, temperature DOUBLE, _timestamp TIMESTAMP NOT NULL
+      project device, temperature, temperature > 0, _timestamp
+      -> device TEXT NOT NULL, temperature DOUBLE, temperature > 0 BOOLEAN, _timestamp TIMESTAMP NOT NULL
     exchange_alerts_0: exchange by device <- chain_alerts_0
-      -> device TEXT NOT NULL, temperature DOUBLE, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, temperature DOUBLE, temperature > 0 BOOLEAN, _timestamp TIMESTAMP NOT NULL
     window_alerts_0: session 3600s by device <- exchange_alerts_0
       -> session(3600s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, avg(timed.temperature) FILTER (WHERE timed.temperature > Int64(0)) DOUBLE, count(DISTINCT timed.temperature) BIGINT NOT NULL, count(Int64(1)) BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
     chain_alerts_1 <- window_alerts_0

@@ -165,6 +165,7 @@ impl Coordinator {
         };
         let checkpoint = Checkpoint {
             number: self.number,
+            cut,
             begun_us,
             positions: positions
                 .into_iter()

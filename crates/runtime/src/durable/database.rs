@@ -3,6 +3,8 @@
 //! `synchronous = FULL` in WAL mode: a transaction that was committed survives the loss of power. The lock is held as
 //! long as the job runs, so that no second process runs the same job.
 
+mod told;
+
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
@@ -12,6 +14,7 @@ use super::{Seat, Share};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
+pub(crate) use self::told::Telling;
 use crate::ipc::{decode, encode};
 
 /// The version of `schema.sql`.
@@ -83,6 +86,8 @@ pub enum StateError {
 /// What a checkpoint is.
 pub(crate) struct Checkpoint {
     pub(crate) number: u64,
+    /// The last epoch that is in it.
+    pub(crate) cut: u64,
     pub(crate) begun_us: u64,
     pub(crate) positions: Vec<(Share, u64)>,
     pub(crate) states: Vec<(Seat, Vec<Part>)>,
@@ -332,9 +337,13 @@ impl Database {
             }
             let set = "UPDATE checkpoint SET number = ?1, begun_us = ?2, workers = ?3";
             let Checkpoint {
-                number, begun_us, ..
+                number,
+                begun_us,
+                cut,
+                ..
             } = checkpoint;
             transaction.execute(set, params![number, begun_us, workers])?;
+            transaction.execute("DELETE FROM told WHERE epoch <= ?1", [cut])?;
             Ok(())
         })
     }
@@ -343,7 +352,7 @@ impl Database {
     pub(crate) fn clear(&mut self) -> Result<(), StateError> {
         self.transact(|transaction| {
             transaction.execute_batch(
-                "DELETE FROM state; DELETE FROM position; DELETE FROM journal; DELETE FROM checkpoint;",
+                "DELETE FROM state; DELETE FROM position; DELETE FROM journal; DELETE FROM told; DELETE FROM checkpoint;",
             )
         })
     }
@@ -387,7 +396,7 @@ fn shares_of(operator: &str) -> String {
     format!("{escaped}/%")
 }
 
-/// Locks the file and makes its tables, if it has none; the version of those that it has.
+/// Locks the file and makes the tables that it has not; the version of those that it has.
 fn prepared(connection: &Connection) -> rusqlite::Result<i64> {
     // before anything is written: pages as large as rows are
     connection.execute_batch(
@@ -395,8 +404,9 @@ fn prepared(connection: &Connection) -> rusqlite::Result<i64> {
          PRAGMA synchronous = FULL; BEGIN IMMEDIATE;",
     )?;
     let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == 0 {
+    if version == 0 || version == VERSION {
         connection.execute_batch(include_str!("schema.sql"))?;
+        connection.execute_batch("UPDATE told SET epoch = NULL")?;
         connection.pragma_update(None, "user_version", VERSION)?;
     }
     connection.execute_batch("COMMIT;")?;

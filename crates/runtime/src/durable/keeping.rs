@@ -15,6 +15,7 @@ use super::journal::Journal;
 use super::part::Part;
 use super::report::{Report, Reports};
 use super::store::{Database, Request, StateError, Store, open};
+use super::told::Told;
 use super::{Seat, Share};
 use crate::acks::Cuts;
 use crate::epoch::EpochClock;
@@ -182,6 +183,19 @@ impl Keeping {
         if self.number > 0 {
             sink.resume();
         }
+    }
+
+    /// The log of a sink that takes changes.
+    pub(crate) fn told(&self, plan: &Plan, id: NodeId) -> Option<Told> {
+        let node = &plan.nodes[id.0];
+        let PlanOperator::Sink(table) = &node.operator else {
+            return None;
+        };
+        Some(Told {
+            store: self.store.clone(),
+            sink: node.id.clone(),
+            change: table.config.schema.change()?,
+        })
     }
 
     /// Starts the thread of the file.

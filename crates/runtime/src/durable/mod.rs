@@ -20,7 +20,7 @@
 //!
 //! A job that starts again takes up the state, and its sources go on behind the checkpoint: from the journal, or by
 //! reading again. What was put out between the checkpoint and the crash is put out once more: at least once, as at
-//! QoS 1 without state. A job whose sources have all ended has no state left, and keeps nothing.
+//! QoS 1 without state. What cannot be put out twice, changes, is first taken back ([`told`]). A job whose sources have all ended has no state left, and keeps nothing.
 //!
 //! This is the algorithm of aligned snapshots (Carbone et al., *Lightweight Asynchronous Snapshots for Distributed
 //! Dataflows*, 2015) with timely's frontiers in the place of barriers.
@@ -33,6 +33,7 @@ pub(crate) mod keeping;
 pub(crate) mod part;
 pub(crate) mod report;
 pub(crate) mod store;
+pub(crate) mod told;
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 -- What one job keeps. Everything is of one checkpoint, but for the journal, which goes on behind it.
 
-CREATE TABLE checkpoint (
+CREATE TABLE IF NOT EXISTS checkpoint (
     one       INTEGER PRIMARY KEY CHECK (one = 1),
     plan      TEXT    NOT NULL, -- of which dataflow: only the same one can take it up
     workers   INTEGER NOT NULL,
@@ -9,13 +9,13 @@ CREATE TABLE checkpoint (
 );
 
 -- How far each share of a source has come.
-CREATE TABLE position (
+CREATE TABLE IF NOT EXISTS position (
     share     TEXT    PRIMARY KEY,
     position  INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- The state of the operators, one Arrow IPC stream a row.
-CREATE TABLE state (
+CREATE TABLE IF NOT EXISTS state (
     operator  TEXT    NOT NULL,
     worker    INTEGER NOT NULL,
     part      INTEGER NOT NULL,
@@ -25,10 +25,18 @@ CREATE TABLE state (
 );
 
 -- What sources have read, in the order in which they read it, Arrow IPC streams.
-CREATE TABLE journal (
+CREATE TABLE IF NOT EXISTS journal (
     share     TEXT    NOT NULL,
     position  INTEGER NOT NULL,
     rows      BLOB    NOT NULL,
     rejected  BLOB,
     PRIMARY KEY (share, position)
+);
+
+-- What sinks of changes were told behind the checkpoint, in this order; without an epoch if an earlier run has told it.
+CREATE TABLE IF NOT EXISTS told (
+    number    INTEGER PRIMARY KEY,
+    sink      TEXT    NOT NULL,
+    epoch     INTEGER,
+    rows      BLOB    NOT NULL
 );

@@ -6,11 +6,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Share;
 pub use super::database::StateError;
-pub(crate) use super::database::{Checkpoint, Database, Draft, Entry};
+pub(crate) use super::database::{Checkpoint, Database, Draft, Entry, Telling};
 
 /// How many requests may wait. Sources wait before they read more.
 const QUEUE: usize = 64;
@@ -29,6 +30,17 @@ pub(crate) enum Request {
         most: usize,
         answer: oneshot::Sender<Vec<Entry>>,
     },
+    /// To keep what sinks will be told.
+    Tell(Vec<Telling>, oneshot::Sender<()>),
+    /// To read what a sink was told before, the last first.
+    Told {
+        sink: String,
+        before: i64,
+        most: usize,
+        answer: oneshot::Sender<Vec<(i64, RecordBatch)>>,
+    },
+    /// To forget what a sink was told before.
+    ForgetTold(String, oneshot::Sender<()>),
     /// To take a checkpoint for the last one.
     Commit(Checkpoint, oneshot::Sender<()>),
     /// To forget everything.
@@ -88,6 +100,38 @@ impl Store {
         entries.await.ok()
     }
 
+    /// Resolves when it is on disk what sinks will be told.
+    pub(crate) async fn tell(&self, tellings: Vec<Telling>) -> Option<()> {
+        let (answer, done) = oneshot::channel();
+        self.room().await?.send(Request::Tell(tellings, answer));
+        done.await.ok()
+    }
+
+    /// What earlier runs have told a sink behind the last checkpoint, the last first, before that of a number.
+    pub(crate) async fn told(
+        &self,
+        sink: &str,
+        before: i64,
+        most: usize,
+    ) -> Option<Vec<(i64, RecordBatch)>> {
+        let (answer, told) = oneshot::channel();
+        self.room().await?.send(Request::Told {
+            sink: sink.to_owned(),
+            before,
+            most,
+            answer,
+        });
+        told.await.ok()
+    }
+
+    /// Forgets what earlier runs have told a sink.
+    pub(crate) async fn forget_told(&self, sink: &str) -> Option<()> {
+        let (answer, done) = oneshot::channel();
+        let forget = Request::ForgetTold(sink.to_owned(), answer);
+        self.room().await?.send(forget);
+        done.await.ok()
+    }
+
     /// Resolves when a checkpoint is on disk.
     pub(crate) async fn commit(&self, checkpoint: Checkpoint) -> Option<()> {
         let (answer, done) = oneshot::channel();
@@ -125,6 +169,22 @@ fn serve(mut database: Database, requests: &mut mpsc::Receiver<Request>) -> Resu
                     batch.write(&mut database)?;
                     // a task that has gone does not want the answer any more, here and below
                     answer.send(database.entries(&share, after, most)?).ok();
+                }
+                Request::Tell(tellings, answer) => {
+                    database.tell(&tellings)?;
+                    answer.send(()).ok();
+                }
+                Request::Told {
+                    sink,
+                    before,
+                    most,
+                    answer,
+                } => {
+                    answer.send(database.told(&sink, before, most)?).ok();
+                }
+                Request::ForgetTold(sink, answer) => {
+                    database.forget_told(&sink)?;
+                    answer.send(()).ok();
                 }
                 Request::Commit(checkpoint, answer) => {
                     batch.write(&mut database)?;
@@ -180,7 +240,6 @@ impl Batch {
 #[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {
     use arrow::array::Int64Array;
-    use arrow::record_batch::RecordBatch;
 
     use super::*;
 

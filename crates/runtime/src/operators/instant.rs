@@ -4,7 +4,7 @@
 //! Output: for each instant that the watermark has passed, what DataFusion's plan makes of its rows, piece by piece.
 //! Order: instants in order; within one, the plan's. Rows of an instant that has been put out already are late: counted,
 //! and left out. Memory: the rows of the instants that the watermark has not passed, and what the plan keeps of one.
-//! Errors: those of the plan's expressions.
+//! Errors: those of functions, and of the conditions of outer joins; all else is columns of the input.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -28,7 +28,8 @@ pub(crate) enum Held {
 /// Called on one worker, in this order, again and again: rows as they come, each answered at once; an advance when the
 /// watermark of all inputs together has risen; then `emit`, until it has nothing more, with rows possibly in between.
 ///
-/// Errors are those of expressions on rows (`bad data`), or of a limit. They fail the job.
+/// What is computed of a row is a column when it comes, so that bad data is left above. Errors are those of functions over many
+/// rows, or of a limit. They fail the job.
 pub(crate) trait Stateful: Send {
     /// Takes the rows of one input (0 for the only one or the left one), and answers with what can be put out at once.
     fn rows(&mut self, input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>>;

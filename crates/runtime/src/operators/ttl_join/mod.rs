@@ -16,7 +16,7 @@
 //! it. A row is dropped when the watermark is further ahead of it than the time to live; a row that comes later than that
 //! is late: counted, and left out.
 //! Memory: the rows that are not dropped and their keys, and what `side` does not clear away at once; what waits, which
-//! the sources' credit bounds, since its epoch is held; one piece. Errors: those of the keys.
+//! the sources' credit bounds, since its epoch is held; one piece. Errors: none that a row could cause; keys are columns.
 
 mod output;
 mod side;

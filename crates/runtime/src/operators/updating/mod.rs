@@ -14,7 +14,7 @@
 //! Time: rows are never late. A group to which nothing has come for the time to live, in event time, is forgotten without
 //! a word: what comes for it later begins anew, and what takes back a row of it is left out.
 //! Memory: the groups, up to an eighth longer than the time to live, and the keys of those that have changed, counted when
-//! they are put out; see `function` for what a group keeps. Errors: those of keys and functions.
+//! they are put out; see `function` for what a group keeps. Errors: those of functions.
 
 mod function;
 mod group;

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Late rows, those whose windows have all closed, are noted and left out. Memory: a state for each key and pane, or for
-//! each open session, counted for the job's limit. Errors: those of expressions.
+//! each open session, counted for the job's limit. Errors: those of functions.
 
 mod aggregates;
 mod aligned;
