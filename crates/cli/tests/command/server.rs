@@ -149,6 +149,35 @@ fn config_tells_what_holds_and_from_where() {
 }
 
 #[test]
+fn a_token_that_is_missing_or_wrong_is_said_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = |name: &str, token: &str| file(dir.path(), name, token).display().to_string();
+    let (right, wrong) = (
+        token("a", "0123456789abcdef"),
+        token("b", "0123456789abcdeg"),
+    );
+    let data = dir.path().join("data");
+    let (_server, url) = Headwater::serve(&data, &["--token-file", &right]);
+    let list = |more: &[&str]| run(&[&["profile", "list", "--server", &url], more].concat());
+    let missing = list(&[]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(
+        missing
+            .stderr
+            .contains("--token-file or HEADWATER_TOKEN: a token is needed"),
+        "{}",
+        missing.stderr
+    );
+    let refused = list(&["--token-file", &wrong]);
+    assert!(
+        refused.stderr.contains("not that of this server"),
+        "{}",
+        refused.stderr
+    );
+    assert!(list(&["--token-file", &right]).status.success());
+}
+
+#[test]
 fn a_server_that_is_not_there_is_said_to_be() {
     let refused = run(&["profile", "--server", "http://127.0.0.1:1", "list"]);
     assert_eq!(refused.status.code(), Some(1));

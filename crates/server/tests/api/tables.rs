@@ -238,8 +238,9 @@ async fn tables_come_in_pages_newest_first() {
             .await
     };
     insta::assert_snapshot!(check("limit=0").await, @"400: limit must be from 1 to 1000");
-    insta::assert_snapshot!(check("limit=x").await, @"400: Failed to deserialize query string: limit: invalid digit found in string");
-    insta::assert_snapshot!(check("starting_after=ct_none").await, @"404: the item of 'starting_after' not found");
+    insta::assert_snapshot!(check("limit=x").await, @"400: the query: limit: invalid digit found in string");
+    insta::assert_snapshot!(check("limt=1").await, @"400: the query: limt: unknown field `limt`, expected `starting_after` or `limit`");
+    insta::assert_snapshot!(check("starting_after=ct_none").await, @"404: no item to start after has this id");
 }
 
 #[tokio::test]
