@@ -1,5 +1,9 @@
 # Headwater in a small image. The tests do not need it; see README.md.
 FROM rust:1-slim-bookworm AS build
+# the allocator is built with make, which the slim image lacks
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends make \
+ && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

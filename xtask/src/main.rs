@@ -3,6 +3,7 @@
 //! Written in Rust so that they need nothing but cargo, and light, so that they start at once. Each says what it runs.
 
 mod brokers;
+mod compose;
 mod fuzz_api;
 mod mosquitto;
 mod process;
@@ -25,6 +26,7 @@ usage: cargo xtask <command>
                              docs/brokers.md; `cargo xtask brokers help` says which there are and how to install them
   fuzz-api [schemathesis' arguments]
                              send a server whatever its OpenAPI document allows and what it does not
+  compose                    check docker-compose.yml and the files that it mounts, as far as what that needs is installed
   ci                         lint, then test
 ";
 
@@ -47,6 +49,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["tidy"] => tidy::check(&root()),
         ["brokers", names @ ..] => brokers::run(names),
         ["fuzz-api", arguments @ ..] => fuzz_api::run(arguments),
+        ["compose"] => compose::run(),
         ["ci"] => {
             lint()?;
             test(&[])

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use headwater_engine::connector::ConnectionProfile;
-use headwater_server::client::{Client, Credentials};
-use hyper::Method;
+use headwater_server::client::{Client, ClientError, Credentials};
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Mistake};
@@ -71,12 +71,24 @@ enum Command {
 impl Profile {
     pub(crate) async fn execute(self) -> anyhow::Result<Exit> {
         let client = self.server.client()?;
-        match self.command {
+        let done = match self.command {
             Command::Create { file } => create(&client, &file).await,
             Command::List => list(&client).await,
             Command::Test { file } => test(&client, &file).await,
             Command::Delete { name } => delete(&client, &name).await,
+        };
+        done.map_err(with_remedy)
+    }
+}
+
+/// What a server says of tokens is for programs.
+fn with_remedy(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(ClientError::Refused { status, .. }) if *status == StatusCode::UNAUTHORIZED => {
+            let remedy = "say the server's token by --token-file or HEADWATER_TOKEN";
+            error.context(Mistake(remedy.to_owned()))
         }
+        _ => error,
     }
 }
 

@@ -113,11 +113,14 @@ pub trait Connector: Send + Sync + 'static {
     /// The table, from `schemas/<connector>/table.json`.
     type TableT: DeserializeOwned + Serialize + Send;
 
-    /// The name in `connector = '…'`.
-    fn name(&self) -> &'static str;
-
     /// What the connector is, and its schemas.
     fn metadata(&self) -> ConnectorMetadata;
+
+    /// The name in `connector = '…'`.
+    fn name(&self) -> &'static str {
+        let ConnectorMetadata { id, .. } = self.metadata();
+        id
+    }
 
     /// The metadata columns that its sources offer.
     fn metadata_defs(&self) -> Vec<MetadataDef> {
@@ -187,19 +190,23 @@ pub trait Connector: Send + Sync + 'static {
     /// whether all of them succeeded. `None` if there is nothing to test.
     fn test_profile(
         &self,
-        profile: Self::ProfileT,
-        progress: Progress,
-    ) -> Option<BoxFuture<'static, bool>>;
+        _profile: Self::ProfileT,
+        _progress: Progress,
+    ) -> Option<BoxFuture<'static, bool>> {
+        None
+    }
 
     /// Proves that the table can be read or written, likewise. What is written for it goes to `place`.
     fn test(
         &self,
-        profile: Self::ProfileT,
-        table: Self::TableT,
-        config: &OperatorConfig,
-        place: ProbePlace,
-        progress: Progress,
-    ) -> Option<BoxFuture<'static, bool>>;
+        _profile: Self::ProfileT,
+        _table: Self::TableT,
+        _config: &OperatorConfig,
+        _place: ProbePlace,
+        _progress: Progress,
+    ) -> Option<BoxFuture<'static, bool>> {
+        None
+    }
 
     /// What the table has that another table of the same job must not have. A job in which two do is refused. `None` if
     /// there is nothing, or if it cannot be known.

@@ -133,7 +133,9 @@ pub trait SourceOperator: Send {
 
     /// Ends the source in good order: acknowledgements that were committed are written, the connection is closed.
     /// What was read but never committed stays unacknowledged.
-    async fn close(&mut self) -> Result<(), OperatorError>;
+    async fn close(&mut self) -> Result<(), OperatorError> {
+        Ok(())
+    }
 }
 
 /// The answer of [`SinkOperator::flush`]; it borrows nothing, so that writing may go on while it is awaited.
@@ -160,7 +162,9 @@ pub trait SinkOperator: Send {
     fn flush(&mut self) -> Flushed;
 
     /// Ends the sink in good order; called after the last flush has resolved.
-    async fn close(&mut self) -> Result<(), OperatorError>;
+    async fn close(&mut self) -> Result<(), OperatorError> {
+        Ok(())
+    }
 }
 
 /// One subtask of a table's operator.

@@ -36,10 +36,6 @@ impl Connector for SqliteConnector {
     type ProfileT = ();
     type TableT = SqliteTable;
 
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
             id: NAME,
@@ -77,10 +73,6 @@ impl Connector for SqliteConnector {
             description: format!("SqliteLookup<{}, {}>", *table.path, *table.table),
         };
         parts.connection()
-    }
-
-    fn test_profile(&self, (): (), _progress: Progress) -> Option<BoxFuture<'static, bool>> {
-        None
     }
 
     fn test(

@@ -58,10 +58,6 @@ impl SinkOperator for Collected {
     fn flush(&mut self) -> Flushed {
         Box::pin(std::future::ready(Ok(())))
     }
-
-    async fn close(&mut self) -> Result<(), OperatorError> {
-        Ok(())
-    }
 }
 
 impl Collected {

@@ -13,7 +13,7 @@ use ciborium_ll::{Decoder, Encoder, Error, Header, simple};
 use crate::json::fault::{Fault, Result};
 use crate::json::time;
 use crate::rows::Sink;
-use crate::token::{DEPTH_MAX, Source, Token};
+use crate::token::{DEPTH_MAX, Source, Token, expect_end};
 
 /// How many tags may stand before one value.
 const TAGS_MAX: usize = 8;
@@ -265,24 +265,11 @@ impl<'a> Source<'a> for Scanner<'a> {
 
     fn name(&mut self) -> Result<Cow<'a, str>> {
         let at = self.at;
-        match self.token()? {
-            Token::Text(text) => Ok(text),
-            Token::Integer(value) => Ok(Cow::Owned(value.to_string())),
-            other => {
-                let reason = format!("a map's key must be a string or an integer, not {other}");
-                Err(Fault::new(at, reason))
-            }
-        }
+        self.token()?.into_name(at)
     }
 
     fn end(&mut self) -> Result<()> {
-        if self.at == self.bytes.len() {
-            return Ok(());
-        }
-        Err(Fault::new(
-            self.at,
-            "expected the end of the payload, found more bytes",
-        ))
+        expect_end(self.bytes, self.at)
     }
 }
 

@@ -77,6 +77,29 @@ impl fmt::Display for Token<'_> {
     }
 }
 
+impl<'a> Token<'a> {
+    /// A map's key, which began at this byte, as the name of a member.
+    pub(crate) fn into_name(self, at: usize) -> Result<Cow<'a, str>> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Integer(value) => Ok(Cow::Owned(value.to_string())),
+            other => {
+                let reason = format!("a map's key must be a string or an integer, not {other}");
+                Err(Fault::new(at, reason))
+            }
+        }
+    }
+}
+
+/// Refuses a payload that goes on behind its value.
+pub(crate) fn expect_end(bytes: &[u8], at: usize) -> Result<()> {
+    if at == bytes.len() {
+        return Ok(());
+    }
+    let reason = "expected the end of the payload, found more bytes";
+    Err(Fault::new(at, reason))
+}
+
 /// Takes tokens off one payload.
 ///
 /// Never panics, whatever the bytes; lists and maps are nested at most [`DEPTH_MAX`] deep; and each token takes bytes

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::{self, BoxFuture};
+use futures::future;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Metrics,
-    Operator, OperatorConfig, OperatorError, ProbePlace, Progress, SinkOperator, TableSchema,
-    TaskContext,
+    Operator, OperatorConfig, OperatorError, SinkOperator, TableSchema, TaskContext,
 };
 use headwater_format::FormatConfig;
 
@@ -25,10 +24,6 @@ pub struct BlackholeConnector;
 impl Connector for BlackholeConnector {
     type ProfileT = ();
     type TableT = BlackholeTable;
-
-    fn name(&self) -> &'static str {
-        NAME
-    }
 
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
@@ -69,21 +64,6 @@ impl Connector for BlackholeConnector {
         parts.connection()
     }
 
-    fn test_profile(&self, (): (), _progress: Progress) -> Option<BoxFuture<'static, bool>> {
-        None
-    }
-
-    fn test(
-        &self,
-        (): (),
-        _table: BlackholeTable,
-        _config: &OperatorConfig,
-        _place: ProbePlace,
-        _progress: Progress,
-    ) -> Option<BoxFuture<'static, bool>> {
-        None
-    }
-
     fn max_parallelism(&self, (): &(), _table: &BlackholeTable) -> usize {
         usize::MAX
     }
@@ -114,9 +94,5 @@ impl SinkOperator for BlackholeSink {
 
     fn flush(&mut self) -> Flushed {
         future::ready(Ok(())).boxed()
-    }
-
-    async fn close(&mut self) -> Result<(), OperatorError> {
-        Ok(())
     }
 }

@@ -21,11 +21,10 @@ use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use headwater_connector::{
     Column, ColumnOrigin, ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata,
-    MetadataDef, Metrics, Operator, OperatorConfig, OperatorError, Position, ProbePlace, Progress,
-    SourceBatch, SourceOperator, TableSchema, TaskContext,
+    MetadataDef, Metrics, Operator, OperatorConfig, OperatorError, Position, SourceBatch,
+    SourceOperator, TableSchema, TaskContext,
 };
 use headwater_format::FormatConfig;
 use tokio::time::{Instant, sleep_until};
@@ -48,10 +47,6 @@ pub struct ImpulseConnector;
 impl Connector for ImpulseConnector {
     type ProfileT = ();
     type TableT = ImpulseTable;
-
-    fn name(&self) -> &'static str {
-        NAME
-    }
 
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
@@ -107,21 +102,6 @@ impl Connector for ImpulseConnector {
             format,
         };
         parts.connection()
-    }
-
-    fn test_profile(&self, (): (), _progress: Progress) -> Option<BoxFuture<'static, bool>> {
-        None
-    }
-
-    fn test(
-        &self,
-        (): (),
-        _table: ImpulseTable,
-        _config: &OperatorConfig,
-        _place: ProbePlace,
-        _progress: Progress,
-    ) -> Option<BoxFuture<'static, bool>> {
-        None
     }
 
     fn max_parallelism(&self, (): &(), _table: &ImpulseTable) -> usize {
@@ -358,10 +338,6 @@ impl SourceOperator for ImpulseSource {
 
     async fn commit(&mut self, _position: Position) -> Result<(), OperatorError> {
         // Nobody keeps generated rows.
-        Ok(())
-    }
-
-    async fn close(&mut self) -> Result<(), OperatorError> {
         Ok(())
     }
 }

@@ -55,10 +55,6 @@ impl Connector for SingleFileConnector {
     type ProfileT = ();
     type TableT = SingleFileTable;
 
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
             id: NAME,
@@ -112,10 +108,6 @@ impl Connector for SingleFileConnector {
             description: format!("SingleFile{connection_type:?}<{}>", *table.path),
         };
         parts.connection()
-    }
-
-    fn test_profile(&self, (): (), _progress: Progress) -> Option<BoxFuture<'static, bool>> {
-        None
     }
 
     fn test(

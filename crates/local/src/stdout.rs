@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::{self, BoxFuture};
+use futures::future;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
-    OperatorConfig, OperatorError, ProbePlace, Progress, SinkOperator, TableSchema, TaskContext,
+    OperatorConfig, OperatorError, SinkOperator, TableSchema, TaskContext,
 };
 use headwater_format::FormatConfig;
 use tokio::task::spawn_blocking;
@@ -30,10 +30,6 @@ pub struct StdoutConnector;
 impl Connector for StdoutConnector {
     type ProfileT = ();
     type TableT = StdoutTable;
-
-    fn name(&self) -> &'static str {
-        NAME
-    }
 
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
@@ -73,21 +69,6 @@ impl Connector for StdoutConnector {
             description: "Stdout".to_owned(),
         };
         parts.connection()
-    }
-
-    fn test_profile(&self, (): (), _progress: Progress) -> Option<BoxFuture<'static, bool>> {
-        None
-    }
-
-    fn test(
-        &self,
-        (): (),
-        _table: StdoutTable,
-        _config: &OperatorConfig,
-        _place: ProbePlace,
-        _progress: Progress,
-    ) -> Option<BoxFuture<'static, bool>> {
-        None
     }
 
     fn make_operator(
@@ -151,9 +132,5 @@ impl SinkOperator for StdoutSink {
     fn flush(&mut self) -> Flushed {
         // `write` returns only when its rows have left the process.
         future::ready(Ok(())).boxed()
-    }
-
-    async fn close(&mut self) -> Result<(), OperatorError> {
-        Ok(())
     }
 }

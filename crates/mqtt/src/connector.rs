@@ -30,10 +30,6 @@ impl Connector for MqttConnector {
     type ProfileT = MqttProfile;
     type TableT = MqttTable;
 
-    fn name(&self) -> &'static str {
-        "mqtt"
-    }
-
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
             id: "mqtt",

@@ -3,11 +3,10 @@
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 use headwater_connector::Location;
-use headwater_connector::config::nearest;
 
 use crate::catalog::Catalog;
 use crate::error::PlanError;
-use crate::names::quoted;
+use crate::names::there_are;
 use crate::parse::{Parsed, lower_first};
 use crate::session::Session;
 use crate::type_error::{in_sql, type_error};
@@ -100,14 +99,11 @@ fn not_found(field: &Column, valid_fields: &[Column]) -> PlanError {
     };
     let error = PlanError::new(message);
     let names = || valid_fields.iter().map(|valid| valid.name.as_str());
-    match nearest(&field.name, names()) {
-        Some(near) => error.hint(format!("did you mean '{}'?", quoted(near))),
-        None if valid_fields.is_empty() => error,
-        None => {
-            let names: Vec<_> = names().map(quoted).collect();
-            error.hint(format!("there are {}", names.join(", ")))
-        }
-    }
+    let error = match valid_fields.is_empty() {
+        true => error,
+        false => error.hint(there_are(names())),
+    };
+    error.near(&field.name, names())
 }
 
 /// The name in DataFusion's words for a field that a struct does not have.
@@ -119,10 +115,7 @@ fn other_error(message: &str, parsed: &Parsed, session: &Session) -> PlanError {
     if let Some(name) = between(message, "Invalid function '", "'") {
         let error = PlanError::new(format!("unknown function '{name}'"));
         let error = error.at(parsed.first_use(name));
-        return match nearest(name, session.scalar_functions()) {
-            Some(near) => error.hint(format!("did you mean '{near}'?")),
-            None => error,
-        };
+        return error.near(name, session.scalar_functions());
     }
     if let Some(error) = type_error(message, parsed) {
         return error;

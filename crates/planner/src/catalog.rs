@@ -9,12 +9,11 @@ use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{LogicalPlan, TableSource, Union};
 use headwater_connector::Connection;
 use headwater_connector::Location;
-use headwater_connector::config::nearest;
 
 use crate::ddl::Configuration;
 use crate::error::PlanError;
 use crate::fields::StructFields;
-use crate::names::quoted;
+use crate::names::{quoted, there_are};
 
 /// What a name stands for.
 #[derive(Debug)]
@@ -112,16 +111,11 @@ impl Catalog {
         self.relations.get(name).ok_or_else(|| {
             let error = PlanError::new(format!("table '{name}' not found"));
             let names = self.relations.keys().map(String::as_str);
-            match nearest(name, names) {
-                Some(near) => error.hint(format!("did you mean '{}'?", quoted(near))),
-                None if self.relations.is_empty() => {
-                    error.hint("create it with CREATE TABLE … WITH (connector = '…', …)")
-                }
-                None => {
-                    let names: Vec<_> = self.relations.keys().map(|name| quoted(name)).collect();
-                    error.hint(format!("there are {}", names.join(", ")))
-                }
-            }
+            let hint = match self.relations.is_empty() {
+                true => "create it with CREATE TABLE … WITH (connector = '…', …)".to_owned(),
+                false => there_are(names.clone()),
+            };
+            error.hint(hint).near(name, names)
         })
     }
 

@@ -136,6 +136,7 @@ pub(crate) fn declaration(
     let (name, location) = single(&create.name)?;
     let location = location.unwrap_or(parsed.location);
     let columns = columns(create.columns, parsed, session)?;
+    check_key(&create.constraints, &columns)?;
     let mut options = match create.table_options {
         CreateTableOptions::With(options) => read_options(options)?,
         _ => Options::default(),
@@ -182,6 +183,7 @@ pub(crate) fn memory(
             .hint("leave out TEMPORARY"));
     }
     let columns = columns(create.columns.clone(), parsed, session)?;
+    check_key(&create.constraints, &columns)?;
     let mut columns_elsewhere = columns
         .iter()
         .filter(|column| !matches!(column.values, Values::Physical(ColumnOrigin::Payload)));
@@ -343,6 +345,30 @@ fn check_unique(columns: &[DeclaredColumn]) -> Result<(), PlanError> {
         {
             let message = format!("column '{}' is declared twice", quoted(name));
             return Err(PlanError::new(message).at(column.location));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a key of columns that there are not. Nothing else relies on a key.
+fn check_key(constraints: &[TableConstraint], columns: &[DeclaredColumn]) -> Result<(), PlanError> {
+    let names = || columns.iter().map(|column| column.field.name().as_str());
+    let keys = constraints
+        .iter()
+        .filter_map(|constraint| match constraint {
+            TableConstraint::PrimaryKey(key) => Some(&key.columns),
+            _ => None,
+        });
+    for column in keys.flatten() {
+        let location = place(column.span().start);
+        let Expr::Identifier(ident) = &column.column.expr else {
+            let message = format!("'{column}' is no column, and a key has columns");
+            return Err(PlanError::new(message).at(location));
+        };
+        let name = normalised(ident);
+        if !names().any(|known| known == name) {
+            let error = PlanError::new(format!("column '{}' not found", quoted(&name)));
+            return Err(error.at(location).near(&name, names()));
         }
     }
     Ok(())

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use datafusion::common::DataFusionError;
+use headwater_connector::config::nearest;
 use headwater_connector::{ConfigError, Location};
+
+use crate::names::quoted;
 
 /// How much of a line is shown.
 const LINE_CHARS_MAX: usize = 160;
@@ -65,6 +68,15 @@ impl PlanError {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same error, whose hint is the known name that was most likely meant by `name`, if one is near enough.
+    #[must_use]
+    pub(crate) fn near<'a>(self, name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        match nearest(name, known) {
+            Some(near) => self.hint(format!("did you mean '{}'?", quoted(near))),
+            None => self,
+        }
     }
 
     /// The error as people read it: the place (`file:line:column`), the offending line with a caret, the hint.

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use arrow::datatypes::{DataType, Field};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use headwater_connector::Location;
-use headwater_connector::config::nearest;
 
 use crate::error::PlanError;
-use crate::names::quoted;
+use crate::names::there_are;
 use crate::parse::{Parsed, place};
 
 /// For each column or field that is a struct, or a list of structs, the names of its fields.
@@ -45,15 +44,11 @@ impl StructFields {
             Some((_, fields)) => fields.iter().collect::<Vec<_>>(),
             None => self.0.values().flatten().collect(),
         };
-        let near = nearest(name, all().into_iter().map(String::as_str));
-        match (near, fields) {
-            (Some(near), _) => error.hint(format!("did you mean '{}'?", quoted(near))),
-            (None, Some((_, fields))) => {
-                let names: Vec<_> = fields.iter().map(|name| quoted(name)).collect();
-                error.hint(format!("there are {}", names.join(", ")))
-            }
-            (None, None) => error,
-        }
+        let error = match fields {
+            Some((_, fields)) => error.hint(there_are(fields.iter().map(String::as_str))),
+            None => error,
+        };
+        error.near(name, all().into_iter().map(String::as_str))
     }
 }
 

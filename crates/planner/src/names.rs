@@ -45,6 +45,12 @@ pub(crate) fn quoted(name: &str) -> String {
     }
 }
 
+/// `there are a, "B", c`: the names that can be written.
+pub(crate) fn there_are<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.map(quoted).collect();
+    format!("there are {}", names.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,6 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use datafusion::sql::sqlparser::ast::{Ident, Query, Select, SelectItem, SetExpr, Spanned};
 use datafusion_functions_json::udfs::json_union_to_text_udf;
 use headwater_connector::Location;
-use headwater_connector::config::nearest;
 
 use crate::error::PlanError;
 use crate::functions::not_null;
@@ -350,10 +349,8 @@ impl Target<'_> {
             .fields()
             .iter()
             .map(|field| field.name().as_str());
-        match nearest(name, known) {
-            Some(near) => error.hint(format!("did you mean '{}'?", quoted(near))),
-            None => error.hint(format!("there are {}", self.column_names())),
-        }
+        let hint = format!("there are {}", self.column_names());
+        error.hint(hint).near(name, known)
     }
 
     /// The values of a column, of which none may be null if it is declared so.

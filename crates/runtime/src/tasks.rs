@@ -353,10 +353,6 @@ mod tests {
         fn awaits_commits(&self) -> bool {
             self.awaits_commits
         }
-
-        async fn close(&mut self) -> Result<(), OperatorError> {
-            Ok(())
-        }
     }
 
     /// How long the second batch waits behind the first, if the first is acknowledged at once.
@@ -401,10 +397,6 @@ mod tests {
 
         fn flush(&mut self) -> Flushed {
             Box::pin(std::future::ready(Ok(())))
-        }
-
-        async fn close(&mut self) -> Result<(), OperatorError> {
-            Ok(())
         }
     }
 

@@ -41,8 +41,4 @@ impl SourceOperator for Values {
     async fn commit(&mut self, _position: Position) -> Result<(), OperatorError> {
         Ok(())
     }
-
-    async fn close(&mut self) -> Result<(), OperatorError> {
-        Ok(())
-    }
 }

@@ -24,7 +24,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// An address that is none.
-    #[error("'{0}' is no address of a server; write http://127.0.0.1:5115")]
+    #[error("'{0}' is no address of a server, like http://127.0.0.1:5115")]
     Address(String),
     /// A certificate that cannot be used.
     #[error("'{path}' cannot be used")]

@@ -51,9 +51,8 @@ impl Guard {
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
-        if !OPEN.contains(&request.uri().path()) && !self.knows(request) {
-            let message = "a token is needed: send the header Authorization: Bearer <token>";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, message));
+        if !OPEN.contains(&request.uri().path()) {
+            self.check_token(request)?;
         }
         if self.local && !is_local(request) {
             let message = "this server is reached by 127.0.0.1 or localhost only";
@@ -67,14 +66,26 @@ impl Guard {
         Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, message))
     }
 
-    fn knows(&self, request: &Request) -> bool {
+    fn check_token(&self, request: &Request) -> Result<(), Problem> {
         let Some(expected) = &self.token else {
-            return true;
+            return Ok(());
         };
-        let given = request.headers().get(header::AUTHORIZATION);
-        let token = given.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        token.is_some_and(|token| digest(&SHA256, token.trim().as_bytes()).as_ref() == expected)
+        let message = match bearer(request) {
+            Some(token) if digest(&SHA256, token.as_bytes()).as_ref() == expected => return Ok(()),
+            Some(_) => "the token is not that of this server",
+            None => "a token is needed: send the header Authorization: Bearer <token>",
+        };
+        Err(Problem::new(StatusCode::UNAUTHORIZED, message))
     }
+}
+
+/// The token that a request brings.
+fn bearer(request: &Request) -> Option<&str> {
+    let given = request.headers().get(header::AUTHORIZATION)?;
+    let (scheme, token) = given.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("Bearer")
+        .then_some(token.trim())
 }
 
 /// Whether a request is for this machine by a name that nobody else can point here.

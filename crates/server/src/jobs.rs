@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_engine::{Execution, JobError, JobOptions, Outcome, Script};
-use tracing::{Span, field};
+use tracing::{Instrument, Span, field};
 
 pub(crate) use run::{Intent, PREVIEW_TTL, Run};
 
@@ -33,7 +33,7 @@ use crate::app::App;
 use crate::output::Output;
 use crate::problem::Problem;
 use crate::store::{JobState, PipelineRecord};
-use crate::traces::{self, TARGET};
+use crate::traces::{self, Stopping, TARGET};
 use crate::types::{JobLogLevel, PipelineGraph, StopType, now_micros};
 use crate::workshop::Planned;
 
@@ -222,7 +222,8 @@ pub(crate) async fn stop(
             _ => note(app, pipeline, JobState::Stopped).await,
         };
     };
-    run.intend(intent);
+    let stopping = Stopping::new(&run, stop, intent);
+    run.intend(intent, Some(stopping));
     let state = match intent {
         Intent::Restart => JobState::Restarting,
         _ => JobState::Stopping,
@@ -239,13 +240,18 @@ pub(crate) async fn stop(
 /// Lets all runs drain, so that the next server takes up where this one ended. Ends when they have ended.
 pub(crate) async fn drain(app: &App) {
     let runs = app.jobs.runs();
+    let mut draining = Vec::new();
     for run in &runs {
-        run.intend(Intent::GoOnLater);
+        // the spans stay here, since nobody waits for the supervisors
+        let stopping = || Stopping::new(run, StopType::Checkpoint, Intent::GoOnLater);
+        draining.push((run, run.is_under_way().then(stopping)));
+        run.intend(Intent::GoOnLater, None);
         run.job.stop();
     }
-    for run in &runs {
-        // how it ended is the supervisor's affair
-        run.job.wait().await.ok();
+    for (run, stopping) in draining {
+        // how it ended is otherwise the supervisor's affair
+        let failed = run.job.wait().await.is_err();
+        stopping.map(|stopping| stopping.end(failed));
     }
 }
 
@@ -287,6 +293,8 @@ async fn supervise(app: App, run: Arc<Run>, pipeline: PipelineRecord, starting: 
 /// Notes how a run ended, and starts another one if that was intended.
 async fn finish(app: &App, run: &Arc<Run>, pipeline: &PipelineRecord, outcome: Outcome) {
     let _turn = app.jobs.turn().await;
+    let failed = outcome.is_err();
+    let stopped = run.stopped().map(|stopping| stopping.end(failed));
     if let Err(error) = &outcome {
         note_error(app, pipeline, error).await;
     }
@@ -297,7 +305,10 @@ async fn finish(app: &App, run: &Arc<Run>, pipeline: &PipelineRecord, outcome: O
     }
     match (run.intent(), outcome) {
         (Intent::GoOnLater, Ok(())) => {}
-        (Intent::Restart, _) => restart(app, &pipeline.id).await,
+        (Intent::Restart, _) => {
+            let span = stopped.unwrap_or_else(Span::none);
+            restart(app, &pipeline.id).instrument(span).await;
+        }
         (_, Err(error)) => note_end(app, &pipeline.id, JobState::Failed, Some(error)).await,
         (Intent::Stop, Ok(())) => note_end(app, &pipeline.id, JobState::Stopped, None).await,
         (Intent::Run, Ok(())) => note_end(app, &pipeline.id, JobState::Finished, None).await,
@@ -313,6 +324,7 @@ fn restart<'a>(app: &'a App, pipeline_id: &'a str) -> BoxFuture<'a, ()> {
             Err(error) => Err(error.into()),
         };
         if let Err(problem) = outcome {
+            traces::fail(&Span::current());
             tracing::error!("pipeline '{pipeline_id}' cannot be started again: {problem}");
         }
     };

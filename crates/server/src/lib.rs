@@ -111,8 +111,16 @@ impl Server {
         let state = connector::State::open(folder.join(STATE_FOLDER))?;
         let limits = &settings.limits;
         let listener = Listener::bind(settings.listen, tls, limits.connections).await;
-        let listener =
-            listener.with_context(|| format!("'{}' cannot be listened on", settings.listen))?;
+        let listener = listener.map_err(|error| {
+            let taken = error.kind() == std::io::ErrorKind::AddrInUse;
+            let remedy = if taken {
+                "; does a server run already? --listen names another port"
+            } else {
+                ""
+            };
+            let context = format!("'{}' cannot be listened on{remedy}", settings.listen);
+            anyhow::Error::from(error).context(context)
+        })?;
         let app = App::new(Parts {
             guard: Guard::new(token.as_deref(), mutual_tls, limits.requests_per_second),
             store,

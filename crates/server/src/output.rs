@@ -140,8 +140,4 @@ impl SinkOperator for ShowRows {
     fn flush(&mut self) -> Flushed {
         future::ready(Ok(())).boxed()
     }
-
-    async fn close(&mut self) -> Result<(), OperatorError> {
-        Ok(())
-    }
 }

@@ -42,7 +42,7 @@ impl Problem {
 
     /// `what` does not exist (any more).
     pub(crate) fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("{what} not found"))
+        Self::new(StatusCode::NOT_FOUND, format!("no {what} has this id"))
     }
 
     /// The request does not go with what is there.

@@ -25,6 +25,15 @@ pub(crate) enum SecretError {
         path: String,
         source: std::io::Error,
     },
+    #[error("the key file '{path}' cannot be made")]
+    NewKeyFile {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "the key file '{path}' is missing, without which the database beside it cannot be read; put it back"
+    )]
+    Lost { path: String },
     #[error("the key file '{path}' is damaged: it must have {KEY_BYTES} bytes")]
     Damaged { path: String },
     #[error("what is kept of {what} cannot be opened with this key file; was it exchanged?")]
@@ -40,14 +49,17 @@ pub(crate) struct Vault {
 }
 
 impl Vault {
-    /// The vault of a data folder; its key is made if it is not there.
-    pub(crate) fn open_in(data_dir: &Path) -> Result<Self, SecretError> {
+    /// The vault of a data folder. The key of a new one is made if it is not there.
+    pub(crate) fn open_in(data_dir: &Path, is_new: bool) -> Result<Self, SecretError> {
         let path = data_dir.join(KEY_FILE);
         let random = SystemRandom::new();
         let shown = path.display().to_string();
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => create(&path, &random)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => match is_new {
+                true => create(&path, &random)?,
+                false => return Err(SecretError::Lost { path: shown }),
+            },
             Err(source) => {
                 return Err(SecretError::KeyFile {
                     path: shown,
@@ -121,7 +133,7 @@ fn create(path: &Path, random: &SystemRandom) -> Result<Vec<u8>, SecretError> {
         file.write_all(&bytes)?;
         file.sync_all()
     });
-    written.map_err(|source| SecretError::KeyFile {
+    written.map_err(|source| SecretError::NewKeyFile {
         path: path.display().to_string(),
         source,
     })?;
@@ -144,16 +156,16 @@ mod tests {
     #[test]
     fn what_is_sealed_is_opened_by_the_same_key_under_the_same_name_only() {
         let dir = tempfile::tempdir().unwrap();
-        let sealed = Vault::open_in(dir.path())
+        let sealed = Vault::open_in(dir.path(), true)
             .unwrap()
             .seal("a", "geheim")
             .unwrap();
         assert!(!sealed.windows(6).any(|bytes| bytes == b"geheim"));
-        let again = Vault::open_in(dir.path()).unwrap();
+        let again = Vault::open_in(dir.path(), true).unwrap();
         assert_eq!(again.open("a", &sealed).unwrap(), "geheim");
         assert!(again.open("b", &sealed).is_err());
         let elsewhere = tempfile::tempdir().unwrap();
-        let other = Vault::open_in(elsewhere.path()).unwrap();
+        let other = Vault::open_in(elsewhere.path(), true).unwrap();
         assert!(other.open("a", &sealed).is_err());
         for length in 0..sealed.len() {
             assert!(again.open("a", &sealed[..length]).is_err());
@@ -163,13 +175,13 @@ mod tests {
     #[test]
     fn the_key_is_its_owners_and_whole() {
         let dir = tempfile::tempdir().unwrap();
-        Vault::open_in(dir.path()).unwrap();
+        Vault::open_in(dir.path(), true).unwrap();
         let path = dir.path().join(KEY_FILE);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         for damaged in [vec![0; 31], vec![0; 33], Vec::new()] {
             std::fs::write(&path, damaged).unwrap();
-            let error = Vault::open_in(dir.path()).err().unwrap();
+            let error = Vault::open_in(dir.path(), true).err().unwrap();
             assert!(matches!(error, SecretError::Damaged { .. }));
         }
     }

@@ -37,7 +37,7 @@ const MIGRATIONS: &[&str] = &[
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("{0} not found")]
+    #[error("no {0} has this id")]
     Missing(&'static str),
     #[error("{0}")]
     Taken(String),
@@ -135,8 +135,8 @@ impl Store {
 
 impl Database {
     fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let vault = Vault::open_in(data_dir)?;
         let path = data_dir.join(FILE);
+        let vault = Vault::open_in(data_dir, !path.exists())?;
         let mut connection = Connection::open(&path)?;
         // one server a database; what was answered must survive a power failure
         let settings = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;
@@ -150,7 +150,27 @@ impl Database {
                 _ => error.into(),
             })?;
         migrate(&mut connection, &path)?;
-        Ok(Self { connection, vault })
+        let database = Self { connection, vault };
+        database.check_key()?;
+        Ok(database)
+    }
+
+    /// Whether what was sealed is opened by this key, tried with one row of each table.
+    fn check_key(&self) -> Result<(), StoreError> {
+        for (table, sealed) in [
+            ("profiles", "config"),
+            ("tables", "config"),
+            ("pipelines", "query"),
+        ] {
+            let sql = format!("SELECT id, {sealed} FROM {table} LIMIT 1");
+            let row = self.connection.query_row(&sql, [], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))
+            });
+            if let Some((id, sealed)) = row.optional()? {
+                self.unseal(&id, &sealed)?;
+            }
+        }
+        Ok(())
     }
 
     fn seal(&self, id: &str, text: &str) -> Result<Vec<u8>, StoreError> {
@@ -177,7 +197,7 @@ impl Database {
                     .connection
                     .query_row(&sql, [&id], |row| row.get(0))
                     .optional()?;
-                seq.ok_or(StoreError::Missing("the item of 'starting_after'"))?
+                seq.ok_or(StoreError::Missing("item to start after"))?
             }
         };
         let (column, value) = of.unwrap_or(("''", ""));
@@ -255,6 +275,26 @@ mod tests {
         let second = Database::open(dir.path()).err().unwrap();
         assert!(matches!(second, StoreError::Locked { .. }), "{second}");
         drop(first);
+        Database::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_database_is_opened_with_its_own_key_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path()).unwrap();
+        let config = serde_json::json!({ "password": "geheim" });
+        database.insert_profile("p", "mqtt", &config).unwrap();
+        drop(database);
+        let key = dir.path().join("secret.key");
+        let bytes = std::fs::read(&key).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        let lost = Database::open(dir.path()).err().unwrap().to_string();
+        assert!(lost.ends_with("put it back"), "{lost}");
+        assert!(!key.exists(), "another key is of no use");
+        std::fs::write(&key, vec![7; bytes.len()]).unwrap();
+        let wrong = Database::open(dir.path()).err().unwrap().to_string();
+        assert!(wrong.ends_with("was it exchanged?"), "{wrong}");
+        std::fs::write(&key, bytes).unwrap();
         Database::open(dir.path()).unwrap();
     }
 

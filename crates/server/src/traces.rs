@@ -2,11 +2,15 @@
 //!
 //! ```text
 //! request ─┬─ plan                           ┐
-//!          └─ pipeline start, until it runs  ┴─ spans of the target "traces" ─ tracing-opentelemetry ─ OTLP over HTTP ─► collector
+//!          ├─ pipeline start, until it runs  │
+//!          ├─ pipeline stop, until it ended  ├─ spans of the target "traces" ─ tracing-opentelemetry ─ OTLP over HTTP ─► collector
+//!          ├─ pipeline restart ─ these three │
+//!          └─ connection test, its steps     ┘
 //! ```
 //!
-//! A request that brings a `traceparent` goes on with that trace. SQL, configurations and rows are in no span. Without a collector nobody
-//! listens to the target: a span is then a comparison with a number.
+//! A request that brings a `traceparent` goes on with that trace. SQL, configurations and rows are in no span, and what a step of a
+//! connection test says, which may quote them, neither. Without a collector nobody listens to the target: a span is then a
+//! comparison with a number.
 //!
 //! **Bounds.** At most 2,048 spans wait for the collector; while it is away, those that come are dropped, and that it is away is
 //! logged once. Nothing waits for it, but the end of the server, for at most five seconds.
@@ -21,8 +25,10 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
+use headwater_engine::connector::{StepStatus, TestStep};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
+use opentelemetry::KeyValue;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_http::{HttpClient, HttpError};
@@ -38,6 +44,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::client::{Client, Credentials};
+use crate::jobs::{Intent, Run};
+use crate::types::StopType;
 
 /// What the spans are told apart by from those of others.
 pub(crate) const TARGET: &str = "traces";
@@ -147,6 +155,75 @@ pub(crate) async fn trace(request: Request, next: Next) -> Response {
 /// Marks what a span stands for as failed.
 pub(crate) fn fail(span: &Span) {
     span.record("otel.status_code", "ERROR");
+}
+
+/// The spans of a run that is to end: that of its stop, and that of the restart which the stop is a part of.
+pub(crate) struct Stopping {
+    restart: Span,
+    stop: Span,
+}
+
+impl Stopping {
+    /// Begins them, in the span of who asks for it.
+    pub(crate) fn new(run: &Run, mode: StopType, intent: Intent) -> Self {
+        let pipeline = run.pipeline_id.as_str();
+        let (caller, restarts) = (Span::current(), intent == Intent::Restart);
+        let restart = match restarts {
+            true => tracing::info_span!(
+                target: TARGET,
+                "pipeline restart",
+                otel.status_code = field::Empty,
+                headwater.pipeline.id = pipeline,
+            ),
+            false => Span::none(),
+        };
+        let stop = tracing::info_span!(
+            target: TARGET,
+            parent: if restarts { &restart } else { &caller },
+            "pipeline stop",
+            otel.status_code = field::Empty,
+            headwater.pipeline.id = pipeline,
+            headwater.job.id = run.job.id(),
+            headwater.stop = mode.name(),
+        );
+        Self { restart, stop }
+    }
+
+    /// Ends that of the stop; gives that of the restart, in which what follows happens.
+    pub(crate) fn end(self, failed: bool) -> Span {
+        if failed {
+            fail(&self.stop);
+        }
+        self.restart
+    }
+}
+
+/// The span of a connection test.
+pub(crate) fn connection_test(connector: &str) -> Span {
+    tracing::info_span!(
+        target: TARGET,
+        "connection test",
+        otel.status_code = field::Empty,
+        headwater.connector = connector,
+    )
+}
+
+/// Notes a step in the span of its connection test: an event with the step's name, how it went, and how long it took.
+pub(crate) fn note_step(test: &Span, step: &TestStep) {
+    let status = match step.status {
+        StepStatus::Ok => "ok",
+        StepStatus::Warning => "warning",
+        StepStatus::Failed => "failed",
+    };
+    let elapsed_us = i64::try_from(step.elapsed.as_micros()).unwrap_or(i64::MAX);
+    let attributes = vec![
+        KeyValue::new("headwater.step.status", status),
+        KeyValue::new("headwater.step.elapsed_us", elapsed_us),
+    ];
+    test.add_event(step.step, attributes);
+    if step.status == StepStatus::Failed {
+        fail(test);
+    }
 }
 
 /// The headers of a request as OpenTelemetry looks into them.

@@ -38,6 +38,7 @@ pub(crate) struct Collection<T> {
 
 /// Which page of a list is asked for.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct PageQuery {
     /// The id of the last item of the page before; without it, the first page is meant.
     pub(crate) starting_after: Option<String>,

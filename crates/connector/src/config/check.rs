@@ -43,6 +43,7 @@ fn translate(
             let name = schema.dotted(&path);
             let message = match schema.at(&path) {
                 Some(option) => wrong_value(option, fault, error, options),
+                None if path.is_empty() => "the options must be an object".to_owned(),
                 None => format!("option '{name}': {}", error.masked()),
             };
             problems.push(ConfigError::new(Some(&name), message));

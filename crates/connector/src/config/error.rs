@@ -33,11 +33,11 @@ impl ConfigError {
     /// An unknown connector name.
     pub fn unknown_connector(name: &str, known: impl Iterator<Item = &'static str>) -> Self {
         let known: Vec<_> = known.collect();
-        let message = format!(
-            "unknown connector '{name}'{}; one of {}",
-            did_you_mean(name, known.iter().copied()),
-            quoted(known.iter())
-        );
+        let remedy = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("there are {}", quoted(known.iter())),
+        };
+        let message = format!("unknown connector '{name}'; {remedy}");
         Self::new(Some("connector"), message)
     }
 

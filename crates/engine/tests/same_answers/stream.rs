@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use headwater_connector::State;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Operator,
-    OperatorConfig, OperatorError, Position, ProbePlace, Progress, Registry, SinkOperator,
-    SourceBatch, SourceOperator, TableSchema, TaskContext,
+    OperatorConfig, OperatorError, Position, Registry, SinkOperator, SourceBatch, SourceOperator,
+    TableSchema, TaskContext,
 };
 use headwater_engine::{CHECKPOINT_INTERVAL, Engine, JobOptions};
 use headwater_format::FormatConfig;
@@ -71,10 +70,6 @@ impl Connector for Made {
     type ProfileT = Value;
     type TableT = Value;
 
-    fn name(&self) -> &'static str {
-        "made"
-    }
-
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
             id: "made",
@@ -113,21 +108,6 @@ impl Connector for Made {
         })
     }
 
-    fn test_profile(&self, _: Value, _: Progress) -> Option<BoxFuture<'static, bool>> {
-        None
-    }
-
-    fn test(
-        &self,
-        _: Value,
-        _: Value,
-        _: &OperatorConfig,
-        _: ProbePlace,
-        _: Progress,
-    ) -> Option<BoxFuture<'static, bool>> {
-        None
-    }
-
     fn make_operator(
         &self,
         _: Value,
@@ -158,10 +138,6 @@ impl SourceOperator for Source {
     async fn commit(&mut self, _: Position) -> Result<(), OperatorError> {
         Ok(())
     }
-
-    async fn close(&mut self) -> Result<(), OperatorError> {
-        Ok(())
-    }
 }
 
 /// The rows that the query shows.
@@ -177,9 +153,5 @@ impl SinkOperator for Collected {
 
     fn flush(&mut self) -> Flushed {
         Box::pin(std::future::ready(Ok(())))
-    }
-
-    async fn close(&mut self) -> Result<(), OperatorError> {
-        Ok(())
     }
 }

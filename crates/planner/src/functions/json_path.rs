@@ -1,25 +1,97 @@
 //! What the functions over JSONPath (RFC 9535) have in common: a column of documents and one constant path.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_datafusion_err, plan_err};
-use datafusion::logical_expr::{ReturnFieldArgs, ScalarFunctionArgs, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
 /// `function(json TEXT, path TEXT)`.
-pub(super) fn signature() -> Signature {
-    Signature::string(2, Volatility::Immutable)
+pub(super) struct JsonPathFunction {
+    name: &'static str,
+    data_type: DataType,
+    answer: fn(&Lookup) -> ArrayRef,
+    signature: Signature,
+}
+
+impl JsonPathFunction {
+    /// The function of this name, whose answer, a value of this type for each document, is made of what the path finds.
+    pub(super) fn new(
+        name: &'static str,
+        data_type: DataType,
+        answer: fn(&Lookup) -> ArrayRef,
+    ) -> Self {
+        Self {
+            name,
+            data_type,
+            answer,
+            signature: Signature::string(2, Volatility::Immutable),
+        }
+    }
+}
+
+impl fmt::Debug for JsonPathFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+// a name stands for one function
+impl PartialEq for JsonPathFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for JsonPathFunction {}
+
+impl Hash for JsonPathFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for JsonPathFunction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.data_type.clone())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        check_path(self.name, &args)?;
+        Ok(Arc::new(Field::new(
+            self.name,
+            self.data_type.clone(),
+            true,
+        )))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let lookup = Lookup::new(self.name, &args)?;
+        Ok(ColumnarValue::Array((self.answer)(&lookup)))
+    }
 }
 
 /// Checks when a query is planned that the path is a constant and well formed.
 ///
 /// # Errors
 /// It is not.
-pub(super) fn check_path(function: &str, args: &ReturnFieldArgs) -> Result<()> {
+fn check_path(function: &str, args: &ReturnFieldArgs) -> Result<()> {
     match args.scalar_arguments.get(1).copied().flatten() {
         Some(path) => parse(function, path).map(|_| ()),
         None => plan_err!("the path of '{function}' must be a constant"),
@@ -37,14 +109,14 @@ impl Lookup {
     ///
     /// # Errors
     /// The path is not a constant or not well formed, both of which [`check_path`] has refused before.
-    pub(super) fn new(function: &str, args: &ScalarFunctionArgs) -> Result<Self> {
+    fn new(function: &str, args: &ScalarFunctionArgs) -> Result<Self> {
         let arrays = args.args.first().zip(args.args.get(1));
         let Some((documents, path)) = arrays else {
             return exec_err!("'{function}' takes a document and a path");
         };
         let path = match path {
-            datafusion::logical_expr::ColumnarValue::Scalar(path) => parse(function, path)?,
-            datafusion::logical_expr::ColumnarValue::Array(_) => {
+            ColumnarValue::Scalar(path) => parse(function, path)?,
+            ColumnarValue::Array(_) => {
                 return exec_err!("the path of '{function}' must be a constant");
             }
         };
@@ -84,6 +156,6 @@ fn parse(function: &str, path: &ScalarValue) -> Result<Option<JsonPath>> {
 }
 
 /// Text columns as the answer of a function.
-pub(super) fn texts(texts: impl Iterator<Item = Option<String>>) -> Arc<StringArray> {
-    Arc::new(texts.collect())
+pub(super) fn texts(texts: impl Iterator<Item = Option<String>>) -> ArrayRef {
+    Arc::new(texts.collect::<StringArray>())
 }

@@ -38,9 +38,9 @@ pub(crate) fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in [
         ScalarUDF::from(current_date::CurrentDate::default()),
         ScalarUDF::from(current_time::CurrentTime::default()),
-        ScalarUDF::from(extract_json::ExtractJson::default()),
-        ScalarUDF::from(extract_json_string::ExtractJsonString::default()),
-        ScalarUDF::from(get_first_json_object::GetFirstJsonObject::default()),
+        ScalarUDF::from(extract_json::function()),
+        ScalarUDF::from(extract_json_string::function()),
+        ScalarUDF::from(get_first_json_object::function()),
         ScalarUDF::from(now::Now::default()),
     ] {
         registry.register_udf(Arc::new(function))?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, cast, lit};
-use headwater_connector::config::nearest;
 use headwater_connector::{Location, SqlOption};
 
 use super::Planner;
@@ -117,12 +116,7 @@ fn instant(name: &str, schema: &DFSchema, location: Option<Location>) -> Result<
         }
         None => {
             let error = PlanError::new(format!("column '{}' not found", quoted(name))).at(location);
-            Err(
-                match nearest(name, columns.iter().map(|column| column.name.as_str())) {
-                    Some(near) => error.hint(format!("did you mean '{}'?", quoted(near))),
-                    None => error,
-                },
-            )
+            Err(error.near(name, columns.iter().map(|column| column.name.as_str())))
         }
     }
 }

@@ -347,7 +347,7 @@ fn no_connector() {
 fn unknown_connector() {
     let error = error(r#"CREATE TABLE t (x INT) WITH (connector = 'fak', type = 'source')"#);
     insta::assert_snapshot!(error, @r#"
-    error: unknown connector 'fak'; did you mean 'fake'?; one of 'fake', 'formatted'
+    error: unknown connector 'fak'; did you mean 'fake'?
      --> test.sql:1:30
       |
     1 | CREATE TABLE t (x INT) WITH (connector = 'fak', type = 'source')

@@ -1,10 +1,9 @@
 //! A connector that takes any table and connects to nothing, and what the tests say with it.
 
 use futures::executor::block_on;
-use futures::future::BoxFuture;
 use headwater_connector::{
     ConfigError, Connection, ConnectionProfile, ConnectionType, Connector, ConnectorMetadata,
-    Operator, OperatorConfig, ProbePlace, Progress, Registry, TableSchema, TaskContext,
+    Operator, OperatorConfig, Registry, TableSchema, TaskContext,
 };
 use headwater_format::FormatConfig;
 use headwater_planner::{PlanError, Planner, Script};
@@ -70,10 +69,6 @@ impl Connector for Fake {
     type ProfileT = serde_json::Value;
     type TableT = Table;
 
-    fn name(&self) -> &'static str {
-        self.0
-    }
-
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
             id: self.0,
@@ -113,21 +108,6 @@ impl Connector for Fake {
             profile,
             config: OperatorConfig { schema, format },
         })
-    }
-
-    fn test_profile(&self, _: serde_json::Value, _: Progress) -> Option<BoxFuture<'static, bool>> {
-        None
-    }
-
-    fn test(
-        &self,
-        _: serde_json::Value,
-        _: Table,
-        _: &OperatorConfig,
-        _: ProbePlace,
-        _: Progress,
-    ) -> Option<BoxFuture<'static, bool>> {
-        None
     }
 
     fn make_operator(

@@ -19,13 +19,11 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::physical_expr::expressions::col;
-use futures::future::BoxFuture;
 use headwater_connector::dead_letter::DeadLetters;
 use headwater_connector::{
     ConfigError, Connection, ConnectionType, Connector, ConnectorMetadata, Flushed, Found,
-    LookupError, LookupOperator, Operator, OperatorConfig, OperatorError, Position, ProbePlace,
-    Progress, Registry, Rejection, Rejects, SinkOperator, SourceBatch, SourceOperator, State,
-    TableSchema, TaskContext,
+    LookupError, LookupOperator, Operator, OperatorConfig, OperatorError, Position, Registry,
+    Rejection, Rejects, SinkOperator, SourceBatch, SourceOperator, State, TableSchema, TaskContext,
 };
 use headwater_format::{BadData, FormatConfig};
 use headwater_planner::plan::{self, Node, NodeId, Plan, PlanOperator};
@@ -71,10 +69,6 @@ impl Connector for Scripted {
     type ProfileT = Value;
     type TableT = Value;
 
-    fn name(&self) -> &'static str {
-        "scripted"
-    }
-
     fn metadata(&self) -> ConnectorMetadata {
         ConnectorMetadata {
             id: "scripted",
@@ -107,21 +101,6 @@ impl Connector for Scripted {
         _format: FormatConfig,
     ) -> Result<Connection, ConfigError> {
         Err(ConfigError::new(None, "tests make connections by hand"))
-    }
-
-    fn test_profile(&self, _: Value, _: Progress) -> Option<BoxFuture<'static, bool>> {
-        None
-    }
-
-    fn test(
-        &self,
-        _: Value,
-        _: Value,
-        _: &OperatorConfig,
-        _: ProbePlace,
-        _: Progress,
-    ) -> Option<BoxFuture<'static, bool>> {
-        None
     }
 
     fn make_operator(
@@ -186,10 +165,6 @@ impl SourceOperator for Source {
             "only what was read is committed"
         );
         self.committed.send_replace(position.0);
-        Ok(())
-    }
-
-    async fn close(&mut self) -> Result<(), OperatorError> {
         Ok(())
     }
 }

@@ -149,7 +149,7 @@ pub(super) async fn restart(
 pub(super) async fn delete(app: App, Path(Id { id }): Path<Id>) -> Result<Done, Problem> {
     let _turn = app.jobs.turn().await;
     if app.jobs.run_of(&id).is_some_and(|run| run.is_under_way()) {
-        let message = "the pipeline runs; stop it first, and wait until its job has stopped";
+        let message = r#"the pipeline runs; stop it first (PATCH {"stop": "checkpoint"}), and wait until its job has stopped"#;
         return Err(Problem::conflict(message));
     }
     let pipeline = app.store.run(move |db| db.pipeline(&id)).await?;

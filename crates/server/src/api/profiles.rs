@@ -6,6 +6,7 @@ use super::check_name;
 use crate::app::App;
 use crate::openapi::{Body, Done, Path, Reply};
 use crate::problem::Problem;
+use crate::traces;
 use crate::types::{Collection, ConnectionProfile, ConnectionProfilePost, Id, TestSourceMessage};
 
 pub(super) async fn list(
@@ -52,9 +53,11 @@ pub(super) async fn test(
         let message = "nothing to test: the connector has no other side";
         return Ok(Reply(TestSourceMessage::result(true, message)));
     };
+    let span = traces::connection_test(&post.connector);
     let passed = test.await;
     let mut lines = Vec::new();
     while let Some(step) = steps.recv().await {
+        traces::note_step(&span, &step);
         if step.status != StepStatus::Ok || passed {
             lines.push(TestSourceMessage::from(&step).message);
         }

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::openapi::{Body, Done, Events, Path, Query, Reply};
 use crate::problem::Problem;
 use crate::store::{NewTable, ProfileRecord};
+use crate::traces;
 use crate::types::{
     ConnectionSchema, ConnectionTable, ConnectionTablePost, Id, Page, PageQuery, TestSourceMessage,
 };
@@ -54,11 +55,13 @@ pub(super) async fn test(
         let only = stream::iter([TestSourceMessage::result(true, message)]);
         return Ok(Events::new(only.boxed()));
     };
+    let span = traces::connection_test(&connection.connector);
     let (mut sender, receiver) = mpsc::channel(STEPS);
     // ends with the test, whether or not somebody listens
     tokio::spawn(async move {
         let reporting = async {
             while let Some(step) = steps.recv().await {
+                traces::note_step(&span, &step);
                 sender.send(TestSourceMessage::from(&step)).await.ok();
             }
         };

@@ -1,6 +1,6 @@
 //! One run of a pipeline.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headwater_engine::Job;
@@ -8,6 +8,7 @@ use headwater_engine::Job;
 use super::history::History;
 use crate::output::Output;
 use crate::store::PipelineRecord;
+use crate::traces::Stopping;
 
 /// How long a pipeline that is only tried out runs, and is known.
 pub(crate) const PREVIEW_TTL: Duration = Duration::from_secs(60);
@@ -32,7 +33,13 @@ pub(crate) struct Run {
     pub(crate) job: Job,
     pub(crate) output: Output,
     pub(crate) history: History,
-    intent: Mutex<Intent>,
+    wish: Mutex<Wish>,
+}
+
+/// What is to become of a run, and the spans of whoever wants it to end.
+struct Wish {
+    intent: Intent,
+    stopping: Option<Stopping>,
 }
 
 impl Run {
@@ -43,7 +50,10 @@ impl Run {
             job,
             output,
             history: History::default(),
-            intent: Mutex::new(Intent::Run),
+            wish: Mutex::new(Wish {
+                intent: Intent::Run,
+                stopping: None,
+            }),
         }
     }
 
@@ -53,11 +63,20 @@ impl Run {
     }
 
     pub(crate) fn intent(&self) -> Intent {
-        *self.intent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wish().intent
     }
 
-    /// Says what is to become of it. The last word counts.
-    pub(crate) fn intend(&self, intent: Intent) {
-        *self.intent.lock().unwrap_or_else(PoisonError::into_inner) = intent;
+    /// Says what is to become of it, and what lasts until it has ended. The last word counts.
+    pub(crate) fn intend(&self, intent: Intent, stopping: Option<Stopping>) {
+        *self.wish() = Wish { intent, stopping };
+    }
+
+    /// The spans of the last word, once it has ended: they end with what is returned.
+    pub(crate) fn stopped(&self) -> Option<Stopping> {
+        self.wish().stopping.take()
+    }
+
+    fn wish(&self) -> MutexGuard<'_, Wish> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -71,7 +71,11 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Input for Query<T> {
 
     async fn read(request: &mut Request, _app: &App) -> Result<Self, Problem> {
         let query = request.extract_parts::<axum::extract::Query<T>>().await;
-        let axum::extract::Query(query) = query.map_err(|e| Problem::bad_request(e.body_text()))?;
+        let axum::extract::Query(query) = query.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let cause = cause.unwrap_or_else(|| error.body_text());
+            Problem::bad_request(format!("the query: {cause}"))
+        })?;
         Ok(Self(query))
     }
 }

@@ -215,7 +215,7 @@ impl Layers {
             // the schema has no word for addresses
             key: "listen".to_owned(),
             origin: origin_of("listen"),
-            message: format!("{error}; write host:port, like 127.0.0.1:5115"),
+            message: format!("{error}; write an IP address and a port, like 127.0.0.1:5115"),
         })?;
         Ok(Settled { settings, origins })
     }
@@ -411,7 +411,7 @@ mod tests {
         insta::assert_snapshot!(check("listn = ''"), @"unknown setting 'listn' from file 'FILE'; did you mean 'listen'?");
         insta::assert_snapshot!(check("limits.pipelines = 0"), @"setting 'limits.pipelines' from file 'FILE': value is less than the minimum of 1");
         insta::assert_snapshot!(check("limits.pipelines = 'many'"), @r#"setting 'limits.pipelines' from file 'FILE': value is not of type "integer""#);
-        insta::assert_snapshot!(check("listen = 'here'"), @"setting 'listen' from file 'FILE': invalid socket address syntax; write host:port, like 127.0.0.1:5115");
+        insta::assert_snapshot!(check("listen = 'here'"), @"setting 'listen' from file 'FILE': invalid socket address syntax; write an IP address and a port, like 127.0.0.1:5115");
         insta::assert_snapshot!(check("listen = "), @"the configuration 'FILE' is no TOML: TOML parse error at line 1, column 10
   |
 1 | listen = 

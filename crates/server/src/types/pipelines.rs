@@ -174,14 +174,27 @@ pub(crate) struct Pipeline {
 pub(crate) enum StopType {
     /// It runs.
     None,
-    /// It stops reading; what was read is written and acknowledged; state is kept.
+    /// It stops reading; what was read is written and acknowledged; open windows are kept for the next start.
     Checkpoint,
-    /// The same.
+    /// It stops reading, and closes what is open; what was read is written and acknowledged; nothing is kept.
     Graceful,
     /// It stops where it stands; what is unacknowledged will be delivered again.
     Immediate,
     /// The same.
     Force,
+}
+
+impl StopType {
+    /// Its name, as in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Checkpoint => "checkpoint",
+            Self::Graceful => "graceful",
+            Self::Immediate => "immediate",
+            Self::Force => "force",
+        }
+    }
 }
 
 /// A dataflow.

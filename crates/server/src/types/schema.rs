@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use headwater_engine::connector::config::did_you_mean;
 use headwater_engine::connector::{Column, ColumnOrigin, TableSchema};
 use headwater_engine::{EventTime, json_metadata};
 use headwater_format::FormatConfig;
@@ -46,7 +47,8 @@ pub(crate) struct ConnectionSchema {
     pub(crate) definition: Option<Value>,
     /// Must be false or null.
     pub(crate) inferred: Option<bool>,
-    /// Must be empty.
+    /// The columns that are the key of a row, as `PRIMARY KEY` says it in SQL: the other side sees to it, and nothing here
+    /// relies on it.
     pub(crate) primary_keys: Vec<String>,
 }
 
@@ -199,17 +201,7 @@ impl ConnectionSchema {
     /// # Errors
     /// Unknown names and options, and what cannot be said of a table here.
     pub(crate) fn format(&self) -> Result<FormatConfig, String> {
-        for (given, what) in [
-            (self.definition.is_some(), "definition"),
-            (self.inferred == Some(true), "inferred"),
-            (!self.primary_keys.is_empty(), "primaryKeys"),
-        ] {
-            if given {
-                return Err(format!(
-                    "schema.{what} is not supported; give the columns in schema.fields"
-                ));
-            }
-        }
+        self.check_columns()?;
         let mut config = Map::new();
         if let Some(format) = &self.format {
             let name = snake(&format.kind);
@@ -233,6 +225,29 @@ impl ConnectionSchema {
             }
         }
         serde_json::from_value(Value::Object(config)).map_err(|error| format!("schema: {error}"))
+    }
+
+    /// Whether columns are given as they can be, and what is said of them is said of one of them.
+    fn check_columns(&self) -> Result<(), String> {
+        for (given, what) in [
+            (self.definition.is_some(), "definition"),
+            (self.inferred == Some(true), "inferred"),
+        ] {
+            if given {
+                return Err(format!(
+                    "schema.{what} is not supported; give the columns in schema.fields"
+                ));
+            }
+        }
+        let names = || self.fields.iter().map(|field| field.name.as_str());
+        let is_column = |key: &&String| names().any(|name| name == *key);
+        match self.primary_keys.iter().find(|key| !is_column(key)) {
+            None => Ok(()),
+            Some(key) => Err(format!(
+                "schema.primaryKeys: column '{key}' not found{}",
+                did_you_mean(key, names())
+            )),
+        }
     }
 }
 

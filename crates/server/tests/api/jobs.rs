@@ -178,11 +178,11 @@ async fn jobs_are_listed_and_others_are_not_found() {
         let refused = server
             .refused(Method::GET, &format!("{foreign}/{what}"), None)
             .await;
-        assert_eq!(refused, "404: job not found");
+        assert_eq!(refused, "404: no job has this id");
         let path = format!("/api/v1/pipelines/pl_none/jobs/job_none/{what}");
         assert_eq!(
             server.refused(Method::GET, &path, None).await,
-            "404: pipeline not found"
+            "404: no pipeline has this id"
         );
     }
 }

@@ -58,7 +58,11 @@ impl Scrape {
 async fn at_work() -> (Mosquitto, Running, String) {
     let broker = Mosquitto::start().unwrap();
     let server = Running::start().await;
-    let pipeline = server.pipeline(&windows(&broker)).await;
+    let post = json!({
+        "name": "p", "query": windows(&broker), "checkpointIntervalMicros": 1_000_000,
+    });
+    let pipeline = server.post("/api/v1/pipelines", post).await;
+    let pipeline = pipeline["id"].as_str().unwrap().to_owned();
     server.wait_for_state(&pipeline, "Running").await;
     let mut client = TestClient::connect(&broker).await.unwrap();
     client.subscribe("out", 1).await.unwrap();
@@ -180,7 +184,18 @@ async fn the_rates_of_the_last_minutes_are_told_for_every_operator() {
 #[tokio::test]
 async fn the_dashboard_draws_what_there_is() {
     let (_broker, server, _pipeline) = at_work().await;
-    let scrape = Scrape::of(&server).await;
+    let until = tokio::time::Instant::now() + DEADLINE;
+    let mut scrape = Scrape::of(&server).await;
+    while scrape
+        .value("headwater_pipeline_checkpoint_bytes", "")
+        .is_none()
+    {
+        assert!(
+            tokio::time::Instant::now() < until,
+            "there is no checkpoint"
+        );
+        scrape = Scrape::of(&server).await;
+    }
     let names = scrape.names();
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/docker/grafana/headwater.json");

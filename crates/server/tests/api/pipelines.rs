@@ -125,8 +125,8 @@ async fn a_pipeline_ends_by_itself_and_is_forgotten() {
     let path = format!("{PATH}/{id}");
     assert_eq!(server.get(&path).await["actionText"], "Finished");
     server.delete(&path).await;
-    insta::assert_snapshot!(server.refused(Method::GET, &path, None).await, @"404: pipeline not found");
-    insta::assert_snapshot!(server.refused(Method::DELETE, &path, None).await, @"404: pipeline not found");
+    insta::assert_snapshot!(server.refused(Method::GET, &path, None).await, @"404: no pipeline has this id");
+    insta::assert_snapshot!(server.refused(Method::DELETE, &path, None).await, @"404: no pipeline has this id");
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn a_pipeline_that_runs_is_not_forgotten() {
     let refused = server
         .refused(Method::DELETE, &format!("{PATH}/{id}"), None)
         .await;
-    insta::assert_snapshot!(refused, @"409: the pipeline runs; stop it first, and wait until its job has stopped");
+    insta::assert_snapshot!(refused, @r#"409: the pipeline runs; stop it first (PATCH {"stop": "checkpoint"}), and wait until its job has stopped"#);
 }
 
 #[tokio::test]

@@ -31,8 +31,11 @@ async fn a_table_is_kept_and_all_pipelines_know_it() {
     let broker = Mosquitto::start().unwrap();
     let server = Running::start().await;
     let profile = server.profile("plant", &broker.url()).await;
-    let table = server.post(PATH, source("readings", &profile)).await;
+    let mut readings = source("readings", &profile);
+    readings["schema"]["primaryKeys"] = json!(["device", "at"]);
+    let table = server.post(PATH, readings).await;
     assert_eq!(table["tableType"], "source");
+    assert_eq!(table["schema"]["primaryKeys"], json!(["device", "at"]));
     assert_eq!(table["connectionProfile"]["name"], "plant");
     let sink = json!({
         "name": "alerts", "connector": "mqtt", "connectionProfileId": profile,
@@ -61,6 +64,7 @@ async fn a_table_is_kept_and_all_pipelines_know_it() {
     let listed = server.get(PATH).await;
     assert_eq!(listed["data"][0]["name"], "alerts");
     assert_eq!(listed["data"][1]["consumers"], 1);
+    assert_eq!(listed["data"][1]["schema"], table["schema"]);
     let id = table["id"].as_str().unwrap();
     let used = server
         .refused(Method::DELETE, &format!("{PATH}/{id}"), None)
@@ -234,8 +238,9 @@ async fn tables_come_in_pages_newest_first() {
             .await
     };
     insta::assert_snapshot!(check("limit=0").await, @"400: limit must be from 1 to 1000");
-    insta::assert_snapshot!(check("limit=x").await, @"400: Failed to deserialize query string: limit: invalid digit found in string");
-    insta::assert_snapshot!(check("starting_after=ct_none").await, @"404: the item of 'starting_after' not found");
+    insta::assert_snapshot!(check("limit=x").await, @"400: the query: limit: invalid digit found in string");
+    insta::assert_snapshot!(check("limt=1").await, @"400: the query: limt: unknown field `limt`, expected `starting_after` or `limit`");
+    insta::assert_snapshot!(check("starting_after=ct_none").await, @"404: no item to start after has this id");
 }
 
 #[tokio::test]
@@ -263,6 +268,8 @@ async fn what_is_wrong_with_a_table_is_told() {
     insta::assert_snapshot!(check(|t| t["schema"]["format"]["type"] = json!("jsn")).await, @"400: schema: unknown variant `jsn`, expected one of `json`, `debezium_json`, `raw_string`, `raw_bytes`, `csv`, `msgpack`, `cbor`, `avro`, `protobuf`, `sparkplug_b`");
     insta::assert_snapshot!(check(|t| t["schema"]["fields"][1]["type"] = json!("f65")).await, @"400: the body: unknown variant `f65`, expected one of `int32`, `int64`, `uInt32`, `uint32`, `uInt64`, `uint64`, `f32`, `f64`, `bool`, `string`, `utf8`, `binary`, `bytes`, `timestamp`, `json`, `struct`, `list` at line 1 column 309");
     insta::assert_snapshot!(check(|t| t["schema"]["definition"] = json!({})).await, @"400: schema.definition is not supported; give the columns in schema.fields");
+    insta::assert_snapshot!(check(|t| t["schema"]["primaryKeys"] = json!(["at", "devise"])).await, @"400: schema.primaryKeys: column 'devise' not found; did you mean 'device'?");
+    insta::assert_snapshot!(check(|t| t["schema"]["primaryKeys"] = json!("device")).await, @r#"400: the body: invalid type: string "device", expected a sequence at line 1 column 486"#);
     insta::assert_snapshot!(check(|t| t["connector"] = json!("stdout")).await, @"400: connection profile 'plant' is for the connector 'mqtt', not for 'stdout'");
 }
 

@@ -1,20 +1,12 @@
 //! `examples/rpc.sql` as it stands, against a real broker: answering a caller, and calling a device.
 
-#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
-#![allow(
-    dead_code,
-    reason = "each test binary uses its part of the support module"
-)]
-
-mod support;
-
 use std::path::Path;
 
 use headwater_testkit::{Message, Mosquitto, Properties, TestClient};
 
-use support::{DEADLINE, Headwater};
+use crate::support::{DEADLINE, Headwater};
 
-const EXAMPLE: &str = include_str!("../../../examples/rpc.sql");
+const EXAMPLE: &str = include_str!("../../../../examples/rpc.sql");
 
 async fn running(broker: &Mosquitto, dir: &Path) -> Headwater {
     let sql = EXAMPLE.replace("mqtt://127.0.0.1:1883", &broker.url());

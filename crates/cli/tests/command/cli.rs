@@ -1,22 +1,9 @@
 //! The command as its users meet it: what it prints, how it ends, and what it says to their mistakes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test"
-)]
-#![allow(
-    dead_code,
-    reason = "each test binary uses its part of the support module"
-)]
-
-mod support;
-
 use headwater_testkit::{Mosquitto, TestClient, free_port};
 use nix::sys::signal::Signal;
-use support::{DEADLINE, Headwater, command, file, run};
+
+use crate::support::{DEADLINE, Headwater, command, file, run, wait_until};
 
 fn sql(text: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -70,7 +57,7 @@ fn a_reader_that_has_seen_enough_ends_the_job_and_is_no_error() {
     let (_dir, file) = sql("CREATE TABLE ticks (counter BIGINT) WITH (
            connector = 'impulse', event_rate = '1000');
          SELECT counter FROM ticks;");
-    let mut child = support::command(["run", &file])
+    let mut child = command(["run", &file])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -94,7 +81,7 @@ fn a_reader_that_has_seen_enough_ends_the_job_and_is_no_error() {
 fn sql_comes_from_standard_input_too() {
     use std::io::Write;
     use std::process::Stdio;
-    let mut child = support::command(["run", "-"])
+    let mut child = command(["run", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -308,7 +295,7 @@ fn signals_at_once_are_one_request_and_a_long_drain_is_not_silent() {
     ));
     let mut headwater = Headwater::start(&["run", &file]);
     // rows are on their way to the sink that is not there
-    support::wait_until(|| std::fs::read(&seen).is_ok_and(|lines| !lines.is_empty()));
+    wait_until(|| std::fs::read(&seen).is_ok_and(|lines| !lines.is_empty()));
     headwater.wait_for_line("refused");
     headwater.signal(Signal::SIGTERM);
     headwater.signal(Signal::SIGINT);

@@ -1,26 +1,13 @@
 //! Nothing is lost at QoS 1: not when Headwater is killed, not when the broker is.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test"
-)]
-#![allow(
-    dead_code,
-    reason = "each test binary uses its part of the support module"
-)]
-
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use headwater_testkit::{Mosquitto, MosquittoBuilder, TestClient};
 use serde_json::{Value, json};
-use support::{Headwater, file};
+
+use crate::support::{Headwater, file};
 
 const MESSAGES: usize = 3000;
 const QUIET: Duration = Duration::from_secs(30);

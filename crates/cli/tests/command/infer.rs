@@ -1,22 +1,9 @@
 //! `headwater infer`: what it prints works as printed.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test"
-)]
-#![allow(
-    dead_code,
-    reason = "each test binary uses its part of the support module"
-)]
-
-mod support;
-
 use headwater_testkit::{Mosquitto, TestClient, free_port};
 use nix::sys::signal::Signal;
-use support::{DEADLINE, Finished, Headwater, file, run};
+
+use crate::support::{DEADLINE, Finished, Headwater, command, file, run};
 
 /// Publishes retained messages and infers a table from them.
 async fn infer(broker: &Mosquitto, filter: &str, messages: &[(&str, &str)]) -> Finished {
@@ -290,7 +277,7 @@ fn secrets_stay_in_the_environment() {
         (named.to_str().unwrap(), "connection_profile = 'plant'"),
         (with_user.as_str(), "{{ MQTT_PASSWORD }}"),
     ] {
-        let output = support::command([
+        let output = command([
             "infer",
             "--profile",
             profile,

@@ -1,67 +1,17 @@
 //! One story, through a real broker and the real command: a server is told, killed, and goes on.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test"
-)]
-#![allow(
-    dead_code,
-    reason = "each test binary uses its part of the support module"
-)]
-
-mod support;
-
-use std::path::Path;
-use std::time::Duration;
-
-use headwater_server::client::{Client, Credentials};
 use headwater_testkit::{Mosquitto, TestClient};
 use hyper::Method;
 use serde_json::{Value, json};
-use support::{Headwater, file, run};
 
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A server on this folder, and a client of it.
-fn serve(data: &Path) -> (Headwater, String) {
-    let data = data.to_str().unwrap();
-    let mut server = Headwater::start(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data]);
-    let line = server.wait_for_line("listening on ");
-    let url = line
-        .split("listening on ")
-        .nth(1)
-        .unwrap()
-        .trim()
-        .to_owned();
-    (server, url)
-}
-
-fn client(url: &str) -> Client {
-    Client::new(url, Credentials::default()).unwrap()
-}
-
-async fn wait_for_state(client: &Client, jobs: &str, state: &str) -> Value {
-    let until = tokio::time::Instant::now() + DEADLINE;
-    loop {
-        let answer = client.call(Method::GET, jobs, None).await.unwrap();
-        let job = &answer["data"][0];
-        if job["state"] == state {
-            return job.clone();
-        }
-        assert!(tokio::time::Instant::now() < until, "{job}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
+use crate::support::{DEADLINE, Headwater, api_of, file, run, wait_for_state};
 
 #[tokio::test]
 async fn a_server_that_is_killed_goes_on_and_loses_nothing() {
     let broker = Mosquitto::start().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let (server, url) = serve(&data);
+    let (server, url) = Headwater::serve(&data, &[]);
 
     // create a profile and test it
     // a name that the server takes from its environment: variables that begin so are allowed
@@ -85,7 +35,7 @@ async fn a_server_that_is_killed_goes_on_and_loses_nothing() {
     assert!(command(&["list"]).stdout.contains(&broker.url()));
 
     // make a table, start a pipeline
-    let api = client(&url);
+    let api = api_of(&url);
     let profiles = api
         .call(Method::GET, "/api/v1/connection_profiles", None)
         .await
@@ -138,8 +88,8 @@ async fn a_server_that_is_killed_goes_on_and_loses_nothing() {
         .publish("in", r#"{"n": 2}"#, 1, false)
         .await
         .unwrap();
-    let (server, url) = serve(&data);
-    let api = client(&url);
+    let (server, url) = Headwater::serve(&data, &[]);
+    let api = api_of(&url);
     let after = wait_for_state(&api, &jobs, "Running").await;
     assert_eq!(after["id"], before["id"]);
     assert_eq!(after["runId"], 2);
@@ -196,6 +146,35 @@ fn config_tells_what_holds_and_from_where() {
     let schema = run(&["config", "--schema"]);
     let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
     assert_eq!(schema["title"], "Settings");
+}
+
+#[test]
+fn a_token_that_is_missing_or_wrong_is_said_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = |name: &str, token: &str| file(dir.path(), name, token).display().to_string();
+    let (right, wrong) = (
+        token("a", "0123456789abcdef"),
+        token("b", "0123456789abcdeg"),
+    );
+    let data = dir.path().join("data");
+    let (_server, url) = Headwater::serve(&data, &["--token-file", &right]);
+    let list = |more: &[&str]| run(&[&["profile", "list", "--server", &url], more].concat());
+    let missing = list(&[]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(
+        missing
+            .stderr
+            .contains("--token-file or HEADWATER_TOKEN: a token is needed"),
+        "{}",
+        missing.stderr
+    );
+    let refused = list(&["--token-file", &wrong]);
+    assert!(
+        refused.stderr.contains("not that of this server"),
+        "{}",
+        refused.stderr
+    );
+    assert!(list(&["--token-file", &right]).status.success());
 }
 
 #[test]

@@ -6,28 +6,31 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use headwater_server::client::{Client, Credentials};
+use hyper::Method;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 /// How long anything may take.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// `headwater`, running; killed when dropped.
-pub struct Headwater {
+pub(crate) struct Headwater {
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
 /// What a finished command has said.
-pub struct Finished {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// The command with these arguments, without the environment's logging settings.
-pub fn command<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
     command
         .args(args)
@@ -39,7 +42,7 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> 
 }
 
 /// Runs the command to its end.
-pub fn run(args: &[&str]) -> Finished {
+pub(crate) fn run(args: &[&str]) -> Finished {
     let output = command(args).output().unwrap();
     Finished {
         status: output.status,
@@ -50,7 +53,7 @@ pub fn run(args: &[&str]) -> Finished {
 
 impl Headwater {
     /// Starts the command in the background.
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let mut child = command(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -73,14 +76,24 @@ impl Headwater {
     }
 
     /// Runs a file and waits until its sources and sinks have reached the broker.
-    pub fn running(args: &[&str]) -> Self {
+    pub(crate) fn running(args: &[&str]) -> Self {
         let mut headwater = Self::start(args);
         headwater.wait_for_line("all sources and sinks are connected");
         headwater
     }
 
+    /// Starts a server on this folder and a free port; gives its address, too.
+    pub(crate) fn serve(data: &Path, more: &[&str]) -> (Self, String) {
+        let data = data.to_str().unwrap();
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data];
+        let mut server = Self::start(&[&serve, more].concat());
+        let line = server.wait_for_line("listening on ");
+        let (_, url) = line.split_once("listening on ").unwrap();
+        (server, url.trim().to_owned())
+    }
+
     /// Waits for a line of standard error that contains this.
-    pub fn wait_for_line(&mut self, part: &str) -> String {
+    pub(crate) fn wait_for_line(&mut self, part: &str) -> String {
         let until = Instant::now() + DEADLINE;
         loop {
             match self
@@ -101,18 +114,18 @@ impl Headwater {
         }
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
     /// Ends it as a crash would.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Waits for its end.
-    pub fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished {
         let until = Instant::now() + DEADLINE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -149,8 +162,27 @@ impl Drop for Headwater {
     }
 }
 
+/// A client of the server at this address.
+pub(crate) fn api_of(url: &str) -> Client {
+    Client::new(url, Credentials::default()).unwrap()
+}
+
+/// Waits until the job of a pipeline is in this state, and gives it.
+pub(crate) async fn wait_for_state(api: &Client, jobs: &str, state: &str) -> Value {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let answer = api.call(Method::GET, jobs, None).await.unwrap();
+        let job = &answer["data"][0];
+        if job["state"] == state {
+            return job.clone();
+        }
+        assert!(Instant::now() < until, "{job}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Waits for something to become true.
-pub fn wait_until(what: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: impl Fn() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !what() {
         assert!(Instant::now() < until, "it did not become true");
@@ -159,7 +191,7 @@ pub fn wait_until(what: impl Fn() -> bool) {
 }
 
 /// Writes a file into a folder.
-pub fn file(dir: &Path, name: &str, text: &str) -> PathBuf {
+pub(crate) fn file(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, text).unwrap();
     path

@@ -1,21 +1,6 @@
 //! The demo runs on a bare machine, and what it shows is true.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test"
-)]
-#![allow(
-    dead_code,
-    reason = "each test binary uses its part of the support module"
-)]
-#![cfg(feature = "demo")]
-
-mod support;
-
-use support::run;
+use crate::support::run;
 
 #[test]
 fn the_demo_publishes_alerts_and_ends() {
