@@ -44,6 +44,7 @@ impl Lowering {
         Ok(Stream {
             plan: fitted(plan, first, &types)?,
             windows: input.windows,
+            cut: input.cut,
             either: input.either,
         })
     }
