@@ -96,7 +96,8 @@ pub(crate) fn into_plain(query: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     project(input, exprs)
 }
 
-/// The same query with a number for the name of each column, so that no two have the same one.
+/// The same query with a number for the name of each column, so that no two have the same one. A name that was given and is
+/// the only one of its kind stays: `GROUP BY` and `HAVING` may speak of it.
 pub(crate) fn numbered(syntax: &Query) -> Query {
     let mut query = syntax.clone();
     number(&mut query.body);
@@ -106,14 +107,21 @@ pub(crate) fn numbered(syntax: &Query) -> Query {
 fn number(body: &mut SetExpr) {
     match body {
         SetExpr::Select(select) => {
+            let names = item_names(&select.projection);
+            let only = |alias: &Ident| {
+                let same = |name: &&String| **name == normalised(alias);
+                names
+                    .as_ref()
+                    .is_some_and(|names| names.iter().filter(same).count() == 1)
+            };
             for (index, item) in select.projection.iter_mut().enumerate() {
-                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-                {
-                    *item = SelectItem::ExprWithAlias {
-                        expr: expr.clone(),
-                        alias: Ident::new(format!("#{index}")),
-                    };
-                }
+                let expr = match item {
+                    SelectItem::ExprWithAlias { alias, .. } if only(alias) => continue,
+                    SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
+                    _ => continue,
+                };
+                let (expr, alias) = (expr.clone(), Ident::new(format!("#{index}")));
+                *item = SelectItem::ExprWithAlias { expr, alias };
             }
         }
         SetExpr::SetOperation { left, right, .. } => {
@@ -123,6 +131,19 @@ fn number(body: &mut SetExpr) {
         SetExpr::Query(query) => number(&mut query.body),
         _ => {}
     }
+}
+
+/// The names of the columns that have one, if all columns stand there by themselves.
+fn item_names(items: &[SelectItem]) -> Option<Vec<String>> {
+    let mut names = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            SelectItem::ExprWithAlias { alias, .. } => names.push(normalised(alias)),
+            SelectItem::UnnamedExpr(expr) => names.extend(column_name(expr).map(normalised)),
+            _ => return None,
+        }
+    }
+    Some(names)
 }
 
 /// Whether a column is computed and not given a name, so that DataFusion would make one up.
