@@ -5,14 +5,15 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema};
 use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr, GeneratedAs, Ident, Spanned,
-    SqlOption as OptionSyntax, TableConstraint, UnaryOperator, Value,
+    ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr, FunctionArg, FunctionArgExpr,
+    FunctionArguments, GeneratedAs, Ident, ObjectNamePart, Spanned, SqlOption as OptionSyntax,
+    TableConstraint, UnaryOperator, Value,
 };
 use headwater_connector::{Column, ColumnOrigin, Location, Options, SqlOption, TableSchema};
 
 use crate::dialect::metadata_name;
 use crate::error::PlanError;
-use crate::names::{quoted, single};
+use crate::names::{normalised, quoted, single};
 use crate::parse::{Parsed, place};
 use crate::session::Session;
 use crate::watermark_clause::WatermarkClause;
@@ -262,7 +263,12 @@ fn declared_column(
                 generation_expr: Some(expr),
                 sequence_options: None,
                 ..
-            } => values = Values::Generated(Box::new(expr.clone())),
+            } => {
+                values = match metadata_call(expr) {
+                    Some(name) => Values::Physical(ColumnOrigin::Metadata(name)),
+                    None => Values::Generated(Box::new(expr.clone())),
+                };
+            }
             other => match metadata_name(other) {
                 Some(name) => {
                     values = Values::Physical(ColumnOrigin::Metadata(name.to_owned()));
@@ -289,6 +295,27 @@ fn declared_column(
     })
 }
 
+/// The name in `metadata('name')`: Arroyo's older way to write `METADATA FROM 'name'`.
+fn metadata_call(expr: &Expr) -> Option<String> {
+    let Expr::Function(call) = expr else {
+        return None;
+    };
+    let [ObjectNamePart::Identifier(function)] = call.name.0.as_slice() else {
+        return None;
+    };
+    let FunctionArguments::List(arguments) = &call.args else {
+        return None;
+    };
+    match arguments.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(name)))]
+            if normalised(function) == "metadata" =>
+        {
+            name.value.clone().into_string()
+        }
+        _ => None,
+    }
+}
+
 /// What to write instead of an unsupported type.
 const TYPES: &str = "there are BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, each also UNSIGNED, FLOAT, DOUBLE, \
      DECIMAL(p, s), TEXT, BYTEA, JSON, DATE, TIME, TIMESTAMP, INTERVAL, STRUCT<…>, MAP<…, …> and T[]";
@@ -302,9 +329,9 @@ fn column_option_error(
         "column '{}' has the option {option}, which is not supported yet",
         column.name.value
     );
-    PlanError::new(message).at(location).hint(
-        "there are NOT NULL, PRIMARY KEY, METADATA FROM '…' and GENERATED ALWAYS AS (…) STORED",
-    )
+    PlanError::new(message)
+        .at(location)
+        .hint("there are NOT NULL, PRIMARY KEY, METADATA FROM '…' and GENERATED ALWAYS AS (…)")
 }
 
 fn check_unique(columns: &[DeclaredColumn]) -> Result<(), PlanError> {

@@ -2,11 +2,11 @@
 //!
 //! sqlparser asks a dialect what it may read. Operators and their precedence (`->`, `->>`, `?`) are PostgreSQL's;
 //! types (`STRUCT<a INT>`), wildcards (`* EXCEPT (…)`) and literals (`{a: 1}`) are taken from where users of
-//! streaming SQL know them; `METADATA FROM '…'` is our own column option.
+//! streaming SQL know them; `METADATA FROM '…'` is our own column option, and a computed column need not say STORED.
 
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::ast::ColumnOption;
+use datafusion::sql::sqlparser::ast::{ColumnOption, GeneratedAs};
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -56,10 +56,17 @@ impl Dialect for HeadwaterDialect {
     }
 
     fn parse_column_option(&self, parser: &mut Parser) -> ColumnOptionAnswer {
-        if !is_word(&parser.peek_token_ref().token, "METADATA") {
-            return Ok(None);
+        if is_word(&parser.peek_token_ref().token, "METADATA") {
+            return Ok(Some(parse_metadata(parser).map(Some)));
         }
-        Ok(Some(parse_metadata(parser).map(Some)))
+        let computed = is_word(&parser.peek_token_ref().token, "GENERATED")
+            && parser.peek_nth_token_ref(3).token == Token::LParen;
+        Ok(computed.then(|| parse_generated(parser).map(Some)))
+    }
+
+    /// `(a INT, b TEXT,)`.
+    fn supports_column_definition_trailing_commas(&self) -> bool {
+        true
     }
 
     /// Makes `?` an operator and not a parameter.
@@ -169,6 +176,22 @@ fn parse_metadata(parser: &mut Parser) -> Result<ColumnOption, ParserError> {
         }
         _ => parser.expected("the name of a metadata field in single quotes", name),
     }
+}
+
+/// Reads `GENERATED ALWAYS AS (expr)`, with or without `STORED` or `VIRTUAL` behind it, which on a stream are the same.
+fn parse_generated(parser: &mut Parser) -> Result<ColumnOption, ParserError> {
+    parser.expect_keywords(&[Keyword::GENERATED, Keyword::ALWAYS, Keyword::AS])?;
+    parser.expect_token(&Token::LParen)?;
+    let expr = parser.parse_expr()?;
+    parser.expect_token(&Token::RParen)?;
+    let _either = parser.parse_one_of_keywords(&[Keyword::STORED, Keyword::VIRTUAL]);
+    Ok(ColumnOption::Generated {
+        generated_as: GeneratedAs::Always,
+        sequence_options: None,
+        generation_expr: Some(expr),
+        generation_expr_mode: None,
+        generated_keyword: true,
+    })
 }
 
 /// The name in `METADATA FROM 'name'`, if the option is one.

@@ -475,7 +475,7 @@ fn unsupported_column_option() {
       |
     1 | CREATE TABLE t (x INT DEFAULT 3) WITH (connector = 'fake', type = 'source', topic = 'x')
       |                 ^
-      = hint: there are NOT NULL, PRIMARY KEY, METADATA FROM '…' and GENERATED ALWAYS AS (…) STORED
+      = hint: there are NOT NULL, PRIMARY KEY, METADATA FROM '…' and GENERATED ALWAYS AS (…)
     "#);
 }
 
