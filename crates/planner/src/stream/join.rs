@@ -13,19 +13,20 @@ use super::lower::{Lowering, Stream, refuse, refuse_window};
 use super::node::{Kind, StreamNode, columns, time_of};
 use super::updating::{change_of, refuse_changes, refuse_moods};
 use crate::error::PlanError;
-use crate::plan::TIME;
+use crate::plan::{TIME, Window};
 
 /// What the time of the right side is called within a join.
 const RIGHT_TIME: &str = "_timestamp_right";
 
 impl Lowering {
-    pub(super) fn join(&self, join: Join) -> Result<Stream> {
+    pub(super) fn join(&self, mut join: Join) -> Result<Stream> {
         let sides = [Arc::clone(&join.left), Arc::clone(&join.right)];
         let [left, right] = sides.map(|side| self.timed(Arc::unwrap_or_clone(side)));
         let sides = Sides {
             left: left?,
             right: right?,
         };
+        join.on.extend(sides.implied(&join)?);
         let condition = Condition::of(&join)?;
         condition.rest.iter().try_for_each(refuse_window)?;
         if condition.keys.is_empty() {
@@ -102,6 +103,18 @@ impl Condition {
 }
 
 impl Sides {
+    /// The equality of the windows where it is not written: time that is cut alike on both sides is joined window by window, as
+    /// in Arroyo. (Sessions of two streams have nothing to do with each other.)
+    fn implied(&self, join: &Join) -> Result<Option<(Expr, Expr)>> {
+        let (left, right) = (&self.left, &self.right);
+        let alike =
+            left.cut == right.cut && !matches!(left.cut, None | Some(Window::Session { .. }));
+        if !alike || Condition::of(join)?.has_windows(self) {
+            return Ok(None);
+        }
+        Ok(left.window().zip(right.window()))
+    }
+
     /// A query over the rows of both sides that are of one window.
     fn by_window(self, join: Join, condition: &Condition) -> Result<Stream> {
         refuse_changes(&self.left, "a join of windows", "JOIN")?;
@@ -111,6 +124,7 @@ impl Sides {
         }
         let windows = self.windows(join.join_type)?;
         let either = self.either(&condition.keys);
+        let cut = self.left.cut.filter(|cut| self.right.cut == Some(*cut));
         let (left, right) = (self.left.plan, self.right.plan);
         let [left_time, right_time] = [time_of(&left)?, time_of(&right)?];
         let renamed = Expr::Column(right_time).alias(RIGHT_TIME);
@@ -141,6 +155,7 @@ impl Sides {
         Ok(Stream {
             plan,
             windows,
+            cut,
             either,
         })
     }
@@ -266,7 +281,8 @@ fn mixed() -> PlanError {
 }
 
 fn other_windows() -> PlanError {
-    PlanError::new("both sides of the join have windows, but the join is not ON their equality")
+    let message = "both sides of the join have windows, which are not cut alike, and the join is not ON their equality";
+    PlanError::new(message)
         .about("JOIN")
         .hint("write JOIN … ON a.window = b.window AND …")
 }

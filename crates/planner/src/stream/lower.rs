@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, Result};
 use datafusion::logical_expr::logical_plan::Union;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Projection};
 
@@ -79,6 +79,8 @@ pub(super) struct Stream {
     pub(super) plan: LogicalPlan,
     /// Which of its columns are windows.
     pub(super) windows: Vec<usize>,
+    /// How the time of these windows was cut, if all were cut alike.
+    pub(super) cut: Option<Window>,
     /// Pairs of columns of which one at least is the window of the row, and the other the same or null.
     pub(super) either: Vec<[usize; 2]>,
 }
@@ -88,6 +90,7 @@ impl Stream {
         Self {
             plan,
             windows: Vec::new(),
+            cut: None,
             either: Vec::new(),
         }
     }
@@ -95,6 +98,13 @@ impl Stream {
     /// Whether its rows are known to be those of windows.
     pub(super) fn has_windows(&self) -> bool {
         !self.windows.is_empty()
+    }
+
+    /// One of its windows.
+    pub(super) fn window(&self) -> Option<Expr> {
+        let index = self.windows.first()?;
+        let field = self.plan.schema().qualified_field(*index);
+        Some(Expr::Column(Column::from(field)))
     }
 
     /// Whether an expression is a column that is a window, or chooses the one that is not null.
@@ -214,6 +224,7 @@ impl Lowering {
         Ok(Stream {
             plan: LogicalPlan::Projection(plan),
             windows,
+            cut: input.cut,
             either,
         })
     }
@@ -225,12 +236,15 @@ impl Lowering {
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let mut windows = inputs[0].windows.clone();
         windows.retain(|index| inputs.iter().all(|input| input.windows.contains(index)));
+        let cut = inputs[0].cut;
+        let cut = cut.filter(|_| inputs.iter().all(|input| input.cut == cut));
         let plans = alike(inputs.into_iter().map(|input| input.plan).collect())?;
         let plans = plans.into_iter().map(Arc::new).collect();
         let union = Union::try_new_with_loose_types(plans)?;
         Ok(Stream {
             plan: LogicalPlan::Union(union),
             windows,
+            cut,
             either: Vec::new(),
         })
     }
@@ -276,6 +290,10 @@ impl Lowering {
                 windows.map(|(index, _)| index).collect()
             }
         };
+        let cut = match window {
+            Window::Instant => input.cut,
+            cut => Some(cut),
+        };
         let kind = Kind::WindowAggregate {
             window,
             name,
@@ -287,6 +305,7 @@ impl Lowering {
         Ok(Stream {
             plan: node.into_plan(),
             windows,
+            cut,
             either: Vec::new(),
         })
     }
