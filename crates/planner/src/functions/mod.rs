@@ -19,10 +19,13 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) use self::not_null::not_null;
-pub(crate) use self::window::{WindowFunction, length, window_type};
+pub(crate) use self::window::{WindowFunction, interval, length, window_type};
 
 /// Functions of DataFusion that speak of files, of which a stream has none.
 const WITHOUT_MEANING: [&str; 2] = ["input_file_name", "file_row_index"];
+
+/// Aggregates of DataFusion that are known by another name, too.
+const ALIASES: [(&str, &str); 1] = [("var_samp", "variance")];
 
 /// Adds our functions to DataFusion's, replacing those that would be computed once for ever.
 ///
@@ -42,6 +45,10 @@ pub(crate) fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
     }
     for function in WindowFunction::all() {
         registry.register_udf(Arc::new(ScalarUDF::from(function)))?;
+    }
+    for (name, alias) in ALIASES {
+        let function = registry.udaf(name)?.as_ref().clone();
+        registry.register_udaf(Arc::new(function.with_aliases([alias])))?;
     }
     for name in WITHOUT_MEANING {
         registry.deregister_udf(name)?;

@@ -9,21 +9,21 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// `now()`, with the alias `current_timestamp`.
+/// `now()`, with the aliases `current_timestamp`, and `wallclock` as in Arroyo.
 ///
 /// DataFusion's own is replaced by a constant when a query is planned; a query that runs for ever needs the moment of
 /// each batch. Volatile, so that nothing folds it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Now {
     signature: Signature,
-    aliases: [String; 1],
+    aliases: [String; 2],
 }
 
 impl Default for Now {
     fn default() -> Self {
         Self {
             signature: Signature::nullary(Volatility::Volatile),
-            aliases: ["current_timestamp".to_owned()],
+            aliases: ["current_timestamp", "wallclock"].map(str::to_owned),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
@@ -85,10 +85,22 @@ impl ScalarUDFImpl for WindowFunction {
     }
 }
 
+/// An argument as a value; text is an interval, as where DataFusion expects one: `'5 seconds'`.
+pub(crate) fn interval(arg: &Expr) -> Option<ScalarValue> {
+    match arg {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
+            let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+            ScalarValue::try_from_string(text.clone(), &interval).ok()
+        }
+        Expr::Literal(value, _) => Some(value.clone()),
+        _ => None,
+    }
+}
+
 /// An argument for people: the length of an interval.
 pub(crate) fn length(arg: &Expr) -> String {
-    match arg {
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => {
+    match interval(arg) {
+        Some(ScalarValue::IntervalMonthDayNano(Some(value))) => {
             let parts = [
                 (i64::from(value.months), " months"),
                 (i64::from(value.days), "d"),
@@ -101,6 +113,6 @@ pub(crate) fn length(arg: &Expr) -> String {
                 .collect();
             parts.join(" ")
         }
-        other => other.schema_name().to_string(),
+        _ => arg.schema_name().to_string(),
     }
 }

@@ -5,7 +5,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::ScalarFunction;
 
 use crate::error::PlanError;
-use crate::functions::{WindowFunction, length};
+use crate::functions::{WindowFunction, interval, length};
 use crate::plan::Window;
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
@@ -89,12 +89,10 @@ fn positive(name: &str, what: &str, length_ns: i64) -> Result<i64> {
 
 /// The length of an interval in nanoseconds.
 fn length_ns(function: &str, argument: &Expr) -> Result<i64> {
-    let fixed = match argument {
-        Expr::Alias(alias) => return length_ns(function, &alias.expr),
-        Expr::Literal(value, _) => fixed_ns(value),
-        _ => None,
-    };
-    let Some(fixed) = fixed else {
+    if let Expr::Alias(alias) = argument {
+        return length_ns(function, &alias.expr);
+    }
+    let Some(fixed) = interval(argument).and_then(|value| fixed_ns(&value)) else {
         return refuse(
             function,
             format!(
