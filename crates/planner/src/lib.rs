@@ -32,6 +32,7 @@ mod types;
 mod catalog;
 mod source;
 
+mod comparison;
 mod functions;
 mod implied;
 mod lateral;

@@ -20,6 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::catalog::Catalog;
+use crate::comparison;
 use crate::functions;
 use crate::implied;
 use crate::lateral;
@@ -67,6 +68,7 @@ impl Session {
         let statement = Statement::Query(Box::new(implied::named(query)));
         let bound = SqlToRel::new(&binder).sql_statement_to_plan(statement)?;
         let bound = lateral::unfold(bound)?;
+        comparison::refuse_mixed(&bound)?;
         // Before it is known which types meet (in a CASE, a UNION), the type of a column is a guess.
         let options = self.state.config_options();
         self.state
@@ -84,6 +86,7 @@ impl Session {
         let mut context = PlannerContext::new();
         let bound = SqlToRel::new(&binder).sql_to_expr(expression, columns, &mut context)?;
         stream::refuse_many_rows(&bound)?;
+        comparison::refuse_mixed_in(&bound, columns)?;
         Ok(bound)
     }
 
