@@ -21,6 +21,7 @@ pub mod lookup;
 pub mod metrics;
 pub mod operator;
 pub mod progress;
+mod registry;
 pub mod sample;
 pub mod state;
 pub mod table;
@@ -28,7 +29,7 @@ pub mod table;
 pub use config::{ConfigError, Location, Options, SqlOption};
 pub use connector::{
     Connection, ConnectionProfile, ConnectionType, Connector, ConnectorMetadata, ErasedConnector,
-    MetadataDef, Registry, Sampling,
+    MetadataDef, Sampling,
 };
 pub use cpu::{measured, thread_cpu_ns};
 pub use dead_letter::{Rejection, Rejects};
@@ -43,6 +44,7 @@ pub use operator::{
     SourceOperator, TaskContext,
 };
 pub use progress::{ProbePlace, Progress, StepStatus, TestStep};
+pub use registry::Registry;
 pub use sample::{Listening, MetadataColumn, SampleRequest, Sampled};
 pub use state::{State, StateError};
 pub use table::{Column, ColumnOrigin, TableSchema};
