@@ -1,26 +1,13 @@
 //! One job over several processes, each as a user has it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test"
-)]
-#![allow(
-    dead_code,
-    reason = "each test binary uses its part of the support module"
-)]
-
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use headwater_testkit::{Mosquitto, TestClient, free_port};
 use nix::sys::signal::Signal;
-use support::{Finished, Headwater, file, run};
+
+use crate::support::{Finished, Headwater, file, run};
 
 const QUIET: Duration = Duration::from_secs(30);
 
