@@ -38,14 +38,15 @@ impl RowEncoder {
     }
 
     /// Encodes the payload columns of a batch. The payloads are those of the rows that could be encoded and that have one of
-    /// their own; unless all have, the answer tells which these are.
+    /// their own; unless all have, the answer tells which these are. `topic` tells where the message of a row goes, or why
+    /// nowhere: few rows are asked for it, unless the format's payloads depend on it.
     ///
     /// # Errors
     /// [`OperatorError::BadData`] in a table with `bad_data = 'fail'`; columns that are not the table's.
     pub fn encode(
         &mut self,
         columns: &RecordBatch,
-        topic: impl Fn(usize) -> Option<String>,
+        mut topic: impl FnMut(usize) -> Result<String, String>,
     ) -> Result<Option<Kept>, OperatorError> {
         self.payloads.clear();
         let rows = columns.num_rows();
@@ -53,7 +54,11 @@ impl RowEncoder {
         let mut from = 0;
         while from < rows {
             let rest = columns.slice(from, rows - from);
-            match self.encoder.encode(&rest, &mut self.payloads) {
+            let mut topics = |row| topic(from + row);
+            match self
+                .encoder
+                .encode_to(&rest, &mut topics, &mut self.payloads)
+            {
                 Ok(()) => break,
                 Err(FormatError::Row { row, reason }) => {
                     bad.push((from + row, reason));
@@ -76,19 +81,24 @@ impl RowEncoder {
         &self,
         columns: &RecordBatch,
         bad: &[(usize, String)],
-        topic: impl Fn(usize) -> Option<String>,
+        mut topic: impl FnMut(usize) -> Result<String, String>,
     ) -> Result<(), OperatorError> {
         let broken = |e| OperatorError::caused_by("cannot write a row as a dead letter", e);
         let mut documents = Documents::new(columns).map_err(broken)?;
         for (row, reason) in bad {
             self.rejects.reject(&Rejection {
                 payload: &documents.row(*row).map_err(broken)?,
-                topic: topic(*row).as_deref(),
+                topic: topic(*row).ok().as_deref(),
                 error: reason,
                 position: None,
             })?;
         }
         Ok(())
+    }
+
+    /// What encodes, to be asked about its format.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
     }
 
     /// What was encoded last.
@@ -156,7 +166,7 @@ mod tests {
     fn rows_that_cannot_be_expressed_are_left_out_and_kept_as_letters() {
         for compression in [None, Some(Compression::Gzip)] {
             let (mut encoder, batch) = encoder(BadData::DeadLetter, compression);
-            let topic = |row| Some(format!("t/{row}"));
+            let topic = |row| Ok(format!("t/{row}"));
             let kept = encoder.encode(&batch, topic).unwrap().unwrap();
             let values = kept.of(&batch).unwrap();
             let values = values.column(0).as_primitive::<Int64Type>().values();
@@ -184,14 +194,17 @@ mod tests {
     #[test]
     fn with_fail_the_first_of_them_is_the_error() {
         let (mut encoder, batch) = encoder(BadData::Fail, None);
-        let error = encoder.encode(&batch, |_| None).unwrap_err().to_string();
+        let error = encoder
+            .encode(&batch, |_| Err(String::new()))
+            .unwrap_err()
+            .to_string();
         assert!(
             error.starts_with("bad data: field 'v': expected an integer, found null; with"),
             "{error}"
         );
         assert!(
             encoder
-                .encode(&batch.slice(2, 1), |_| None)
+                .encode(&batch.slice(2, 1), |_| Err(String::new()))
                 .unwrap()
                 .is_none()
         );

@@ -16,6 +16,10 @@ use crate::payloads::Payloads;
 use crate::protobuf::ProtobufEncoder;
 use crate::raw::{Content, RawEncoder};
 use crate::rows::{self, Rows};
+use crate::sparkplug::{SparkplugEncoder, TOPIC_NEEDED};
+
+/// Tells the topic to which the message of a row goes, or why there is none.
+pub type Topics<'a> = dyn FnMut(usize) -> Result<String, String> + 'a;
 
 /// Turns every row of a batch into one payload.
 #[derive(Debug)]
@@ -35,6 +39,7 @@ enum Inner {
     Cbor(TimestampFormat),
     Avro(Box<AvroEncoder>),
     Protobuf(Box<ProtobufEncoder>),
+    Sparkplug(Box<SparkplugEncoder>),
 }
 
 impl Inner {
@@ -60,19 +65,15 @@ impl Inner {
             Format::Protobuf => {
                 Self::Protobuf(Box::new(ProtobufEncoder::new(&config.protobuf, schema)?))
             }
-            Format::SparkplugB => {
-                return Err(FormatError::Option(
-                    "format 'sparkplug_b' is for sources; publish to other than Sparkplug's topics with another format"
-                        .to_owned(),
-                ));
-            }
+            Format::SparkplugB => Self::Sparkplug(Box::new(SparkplugEncoder::new(schema)?)),
         })
     }
 
     fn encode(
-        &self,
+        &mut self,
         schema: &Schema,
         batch: &RecordBatch,
+        topics: &mut Topics<'_>,
         out: &mut Payloads,
     ) -> Result<(), FormatError> {
         match self {
@@ -98,6 +99,7 @@ impl Inner {
             }
             Self::Avro(encoder) => encoder.encode(schema, batch, out)?,
             Self::Protobuf(encoder) => encoder.encode(schema, batch, out)?,
+            Self::Sparkplug(encoder) => encoder.encode(schema, batch, topics, out)?,
         }
         Ok(())
     }
@@ -123,6 +125,34 @@ impl Encoder {
         })
     }
 
+    /// Whether messages of the format may go to a topic.
+    ///
+    /// # Errors
+    /// One that the format, which is bound to topics of its own, does not have.
+    pub fn check_topic(&self, topic: &str) -> Result<(), FormatError> {
+        match self.inner {
+            Inner::Sparkplug(_) => {
+                SparkplugEncoder::check_topic(topic).map_err(FormatError::Option)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether all payloads are UTF-8 text, whatever the rows.
+    #[must_use]
+    pub fn writes_text(&self) -> bool {
+        let is_text = match &self.inner {
+            Inner::Json(_) | Inner::Debezium(_) | Inner::Csv(_) => true,
+            Inner::Raw(encoder) => encoder.writes_text(&self.schema),
+            Inner::Msgpack(_)
+            | Inner::Cbor(_)
+            | Inner::Avro(_)
+            | Inner::Protobuf(_)
+            | Inner::Sparkplug(_) => false,
+        };
+        is_text && self.compressor.is_none()
+    }
+
     /// For each row of a batch whether it has a payload of its own; `None` if all have. In `debezium_json` the row in whose
     /// place another comes is told in the record of that.
     pub fn has_record(&self, batch: &RecordBatch) -> Option<Vec<bool>> {
@@ -138,13 +168,26 @@ impl Encoder {
     /// A batch with columns of other types than those of the encoder's schema; nothing was appended then. A row that a
     /// format with a schema of its own cannot express ([`FormatError::Row`]); the rows before it were appended then.
     pub fn encode(&mut self, batch: &RecordBatch, out: &mut Payloads) -> Result<(), FormatError> {
+        self.encode_to(batch, &mut |_| Err(TOPIC_NEEDED.to_owned()), out)
+    }
+
+    /// The same, of messages to topics, for a format whose payloads depend on them; the others do not ask.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); what `topics` answers for a row is the fault of that row.
+    pub fn encode_to(
+        &mut self,
+        batch: &RecordBatch,
+        topics: &mut Topics<'_>,
+        out: &mut Payloads,
+    ) -> Result<(), FormatError> {
         self.check(batch)?;
-        let (inner, schema) = (&self.inner, &self.schema);
+        let (inner, schema) = (&mut self.inner, &self.schema);
         let Some(compressor) = &mut self.compressor else {
-            let encoded = inner.encode(schema, batch, out);
+            let encoded = inner.encode(schema, batch, topics, out);
             return encoded.inspect_err(|_| out.drop_unfinished());
         };
-        let encoded = inner.encode(schema, batch, &mut compressor.plain);
+        let encoded = inner.encode(schema, batch, topics, &mut compressor.plain);
         compressor.compress(out)?;
         encoded
     }

@@ -17,7 +17,7 @@
 //! * `raw_bytes`: the message is the bytes of the only column.
 //! * `csv`, `msgpack`, `cbor`, `avro`, `protobuf`: one file each. They take payloads apart into tokens, which go straight
 //!   into the columns of `json` by the same rules; see the module `token`.
-//! * `sparkplug_b`: one metric a row, for sources.
+//! * `sparkplug_b`: one metric a row; the one format that must be told topics. See the module `sparkplug`.
 //!
 //! [`infer`](infer::infer) goes the other way: from samples to the format and the columns that read them.
 //!
@@ -57,7 +57,7 @@ pub use config::{
 };
 pub use debezium::CHANGE;
 pub use decoder::{Decoder, Learnt};
-pub use encoder::Encoder;
+pub use encoder::{Encoder, Topics};
 pub use error::{BadPayload, FormatError, Rejected};
 pub use json::is_json;
 pub use payloads::Payloads;

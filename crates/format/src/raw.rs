@@ -158,6 +158,12 @@ impl RawEncoder {
         Ok(Self(content))
     }
 
+    /// Whether payloads of this column are text, whatever its values.
+    pub(crate) fn writes_text(&self, schema: &Schema) -> bool {
+        let text = |column: &DataType| self.0 != Content::Bytes && is_text(column);
+        self.0.column_type(schema).is_ok_and(|column| text(&column))
+    }
+
     pub(crate) fn encode(&self, column: &ArrayRef, out: &mut Payloads) {
         let strings = Strings::of(column);
         let blobs = Blobs::of(column);

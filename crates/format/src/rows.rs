@@ -24,8 +24,9 @@ use crate::json::{is_json, time};
 use crate::strings::Strings;
 
 /// One value.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) enum Cell<'a> {
+    #[default]
     Null,
     Boolean(bool),
     Integer(i64),

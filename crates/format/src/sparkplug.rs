@@ -1,40 +1,38 @@
-//! The format `sparkplug_b` (Eclipse Sparkplug 3.0): one metric a row. It is for sources alone.
+//! The format `sparkplug_b` (Eclipse Sparkplug 3.0): one metric a row.
 //!
 //! ```text
 //! spBv1.0/<group>/NBIRTH/<node>            names, aliases, types ──► Births
 //! spBv1.0/<group>/DDATA/<node>/<device>    alias 7 = 21.5 ──────────► name 'temperature', value 21.5
 //! spBv1.0/<group>/NDEATH/<node>            every metric of the node ─► rows with quality 'STALE'
+//! name 'Node Control/Rebirth', value true ─► spBv1.0/<group>/NCMD/<node>
 //! ```
 //!
-//! What a message is about stands in its topic, so this is the one format that needs to be told the topic. Births tell
-//! the names and types of aliases; they are remembered for each edge node ([`births`]). A metric whose alias
+//! What a message is about stands in its topic ([`topic`]), so this is the one format that needs to be told the topic, both
+//! ways. Births tell the names and types of aliases; they are remembered for each edge node ([`births`]). A metric whose alias
 //! no birth has told yet is a row without a name: births are sent once, and the stream must not end because it was
-//! joined late. (With `name TEXT NOT NULL` it is bad data.) Arrays and data sets are JSON ([`list`]); the members of a
-//! template are rows behind its own ([`template`]).
+//! joined late. (With `name TEXT NOT NULL` it is bad data.) Arrays and data sets are JSON ([`list`]), and so are properties
+//! and the parameters of templates ([`properties`]); the members of a template are rows behind its own ([`template`]).
+//!
+//! Written is one message a row, of one metric or of a list of them ([`metric`]): what the specification asks of a *message*.
+//! What it asks of an edge node's *session* (the will that is its death, births at every connection) is not the format's.
 
 mod births;
 mod list;
+mod metric;
 mod payload;
+mod properties;
+mod read;
 mod template;
+mod topic;
+mod value;
+mod write;
 
-use std::borrow::Cow;
+pub(crate) use read::SparkplugDecoder;
+pub(crate) use topic::TOPIC_NEEDED;
+pub(crate) use write::SparkplugEncoder;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::Schema;
-use arrow::error::ArrowError;
-use prost::Message;
-use serde_json::Value;
-
-use crate::config::{Format, TimestampFormat};
-use crate::decoder::Learnt;
-use crate::error::{BadPayload, FormatError};
-use crate::json::fault::{Fault, NOWHERE, Result};
-use crate::token::{Source, Token, TokenDecoder, check_columns};
-use births::{Birth, Births, Known, Place};
-use payload::{Metric, Payload};
-
-/// The columns that a table may have, each of them or none.
-const COLUMNS: [&str; 21] = [
+/// The columns that a source may have, each of them or none.
+const COLUMNS: [&str; 24] = [
     "group_id",
     "node_id",
     "device_id",
@@ -49,6 +47,9 @@ const COLUMNS: [&str; 21] = [
     "is_historical",
     "is_transient",
     "is_null",
+    "properties",
+    "template_ref",
+    "template_parameters",
     "value",
     "value_double",
     "value_bigint",
@@ -57,277 +58,3 @@ const COLUMNS: [&str; 21] = [
     "value_bytes",
     "value_json",
 ];
-
-/// A message whose payload is compressed inside of Sparkplug's own.
-const COMPRESSED: &str = "SPBV1.0_COMPRESSED";
-
-/// Reads the metrics of messages. See the [module](self).
-#[derive(Debug)]
-pub(crate) struct SparkplugDecoder {
-    rows: TokenDecoder,
-    births: Births,
-}
-
-impl SparkplugDecoder {
-    /// No rows and no births yet.
-    ///
-    /// # Errors
-    /// A column that metrics do not have, or of a type that cannot be read.
-    pub(crate) fn new(schema: &Schema) -> std::result::Result<Self, FormatError> {
-        check_columns("format 'sparkplug_b'", schema, &COLUMNS)?;
-        let name = Format::SparkplugB.name();
-        Ok(Self {
-            rows: TokenDecoder::new(name, TimestampFormat::UnixMillis, schema)?,
-            births: Births::default(),
-        })
-    }
-
-    /// Appends a row for each metric of one message, or nothing.
-    pub(crate) fn push(
-        &mut self,
-        payload: &[u8],
-        topic: Option<&str>,
-    ) -> std::result::Result<usize, BadPayload> {
-        let fail = |reason: String| BadPayload::new(reason, payload);
-        let topic = topic.unwrap_or_default();
-        let Some(topic) = Topic::parse(topic).map_err(fail)? else {
-            return Ok(0);
-        };
-        let mut message = Payload::decode(payload)
-            .map_err(|e| fail(format!("the payload is no Sparkplug B message: {e}")))?;
-        if message.uuid.as_deref() == Some(COMPRESSED) {
-            return Err(fail(
-                "the payload is compressed by Sparkplug's own means, which is not read".to_owned(),
-            ));
-        }
-        let place = topic.place();
-        let births = &self.births;
-        let known = |metric: &Metric| {
-            births
-                .find(&place, metric)
-                .map(|known| known.name.to_string())
-        };
-        template::unfold(&mut message, payload.len(), known).map_err(fail)?;
-        if topic.is_birth() {
-            self.births.learn(&place, &message).map_err(fail)?;
-        }
-        let mut rows = rows_of(&self.births, &topic, &message);
-        let pushed = self.rows.push_each(payload, |decoder| match rows.next() {
-            Some(row) => decoder.append(&mut Row::new(row?)).map(|()| true),
-            None => Ok(false),
-        });
-        drop(rows);
-        if topic.is_death() && pushed.is_ok() {
-            self.births.forget(&topic.place(), &message);
-        }
-        pushed
-    }
-
-    /// Takes up what an earlier decoder has [learnt](Self::learnt).
-    ///
-    /// # Errors
-    /// What no decoder has learnt.
-    pub(crate) fn remember(&mut self, memory: Vec<Value>) -> std::result::Result<(), FormatError> {
-        let births: std::result::Result<_, _> =
-            memory.into_iter().map(serde_json::from_value).collect();
-        let births = births.map_err(|e| FormatError::Memory(e.to_string()))?;
-        self.births.restore(births).map_err(FormatError::Memory)
-    }
-
-    /// What births and deaths have changed since the last call.
-    pub(crate) fn learnt(&mut self) -> Vec<Learnt> {
-        let learnt = |(name, birth): (String, Option<Birth>)| Learnt {
-            name,
-            value: birth.and_then(|birth| serde_json::to_value(birth).ok()),
-        };
-        self.births.changes().into_iter().map(learnt).collect()
-    }
-
-    pub(crate) fn rows(&self) -> usize {
-        self.rows.rows()
-    }
-
-    pub(crate) fn finish(&mut self) -> std::result::Result<Vec<ArrayRef>, ArrowError> {
-        self.rows.finish()
-    }
-}
-
-/// The metrics of a message, and for a death all that it makes stale.
-fn rows_of<'a>(
-    births: &'a Births,
-    topic: &'a Topic<'a>,
-    message: &'a Payload,
-) -> impl Iterator<Item = Result<Vec<Member<'a>>>> {
-    let place = topic.place();
-    let quality = if topic.is_death() { "STALE" } else { "GOOD" };
-    let of_message = message.metrics.iter().map(move |metric| {
-        let known = births.find(&place, metric);
-        topic.row(message, topic.device, metric, (known, quality))
-    });
-    let stale = match topic.is_death() {
-        true => births.stale(&place, message),
-        false => Vec::new(),
-    };
-    let stale = stale.into_iter();
-    of_message.chain(
-        stale.map(move |(device, known)| {
-            topic.row(message, device, &NOTHING, (Some(known), quality))
-        }),
-    )
-}
-
-/// The metric of which a death says nothing.
-static NOTHING: Metric = Metric::nothing();
-
-/// `spBv1.0/<group>/<type>/<node>[/<device>]`.
-struct Topic<'a> {
-    group: &'a str,
-    kind: &'a str,
-    node: &'a str,
-    device: Option<&'a str>,
-}
-
-impl<'a> Topic<'a> {
-    /// What the topic says; `None` for the state of a host, which has no metrics.
-    fn parse(topic: &'a str) -> std::result::Result<Option<Self>, String> {
-        let mut levels = topic.splitn(5, '/');
-        let mut level = || levels.next();
-        let parsed = match (level(), level(), level(), level(), level()) {
-            (Some("spBv1.0"), Some("STATE"), Some(_), None, None) => return Ok(None),
-            (Some("spBv1.0"), Some(group), Some(kind), Some(node), device) => Self {
-                group,
-                kind,
-                node,
-                device,
-            },
-            _ => return Err(not_sparkplug(topic)),
-        };
-        let of_node = matches!(parsed.kind, "NBIRTH" | "NDATA" | "NDEATH" | "NCMD");
-        let of_device = matches!(parsed.kind, "DBIRTH" | "DDATA" | "DDEATH" | "DCMD");
-        match (of_node, of_device, parsed.device) {
-            (true, _, None) | (_, true, Some(_)) => Ok(Some(parsed)),
-            _ => Err(not_sparkplug(topic)),
-        }
-    }
-
-    fn is_birth(&self) -> bool {
-        self.kind.ends_with("BIRTH")
-    }
-
-    fn is_death(&self) -> bool {
-        self.kind.ends_with("DEATH")
-    }
-
-    fn place(&self) -> Place<'a> {
-        Place {
-            group: self.group,
-            node: self.node,
-            device: self.device,
-        }
-    }
-
-    /// One metric as the columns of a row; what is known of it, and its quality.
-    fn row(
-        &self,
-        message: &Payload,
-        device: Option<&'a str>,
-        metric: &'a Metric,
-        (known, quality): (Option<&'a Known>, &'static str),
-    ) -> Result<Vec<Member<'a>>> {
-        let datatype = metric.datatype.or(known.map(|known| known.datatype));
-        let name = metric.name.as_deref().or(known.map(|known| &*known.name));
-        let alias = metric.alias.or(known.and_then(|known| known.alias));
-        let value = metric.value(datatype).map_err(|reason| {
-            let name = name.unwrap_or("without a name");
-            Fault::new(NOWHERE, format!("metric '{name}': {reason}"))
-        })?;
-        let mut row = vec![
-            ("group_id", text(Some(self.group))),
-            ("node_id", text(Some(self.node))),
-            ("device_id", text(device)),
-            ("message_type", text(Some(self.kind))),
-            ("seq", integer(message.seq)),
-            ("message_timestamp", millis(message.timestamp)),
-            ("name", text(name)),
-            ("alias", integer(alias)),
-            ("timestamp", millis(metric.timestamp.or(message.timestamp))),
-            ("datatype", text(datatype.map(payload::datatype_name))),
-            ("quality", text(Some(quality))),
-            ("is_historical", Token::Boolean(metric.is_historical())),
-            ("is_transient", Token::Boolean(metric.is_transient())),
-            ("is_null", Token::Boolean(matches!(value, Token::Null))),
-        ];
-        row.extend(payload::value_columns(value));
-        Ok(row)
-    }
-}
-
-fn not_sparkplug(topic: &str) -> String {
-    match topic.is_empty() {
-        true => {
-            "format 'sparkplug_b' needs the topic of a message, which this connector does not have"
-                .to_owned()
-        }
-        false => format!(
-            "the topic '{topic}' is not Sparkplug's (spBv1.0/<group>/<type>/<node>[/<device>])"
-        ),
-    }
-}
-
-type Member<'a> = (&'static str, Token<'a>);
-
-fn text(value: Option<&str>) -> Token<'_> {
-    value.map_or(Token::Null, |text| Token::Text(Cow::Borrowed(text)))
-}
-
-fn integer(value: Option<u64>) -> Token<'static> {
-    value.map_or(Token::Null, |value| Token::Integer(value.into()))
-}
-
-fn millis(value: Option<u64>) -> Token<'static> {
-    value.map_or(Token::Null, |millis| {
-        Token::Timestamp(i128::from(millis) * 1_000_000)
-    })
-}
-
-/// One row as a map.
-struct Row<'a> {
-    members: std::vec::IntoIter<Member<'a>>,
-    /// The member that was announced last.
-    next: Option<Member<'a>>,
-}
-
-impl<'a> Row<'a> {
-    fn new(members: Vec<Member<'a>>) -> Self {
-        Self {
-            members: members.into_iter(),
-            next: None,
-        }
-    }
-}
-
-impl<'a> Source<'a> for Row<'a> {
-    fn position(&self) -> usize {
-        NOWHERE
-    }
-
-    fn token(&mut self) -> Result<Token<'a>> {
-        Ok(self.next.take().map_or(Token::Map, |(_, token)| token))
-    }
-
-    fn more(&mut self) -> Result<bool> {
-        self.next = self.members.next();
-        Ok(self.next.is_some())
-    }
-
-    fn name(&mut self) -> Result<Cow<'a, str>> {
-        match &self.next {
-            Some((name, _)) => Ok(Cow::Borrowed(name)),
-            None => Err(Fault::new(NOWHERE, "a member without a name")),
-        }
-    }
-
-    fn end(&mut self) -> Result<()> {
-        Ok(())
-    }
-}

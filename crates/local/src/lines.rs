@@ -8,6 +8,10 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use headwater_connector::{Metrics, OperatorConfig, OperatorError, Rejection, Rejects, RowEncoder};
 
+/// To formats whose messages belong to topics.
+const NO_TOPIC: &str =
+    "the format needs the topic of a message, which this connector does not have";
+
 /// Turns batches into lines.
 pub(crate) struct LineEncoder {
     encoder: RowEncoder,
@@ -35,7 +39,7 @@ impl LineEncoder {
 
     /// The rows as lines, in order.
     pub(crate) fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, OperatorError> {
-        self.encoder.encode(rows, |_| None)?;
+        self.encoder.encode(rows, |_| Err(NO_TOPIC.to_owned()))?;
         let payloads = self.encoder.payloads();
         let mut lines = Vec::with_capacity(payloads.bytes() + rows.num_rows());
         let mut written = 0;

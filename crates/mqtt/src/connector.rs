@@ -229,7 +229,8 @@ fn check_sink(
     let plan = EnvelopePlan::new(profile, table, sink, schema)?;
     // A sink without columns takes those of its query, and is checked again then.
     if !schema.columns.is_empty() {
-        Encoder::new(format, schema.payload_schema()).map_err(|e| wrong_format(&e))?;
+        let encoder = Encoder::new(format, schema.payload_schema());
+        plan.check(&encoder.map_err(|e| wrong_format(&e))?)?;
     }
     Ok(format!("MqttSink<{plan}>"))
 }

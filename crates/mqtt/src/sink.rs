@@ -47,6 +47,7 @@ pub struct MqttSink {
     /// The envelope of all rows, if they have the same.
     fixed: Option<Envelope>,
     encoder: RowEncoder,
+    must_check_text: bool,
     metrics: Arc<Metrics>,
     rejects: Rejects,
     /// Gone once the sink is closed.
@@ -69,6 +70,7 @@ impl MqttSink {
         let plan = EnvelopePlan::new(profile, table, sink, &config.schema)?;
         let payload = config.schema.payload_schema();
         let encoder = RowEncoder::new(&config.format, payload, context.rejects.clone())?;
+        plan.check(encoder.encoder())?;
         let client_id = config::table_client_id(profile, table, &context)?;
         let mut options = config::connect_options(profile, client_id)?;
         // At QoS 1 a session saves a publish or two from coming twice; on 3.1.1 it would never end.
@@ -84,6 +86,7 @@ impl MqttSink {
                 Some(deal_with_refused(context.rejects.clone())),
             )),
             fixed: plan.fixed(),
+            must_check_text: plan.must_check_text(encoder.encoder()),
             plan,
             encoder,
             metrics: context.metrics,
@@ -106,7 +109,13 @@ impl MqttSink {
         let mut envelopes = self.plan.of(rows).map_err(OperatorError::fatal)?;
         let mut messages = Vec::with_capacity(rows.num_rows());
         for (row, payload) in payloads.enumerate() {
-            match envelopes.get(row) {
+            let envelope = match self.must_check_text {
+                false => envelopes.get(row),
+                true => envelopes
+                    .get(row)
+                    .and_then(|envelope| envelope.check_text(&payload)),
+            };
+            match envelope {
                 Ok(envelope) => messages.push(envelope.around(payload)),
                 Err(bad) => self.rejects.reject(&Rejection {
                     payload: &payload,
@@ -189,8 +198,14 @@ impl SinkOperator for MqttSink {
 
     async fn write(&mut self, rows: RecordBatch) -> Result<(), OperatorError> {
         let payload = self.plan.payload(&rows).map_err(OperatorError::fatal)?;
-        let plan = &self.plan;
-        let topic = |row| plan.of(&rows.slice(row, 1)).ok()?.topic_of(0);
+        let (plan, mut envelopes) = (&self.plan, None);
+        let topic = |row| {
+            let envelopes = match &mut envelopes {
+                Some(envelopes) => envelopes,
+                none => none.insert(plan.of(&rows)?),
+            };
+            envelopes.topic_of(row)
+        };
         let rows = match self.encoder.encode(&payload, topic)? {
             Some(kept) => kept.of(&rows)?,
             None => rows,

@@ -6,7 +6,7 @@ use std::io::Write;
 use arrow::datatypes::TimeUnit;
 use serde::Serialize;
 
-use super::payload::{Cell, DataSet, Element};
+use super::payload::{Cell, DataSet, Element, Value};
 use crate::json::time;
 
 /// How many values one array or data set may hold. Bits become words, so that more would take many times the memory of
@@ -86,6 +86,54 @@ fn texts(bytes: &[u8]) -> Result<String, String> {
     json(&text.split('\0').collect::<Vec<_>>())
 }
 
+/// The datatype of an array's values: arrays stand in the order of what they hold, from Int8 to DateTime.
+pub(super) fn item_datatype(datatype: u32) -> u32 {
+    datatype - 21
+}
+
+/// The bytes of an array of values that have its [`item_datatype`].
+///
+/// # Errors
+/// A text with a zero, which ends texts; more booleans than can be counted.
+pub(super) fn pack(datatype: u32, items: &[Value]) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(items.len() * 8);
+    if datatype == 32 {
+        let count = u32::try_from(items.len()).map_err(|_beyond| too_many(items.len()))?;
+        out.extend_from_slice(&count.to_le_bytes());
+        for bits in items.chunks(8) {
+            let set = bits.iter().enumerate();
+            let set = set.filter(|(_, item)| matches!(item, Value::Boolean(true)));
+            out.push(set.fold(0, |byte, (at, _)| byte | (0x80 >> at)));
+        }
+        return Ok(out);
+    }
+    for item in items {
+        match item {
+            Value::Int(bits) => {
+                let size = match datatype {
+                    22 | 26 => 1,
+                    23 | 27 => 2,
+                    _ => 4,
+                };
+                out.extend_from_slice(&bits.to_le_bytes()[..size]);
+            }
+            Value::Long(bits) => out.extend_from_slice(&bits.to_le_bytes()),
+            Value::Float(value) => out.extend_from_slice(&value.to_le_bytes()),
+            Value::Double(value) => out.extend_from_slice(&value.to_le_bytes()),
+            Value::String(text) if text.contains('\0') => {
+                return Err("a text of an array holds a zero, which would end it".to_owned());
+            }
+            Value::String(text) => {
+                out.extend_from_slice(text.as_bytes());
+                out.push(0);
+            }
+            // `item_datatype` leaves no other.
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
 fn date_time(millis: i64) -> String {
     let mut text = Vec::with_capacity(32);
     time::write_timestamp(&mut text, millis, TimeUnit::Millisecond);
@@ -143,21 +191,49 @@ pub(super) fn data_set(set: &DataSet) -> Result<String, String> {
 fn member(out: &mut Vec<u8>, name: &str, element: &Element, datatype: u32) -> std::io::Result<()> {
     serde_json::to_writer(&mut *out, name)?;
     out.push(b':');
-    match (&element.value, datatype) {
+    let value = element.value.as_ref().map(|cell| match cell {
+        Cell::Int(value) => Scalar::Int(*value),
+        Cell::Long(value) => Scalar::Long(*value),
+        Cell::Float(value) => Scalar::Float(*value),
+        Cell::Double(value) => Scalar::Double(*value),
+        Cell::Boolean(value) => Scalar::Boolean(*value),
+        Cell::String(text) => Scalar::String(text),
+    });
+    write_scalar(out, value, datatype)
+}
+
+/// A value of a data set, parameter or property as it is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Scalar<'a> {
+    Int(u32),
+    Long(u64),
+    Float(f32),
+    Double(f64),
+    Boolean(bool),
+    String(&'a str),
+}
+
+/// Writes what a value means as this datatype; null if there is none.
+pub(super) fn write_scalar(
+    out: &mut Vec<u8>,
+    value: Option<Scalar<'_>>,
+    datatype: u32,
+) -> std::io::Result<()> {
+    match (value, datatype) {
         (None, _) => out.extend_from_slice(b"null"),
-        (Some(Cell::Int(bits)), 1) => write!(out, "{}", *bits as i8)?,
-        (Some(Cell::Int(bits)), 2) => write!(out, "{}", *bits as i16)?,
-        (Some(Cell::Int(bits)), 3) => write!(out, "{}", *bits as i32)?,
-        (Some(Cell::Int(value)), _) => write!(out, "{value}")?,
-        (Some(Cell::Long(bits)), 1..=4) => write!(out, "{}", *bits as i64)?,
-        (Some(Cell::Long(millis)), 13) => {
-            serde_json::to_writer(&mut *out, &date_time(*millis as i64))?;
+        (Some(Scalar::Int(bits)), 1) => write!(out, "{}", bits as i8)?,
+        (Some(Scalar::Int(bits)), 2) => write!(out, "{}", bits as i16)?,
+        (Some(Scalar::Int(bits)), 3) => write!(out, "{}", bits as i32)?,
+        (Some(Scalar::Int(value)), _) => write!(out, "{value}")?,
+        (Some(Scalar::Long(bits)), 1..=4) => write!(out, "{}", bits as i64)?,
+        (Some(Scalar::Long(millis)), 13) => {
+            serde_json::to_writer(&mut *out, &date_time(millis as i64))?;
         }
-        (Some(Cell::Long(value)), _) => write!(out, "{value}")?,
-        (Some(Cell::Float(value)), _) => serde_json::to_writer(&mut *out, value)?,
-        (Some(Cell::Double(value)), _) => serde_json::to_writer(&mut *out, value)?,
-        (Some(Cell::Boolean(value)), _) => write!(out, "{value}")?,
-        (Some(Cell::String(text)), _) => serde_json::to_writer(&mut *out, text)?,
+        (Some(Scalar::Long(value)), _) => write!(out, "{value}")?,
+        (Some(Scalar::Float(value)), _) => serde_json::to_writer(&mut *out, &value)?,
+        (Some(Scalar::Double(value)), _) => serde_json::to_writer(&mut *out, &value)?,
+        (Some(Scalar::Boolean(value)), _) => write!(out, "{value}")?,
+        (Some(Scalar::String(text)), _) => serde_json::to_writer(&mut *out, text)?,
     }
     Ok(())
 }

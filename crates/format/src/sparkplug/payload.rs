@@ -42,6 +42,8 @@ pub(super) struct Metric {
     pub(super) is_transient: Option<bool>,
     #[prost(bool, optional, tag = "7")]
     pub(super) is_null: Option<bool>,
+    #[prost(message, optional, tag = "9")]
+    pub(super) properties: Option<PropertySet>,
     #[prost(oneof = "Value", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub(super) value: Option<Value>,
 }
@@ -116,8 +118,71 @@ pub(super) enum Cell {
 pub(super) struct Template {
     #[prost(message, repeated, tag = "2")]
     pub(super) metrics: Vec<Metric>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) parameters: Vec<Parameter>,
+    #[prost(string, optional, tag = "4")]
+    pub(super) template_ref: Option<String>,
     #[prost(bool, optional, tag = "5")]
     pub(super) is_definition: Option<bool>,
+}
+
+/// What is the same in all of a template's metrics: of a definition the default, of an instance its own value.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Parameter {
+    #[prost(string, optional, tag = "1")]
+    pub(super) name: Option<String>,
+    #[prost(uint32, optional, tag = "2")]
+    pub(super) datatype: Option<u32>,
+    #[prost(oneof = "PropertyValue", tags = "3, 4, 5, 6, 7, 8")]
+    pub(super) value: Option<PropertyValue>,
+}
+
+/// What else is told of a metric: as many keys as values.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PropertySet {
+    #[prost(string, repeated, tag = "1")]
+    pub(super) keys: Vec<String>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) values: Vec<Property>,
+}
+
+/// One of them.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Property {
+    #[prost(uint32, optional, tag = "1")]
+    pub(super) datatype: Option<u32>,
+    #[prost(bool, optional, tag = "2")]
+    pub(super) is_null: Option<bool>,
+    #[prost(oneof = "PropertyValue", tags = "3, 4, 5, 6, 7, 8, 9, 10")]
+    pub(super) value: Option<PropertyValue>,
+}
+
+/// The value as it is sent, also that of a parameter, which is no set.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(super) enum PropertyValue {
+    #[prost(uint32, tag = "3")]
+    Int(u32),
+    #[prost(uint64, tag = "4")]
+    Long(u64),
+    #[prost(float, tag = "5")]
+    Float(f32),
+    #[prost(double, tag = "6")]
+    Double(f64),
+    #[prost(bool, tag = "7")]
+    Boolean(bool),
+    #[prost(string, tag = "8")]
+    String(String),
+    #[prost(message, tag = "9")]
+    Set(PropertySet),
+    #[prost(message, tag = "10")]
+    Sets(PropertySetList),
+}
+
+/// Several sets.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PropertySetList {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) sets: Vec<PropertySet>,
 }
 
 /// The specification's names of datatypes, by their numbers.
@@ -167,6 +232,14 @@ pub(super) fn datatype_name(datatype: u32) -> &'static str {
     name.copied().unwrap_or(DATATYPES[0])
 }
 
+/// The number of a datatype by its name, however it is capitalised: the specification itself is not of one mind.
+pub(super) fn datatype_number(name: &str) -> Option<u32> {
+    let at = DATATYPES
+        .iter()
+        .position(|known| known.eq_ignore_ascii_case(name))?;
+    u32::try_from(at).ok()
+}
+
 impl Metric {
     /// Neither name nor value.
     pub(super) const fn nothing() -> Self {
@@ -178,7 +251,16 @@ impl Metric {
             is_historical: None,
             is_transient: None,
             is_null: None,
+            properties: None,
             value: None,
+        }
+    }
+
+    /// The definition of a type, or an instance of it, if the value is one.
+    pub(super) fn template(&self) -> Option<&Template> {
+        match &self.value {
+            Some(Value::Template(template)) => Some(template),
+            _ => None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Instances of templates, unfolded: each member becomes a metric of its own behind the template's, named
 //! `<template>/<member>`. So a member is found by name and alias, remembered from births and made stale like all others.
 //!
-//! Definitions (`_types_/…`) describe and say nothing of now; they are left as they are.
+//! Definitions (`_types_/…`) describe and say nothing of now; they are left as they are. Parameters are no members: they
+//! stay with the template's own row.
 
 use super::payload::{Metric, Payload, Template, Value};
 
@@ -54,6 +55,7 @@ impl Unfolding {
                 Some(Value::Template(Template {
                     metrics,
                     is_definition,
+                    ..
                 })),
                 Some(_),
             ) if *is_definition != Some(true) => std::mem::take(metrics),

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod births;
+mod round_trip;
 mod values;
+mod write;
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +15,7 @@ use headwater_format::{Decoder, Encoder, Format, FormatConfig, Payloads};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost_reflect::prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde_json::{Value, json};
 
 fn config(format: Format) -> FormatConfig {
@@ -23,8 +25,8 @@ fn config(format: Format) -> FormatConfig {
     }
 }
 
-/// A payload from its JSON notation.
-fn payload(message: &Value) -> Vec<u8> {
+/// What the `.proto` says of a payload.
+fn descriptor() -> MessageDescriptor {
     static POOL: OnceLock<DescriptorPool> = OnceLock::new();
     let pool = POOL.get_or_init(|| {
         let schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas");
@@ -32,12 +34,21 @@ fn payload(message: &Value) -> Vec<u8> {
         compiler.open_file("sparkplug_b.proto").unwrap();
         compiler.descriptor_pool()
     });
-    let descriptor = pool
-        .get_message_by_name("headwater.sparkplug_b.Payload")
-        .unwrap();
-    DynamicMessage::deserialize(descriptor, message)
+    pool.get_message_by_name("headwater.sparkplug_b.Payload")
+        .unwrap()
+}
+
+/// A payload from its JSON notation.
+fn payload(message: &Value) -> Vec<u8> {
+    DynamicMessage::deserialize(descriptor(), message)
         .unwrap()
         .encode_to_vec()
+}
+
+/// A payload in its JSON notation.
+fn message(payload: &[u8]) -> Value {
+    let message = DynamicMessage::decode(descriptor(), payload).unwrap();
+    serde_json::to_value(message).unwrap()
 }
 
 fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
@@ -315,8 +326,6 @@ fn what_is_not_sparkplug_is_bad_data() {
     assert!(error.unwrap_err().to_string().starts_with(
         "column 'temperature' is no field of the format 'sparkplug_b', which has 'group_id', "
     ));
-    let error = Encoder::new(&config(Format::SparkplugB), columns()).unwrap_err();
-    insta::assert_snapshot!(error, @"format 'sparkplug_b' is for sources; publish to other than Sparkplug's topics with another format");
 }
 
 #[test]

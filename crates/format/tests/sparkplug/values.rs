@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Schema};
 use base64::Engine;
 use headwater_format::{Decoder, Format};
 use serde_json::{Value, json};
 
+use crate::write::json_field;
 use crate::{config, decoder, payload, push, rows, schema};
 
 #[test]
@@ -115,6 +116,46 @@ fn members_of_templates_are_rows_of_their_own() {
         push(&mut decoder, "spBv1.0/g/NDEATH/n", &json!({})).len(),
         5
     );
+}
+
+#[test]
+fn parameters_and_properties_are_objects() {
+    let json = |name: &str| Field::new(name, DataType::Utf8, true);
+    let schema = Arc::new(Schema::new(vec![
+        json("name"),
+        json("quality"),
+        json("template_ref"),
+        json_field("template_parameters"),
+        json_field("properties"),
+    ]));
+    let mut decoder = Decoder::new(&config(Format::SparkplugB), Arc::clone(&schema)).unwrap();
+    let parameters = json!([
+        {"name": "poles", "type": 2, "intValue": 65_535}, {"name": "serial", "type": 12, "stringValue": "A\"7"},
+        {"name": "since", "type": 13, "longValue": 5}, {"name": "unset", "type": 10}]);
+    let definition = json!({"metrics": [{"name": "speed", "datatype": 10}], "parameters": parameters, "isDefinition": true});
+    let inner = json!({"templateRef": "Motor", "parameters": [{"name": "n", "type": 5, "intValue": 1}], "isDefinition": false});
+    let instance = json!({"metrics": [{"name": "motor", "templateValue": inner}], "parameters": parameters, "templateRef": "Pump", "isDefinition": false});
+    let properties = |quality: u32| {
+        json!({"keys": ["Quality", "engUnit", "limits", "sets", "none", "odd"], "values": [
+        {"type": 3, "intValue": quality}, {"type": 12, "stringValue": "°C"},
+        {"type": 20, "propertysetValue": {"keys": ["low"], "values": [{"type": 3, "intValue": 4_294_967_295u32}]}},
+        {"type": 21, "propertysetsValue": {"propertyset": [{"keys": ["a"], "values": [{"type": 11, "booleanValue": true}]}, {}]}},
+        {"type": 10, "isNull": true}]})
+    };
+    let message = json!({"metrics": [
+        {"name": "_types_/Pump", "templateValue": definition}, {"name": "pump", "templateValue": instance},
+        {"name": "t", "properties": properties(0)}, {"name": "u", "properties": properties(64)}]});
+    decoder
+        .push_from(&payload(&message), Some("spBv1.0/g/NBIRTH/n"))
+        .unwrap();
+    let told = rows(&mut decoder, &schema).join("\n");
+    insta::assert_snapshot!(told, @r"
+    _types_/Pump GOOD null {poles:-1,serial:A\7,since:1970-01-01T00:00:00.005Z,unset:null} null
+    pump GOOD Pump {poles:-1,serial:A\7,since:1970-01-01T00:00:00.005Z,unset:null} null
+    pump/motor GOOD Motor {n:1} null
+    t BAD null null {Quality:0,engUnit:°C,limits:{low:-1},sets:[{a:true},{}],none:null,odd:null}
+    u 64 null null {Quality:64,engUnit:°C,limits:{low:-1},sets:[{a:true},{}],none:null,odd:null}
+    ");
 }
 
 #[test]

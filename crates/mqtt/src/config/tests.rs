@@ -178,6 +178,7 @@ fn the_options_at_a_glance() {
     sink.retain: boolean = false
     sink.message_expiry: text
     sink.content_type: text
+    sink.payload_format_indicator: boolean = false
     sink.response_topic: text
     sink.user_properties: list of texts
     lookup.settle: text = 500 milliseconds

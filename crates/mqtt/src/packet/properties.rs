@@ -92,6 +92,12 @@ pub struct PropertiesWriter {
 }
 
 impl PropertiesWriter {
+    /// 0x01: the payload is UTF-8 text. Said of what is none, brokers may refuse the message.
+    pub fn payload_is_text(&mut self) -> &mut Self {
+        self.bytes.put_slice(&[0x01, 1]);
+        self
+    }
+
     /// 0x02: the seconds after which the broker no longer delivers the message.
     pub fn message_expiry_interval(&mut self, seconds: u32) -> &mut Self {
         self.bytes.put_u8(0x02);

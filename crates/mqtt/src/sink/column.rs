@@ -10,11 +10,12 @@ use headwater_connector::config::{did_you_mean, quoted};
 use crate::options::QoS;
 
 /// The metadata that a sink can write.
-const METADATA: [&str; 10] = [
+const METADATA: [&str; 11] = [
     "topic",
     "topic.*",
     "qos",
     "retain",
+    "payload_format_indicator",
     "content_type",
     "response_topic",
     "correlation_data",
@@ -30,6 +31,7 @@ pub(super) enum ColumnKind {
     Text,
     Qos,
     Retain,
+    PayloadFormatIndicator,
     MessageExpiryInterval,
     ContentType,
     ResponseTopic,
@@ -56,16 +58,13 @@ impl ColumnKind {
             "topic" => Self::Text,
             "qos" => Self::Qos,
             "retain" => Self::Retain,
+            "payload_format_indicator" => Self::PayloadFormatIndicator,
             "message_expiry_interval" => Self::MessageExpiryInterval,
             "content_type" => Self::ContentType,
             "response_topic" => Self::ResponseTopic,
             "correlation_data" => Self::CorrelationData,
             "user_properties" => Self::UserProperties,
-            "dup"
-            | "packet_id"
-            | "received_at"
-            | "payload_format_indicator"
-            | "subscription_identifier" => {
+            "dup" | "packet_id" | "received_at" | "subscription_identifier" => {
                 return Err(format!(
                     "'{name}' can be read but not written; a sink writes {}",
                     quoted(METADATA.iter())
@@ -93,7 +92,9 @@ impl ColumnKind {
                 DataType::Utf8
             }
             Self::Retain => DataType::Boolean,
-            Self::Qos | Self::MessageExpiryInterval => DataType::Int64,
+            Self::Qos | Self::PayloadFormatIndicator | Self::MessageExpiryInterval => {
+                DataType::Int64
+            }
             Self::CorrelationData => DataType::Binary,
             Self::UserProperties => text_map(),
         }
@@ -223,6 +224,22 @@ impl Values {
             1 => Ok(Some(QoS::AtLeastOnce)),
             2 => Ok(Some(QoS::ExactlyOnce)),
             other => Err(format!("the QoS {other} is none of 0, 1 and 2")),
+        }
+    }
+
+    /// Whether the row says that its payload is text, if it says anything.
+    pub(super) fn is_text(&self, row: usize) -> Result<Option<bool>, String> {
+        let array = self.0.as_primitive_opt::<Int64Type>();
+        match array
+            .filter(|array| array.is_valid(row))
+            .map(|array| array.value(row))
+        {
+            None => Ok(None),
+            Some(0) => Ok(Some(false)),
+            Some(1) => Ok(Some(true)),
+            Some(other) => Err(format!(
+                "the payload format indicator {other} is neither 0 nor 1"
+            )),
         }
     }
 

@@ -21,13 +21,14 @@ use arrow::array::RecordBatch;
 use bytes::{Bytes, BytesMut};
 use headwater_connector::config::ConfigError;
 use headwater_connector::{ColumnOrigin, TableSchema};
+use headwater_format::Encoder;
 
 use super::column::{ColumnKind, ColumnPlan, Values};
-use super::fixed::{Fixed, legal, refuse_properties, shown};
+use super::fixed::{Fixed, Written, legal, refuse_properties, shown};
 use super::topic_plan::{Piece, TopicPlan, topic_plan};
 use crate::config::{MqttProfile, MqttTable, ProtocolVersion, SinkOptions};
 use crate::options::QoS;
-use crate::packet::PropertiesWriter;
+use crate::packet::{Properties, PropertiesWriter, Property};
 use crate::topic::check_topic;
 
 /// How many bytes of topics are allocated at once.
@@ -54,6 +55,25 @@ pub(crate) struct Envelope {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) properties: Bytes,
+}
+
+impl Envelope {
+    /// The same, if it says of this payload that it is text only where it is.
+    ///
+    /// # Errors
+    /// That it is not.
+    pub(crate) fn check_text(self, payload: &[u8]) -> Result<Self, BadRow> {
+        let is_said = Properties::new(&self.properties)
+            .iter()
+            .any(|property| property == Property::PayloadFormatIndicator(1));
+        if !is_said || std::str::from_utf8(payload).is_ok() {
+            return Ok(self);
+        }
+        Err(BadRow {
+            topic: Some(String::from_utf8_lossy(&self.topic).into_owned()),
+            error: "the payload format indicator is 1, but the payload is not UTF-8".to_owned(),
+        })
+    }
 }
 
 /// A row that cannot be sent.
@@ -137,6 +157,31 @@ impl EnvelopePlan {
         })
     }
 
+    /// Whether payloads of this encoder can go where these envelopes go, as these say they are.
+    ///
+    /// # Errors
+    /// A topic that the format does not have; the indicator of text for payloads that may be none.
+    pub(crate) fn check(&self, encoder: &Encoder) -> Result<(), ConfigError> {
+        if let TopicPlan::Fixed(topic) = &self.topic {
+            let checked = encoder.check_topic(&String::from_utf8_lossy(topic));
+            checked.map_err(|e| ConfigError::new(Some("topic"), format!("option 'topic': {e}")))?;
+        }
+        if self.fixed.payload_is_text && !encoder.writes_text() {
+            let option = "sink.payload_format_indicator";
+            let message = format!(
+                "option '{option}': not all payloads are text; use a format that writes text ('json', 'csv', 'raw_string' of a TEXT column), without compression, or leave the option out"
+            );
+            return Err(ConfigError::new(Some(option), message));
+        }
+        Ok(())
+    }
+
+    /// Whether a row may say that its payload is text although this encoder does not see to it.
+    pub(crate) fn must_check_text(&self, encoder: &Encoder) -> bool {
+        let mut kinds = self.columns.iter().map(|column| &column.kind);
+        kinds.any(|kind| *kind == ColumnKind::PayloadFormatIndicator) && !encoder.writes_text()
+    }
+
     /// The columns that make the payload.
     ///
     /// # Errors
@@ -179,10 +224,13 @@ pub(crate) struct Envelopes<'a> {
 }
 
 impl Envelopes<'_> {
-    /// The topic of a row, if it has a legal one.
-    pub(crate) fn topic_of(&mut self, row: usize) -> Option<String> {
-        let topic = self.topic(row).ok()?;
-        Some(String::from_utf8_lossy(&topic).into_owned())
+    /// The topic of a row.
+    ///
+    /// # Errors
+    /// Why it has no legal one.
+    pub(crate) fn topic_of(&mut self, row: usize) -> Result<String, String> {
+        let topic = self.topic(row).map_err(|bad| bad.error)?;
+        Ok(String::from_utf8_lossy(&topic).into_owned())
     }
 
     /// The envelope of a row.
@@ -235,24 +283,31 @@ impl Envelopes<'_> {
 
     /// QoS, retain flag and properties.
     fn rest(&mut self, row: usize, qos: &mut QoS, retain: &mut bool) -> Result<(), String> {
-        let fixed = &self.plan.fixed;
-        let (mut expiry, mut content_type, mut response_topic) = (false, false, false);
+        let mut written = Written::default();
         for (plan, values) in self.plan.columns.iter().zip(&self.values) {
             let writer = &mut self.properties;
             match &plan.kind {
                 ColumnKind::Text => {}
                 ColumnKind::Qos => *qos = values.qos(row)?.unwrap_or(*qos),
                 ColumnKind::Retain => *retain = values.boolean(row).unwrap_or(*retain),
+                ColumnKind::PayloadFormatIndicator => {
+                    if let Some(is_text) = values.is_text(row)? {
+                        if is_text {
+                            writer.payload_is_text();
+                        }
+                        written.format_indicator = true;
+                    }
+                }
                 ColumnKind::MessageExpiryInterval => {
                     if let Some(seconds) = values.seconds(row)? {
                         writer.message_expiry_interval(seconds);
-                        expiry = true;
+                        written.expiry = true;
                     }
                 }
                 ColumnKind::ContentType => {
                     if let Some(text) = values.text(row) {
                         writer.content_type(legal("content type", text)?);
-                        content_type = true;
+                        written.content_type = true;
                     }
                 }
                 ColumnKind::ResponseTopic => {
@@ -260,7 +315,7 @@ impl Envelopes<'_> {
                         check_topic(text)
                             .map_err(|why| format!("the response topic '{}' {why}", shown(text)))?;
                         writer.response_topic(text);
-                        response_topic = true;
+                        written.response_topic = true;
                     }
                 }
                 ColumnKind::CorrelationData => {
@@ -287,7 +342,7 @@ impl Envelopes<'_> {
                 }
             }
         }
-        fixed.write_rest(&mut self.properties, expiry, content_type, response_topic);
+        self.plan.fixed.write_rest(&mut self.properties, &written);
         Ok(())
     }
 }

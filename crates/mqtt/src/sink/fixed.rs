@@ -10,10 +10,20 @@ use crate::topic::{check_text, check_topic};
 /// The properties that options give to every message.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fixed {
+    pub(super) payload_is_text: bool,
     message_expiry: Option<u32>,
     content_type: Option<String>,
     response_topic: Option<String>,
     user_properties: Vec<(String, String)>,
+}
+
+/// What the columns of a row have written, so that options do not say it again.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) format_indicator: bool,
+    pub(super) expiry: bool,
+    pub(super) content_type: bool,
+    pub(super) response_topic: bool,
 }
 
 impl Fixed {
@@ -47,6 +57,7 @@ impl Fixed {
             Ok(seconds as u32)
         };
         Ok(Self {
+            payload_is_text: sink.payload_format_indicator,
             message_expiry: sink.message_expiry.as_ref().map(expiry).transpose()?,
             content_type: sink.content_type.clone(),
             response_topic: sink.response_topic.clone(),
@@ -55,24 +66,21 @@ impl Fixed {
     }
 
     pub(super) fn write(&self, writer: &mut PropertiesWriter) {
-        self.write_rest(writer, false, false, false);
+        self.write_rest(writer, &Written::default());
     }
 
     /// Writes what no column has written.
-    pub(super) fn write_rest(
-        &self,
-        writer: &mut PropertiesWriter,
-        expiry: bool,
-        content_type: bool,
-        response_topic: bool,
-    ) {
-        if let (Some(seconds), false) = (self.message_expiry, expiry) {
+    pub(super) fn write_rest(&self, writer: &mut PropertiesWriter, written: &Written) {
+        if self.payload_is_text && !written.format_indicator {
+            writer.payload_is_text();
+        }
+        if let (Some(seconds), false) = (self.message_expiry, written.expiry) {
             writer.message_expiry_interval(seconds);
         }
-        if let (Some(text), false) = (&self.content_type, content_type) {
+        if let (Some(text), false) = (&self.content_type, written.content_type) {
             writer.content_type(text);
         }
-        if let (Some(topic), false) = (&self.response_topic, response_topic) {
+        if let (Some(topic), false) = (&self.response_topic, written.response_topic) {
             writer.response_topic(topic);
         }
         for (name, value) in &self.user_properties {
@@ -104,6 +112,10 @@ pub(super) fn refuse_properties(
     columns: &[ColumnPlan],
 ) -> Result<(), ConfigError> {
     let options = [
+        (
+            "sink.payload_format_indicator",
+            sink.payload_format_indicator,
+        ),
         ("sink.message_expiry", sink.message_expiry.is_some()),
         ("sink.content_type", sink.content_type.is_some()),
         ("sink.response_topic", sink.response_topic.is_some()),

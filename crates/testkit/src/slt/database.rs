@@ -361,6 +361,10 @@ fn rows(messages: &[Message], show: &[Show]) -> Rows {
             let data = message.properties.correlation_data.as_deref();
             text(&data.map(|data| String::from_utf8_lossy(data).into_owned()))
         }
+        Show::Format => {
+            let indicator = message.properties.payload_format;
+            text(&indicator.map(|indicator| indicator.to_string()))
+        }
         Show::Expiry => {
             let seconds = message.properties.message_expiry_interval;
             text(&seconds.map(|seconds| seconds.to_string()))

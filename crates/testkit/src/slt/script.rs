@@ -72,6 +72,7 @@ pub(super) enum Show {
     ContentType,
     ResponseTopic,
     CorrelationData,
+    Format,
     Expiry,
     User,
 }
@@ -216,10 +217,11 @@ fn parse_show(words: &[&str]) -> Result<Vec<Show>> {
         "content_type" => Ok(Show::ContentType),
         "response_topic" => Ok(Show::ResponseTopic),
         "correlation_data" => Ok(Show::CorrelationData),
+        "format" => Ok(Show::Format),
         "expiry" => Ok(Show::Expiry),
         "user" => Ok(Show::User),
         other => bail!(
-            "'show {other}': one of topic, payload, hex, qos, retain, content_type, response_topic, correlation_data, expiry, user was expected"
+            "'show {other}': one of topic, payload, hex, qos, retain, content_type, response_topic, correlation_data, format, expiry, user was expected"
         ),
     };
     columns.iter().map(column).collect()

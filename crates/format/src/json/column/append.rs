@@ -121,11 +121,16 @@ fn write_json<'a>(token: Token<'a>, source: &mut impl Source<'a>, out: &mut Vec<
         Token::Text(text) => write_string(out, &text),
         Token::Json(text) => out.extend_from_slice(text.as_bytes()),
         Token::Binary(bytes) => write_string(out, &STANDARD.encode(bytes)),
-        Token::Timestamp(nanos) => quoted(out, |out| match i64::try_from(nanos) {
-            Ok(nanos) => time::write_timestamp(out, nanos, TimeUnit::Nanosecond),
-            Err(_) => {
-                let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or_default();
-                time::write_timestamp(out, seconds, TimeUnit::Second);
+        Token::Timestamp(nanos) => quoted(out, |out| {
+            // Nanoseconds end in the year 2262, and microseconds far from it.
+            let count = |unit_nanos| i64::try_from(nanos.div_euclid(unit_nanos));
+            match (count(1), count(1_000)) {
+                (Ok(nanos), _) => time::write_timestamp(out, nanos, TimeUnit::Nanosecond),
+                (_, Ok(micros)) => time::write_timestamp(out, micros, TimeUnit::Microsecond),
+                _ => {
+                    let seconds = count(1_000_000_000).unwrap_or_default();
+                    time::write_timestamp(out, seconds, TimeUnit::Second);
+                }
             }
         }),
         Token::Date(days) => quoted(out, |out| time::write_date(out, i64::from(days))),

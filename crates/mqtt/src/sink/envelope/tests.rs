@@ -279,8 +279,8 @@ fn what_does_not_go_together_is_told() {
     option 'topic': the table has no column 'devise' for '{devise}'; did you mean 'device'? (its columns are 'device')
     option 'topic': column 'device' has the type Map("entries": non-null Struct("key": non-null Utf8, "value": Utf8), unsorted), of which no topic can be made
     column 'd': the topic 'a/{device}' has no '{devise}'; did you mean 'device'?
-    column 'd': 'dup' can be read but not written; a sink writes 'topic', 'topic.*', 'qos', 'retain', 'content_type', 'response_topic', 'correlation_data', 'message_expiry_interval', 'user_properties', 'user_property.*'
-    column 'd': unknown metadata 'content' (a sink writes 'topic', 'topic.*', 'qos', 'retain', 'content_type', 'response_topic', 'correlation_data', 'message_expiry_interval', 'user_properties', 'user_property.*')
+    column 'd': 'dup' can be read but not written; a sink writes 'topic', 'topic.*', 'qos', 'retain', 'payload_format_indicator', 'content_type', 'response_topic', 'correlation_data', 'message_expiry_interval', 'user_properties', 'user_property.*'
+    column 'd': unknown metadata 'content' (a sink writes 'topic', 'topic.*', 'qos', 'retain', 'payload_format_indicator', 'content_type', 'response_topic', 'correlation_data', 'message_expiry_interval', 'user_properties', 'user_property.*')
     column 'd': has the type Utf8, but 'qos' is Int64
     columns 'x' and 'y' are both 'qos'
     option 'sink.message_expiry': '0' is not between 1 second and 136 years
