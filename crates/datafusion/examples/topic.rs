@@ -1,10 +1,14 @@
-//! Reads a topic as a table of DataFusion, and prints its payloads as they come.
+//! Reads a topic as a table of DataFusion, and prints its payloads as they come, until Ctrl-C or the query's `LIMIT`.
 //!
 //! ```sh
 //! cargo run -p headwater -p headwater-datafusion --example topic -- 'mqtt://localhost:1883/sensors/#'
 //! cargo run -p headwater -p headwater-datafusion --example topic -- 'mqtt://localhost:1883/sensors/#' \
 //!     "SELECT topic, payload::INT + 1 FROM messages WHERE topic LIKE 'sensors/%' LIMIT 10"
 //! ```
+//!
+//! The table is called `messages`, and has the columns `topic` and `payload`, both TEXT. A payload that is not text ends the
+//! query: with `'bad_data' 'drop'` among the options such messages would be left out. A broker that cannot be reached is
+//! tried again; the log on standard error says so.
 
 #![allow(clippy::print_stdout, reason = "an example speaks to people")]
 
@@ -17,6 +21,9 @@ use headwater_mqtt::MqttConnector;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
     let mut arguments = std::env::args().skip(1);
     let location = arguments
         .next()
