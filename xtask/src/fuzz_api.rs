@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         "schemathesis is not installed: pip install schemathesis"
     );
     // that of the tests, with which cargo builds it: another selection would compile DataFusion anew
-    let build = ["test", "--no-run", "-p", "headwater", "--test", "command"];
+    let build = ["test", "--no-run", "--workspace", "--test", "command"];
     process::run("cargo", &build)?;
     let data = std::env::temp_dir().join(format!("headwater-fuzz-{}", std::process::id()));
     let (mut server, url) = serve(&data.to_string_lossy())?;
