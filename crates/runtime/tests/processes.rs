@@ -15,7 +15,7 @@ use headwater_planner::plan::{Node, Plan};
 use headwater_runtime::{
     BACKLOG_ROWS, CHECKPOINT_INTERVAL, Cluster, Job, JobError, JobOptions, PeerError,
 };
-use support::time::two_sources;
+use support::time::{instants_follow_both, two_sources};
 use support::{
     Bench, DEADLINE, Fault, Scripted, UNSENDABLE, chain, dead_letters, ended, rows, thousandfold,
     union_of,
@@ -77,20 +77,7 @@ async fn instants_come_as_far_as_the_watermark_of_sources_in_different_processes
         let mut bench = Bench::default();
         let nodes = two_sources(&mut bench, None);
         let jobs = started(&bench, &nodes, size).await;
-        bench.send("a", rows(&[5, 1]));
-        bench.send("b", rows(&[3]));
-        assert_eq!(bench.rows("out", 1).await, [1]);
-        bench.send("a", rows(&[9]));
-        bench.send("b", rows(&[4, 7]));
-        assert_eq!(bench.rows("out", 4).await, [1, 3, 4, 5]);
-        bench.send("a", rows(&[10, 11]));
-        bench.inputs.remove("b");
-        assert_eq!(bench.rows("out", 7).await, [1, 3, 4, 5, 7, 9, 10]);
-        bench.inputs.clear();
-        all_end(&jobs).await;
-        assert_eq!(bench.rows("out", 8).await.last(), Some(&11));
-        assert_eq!(bench.committed_now("a"), 3);
-        assert_eq!(bench.committed_now("b"), 2);
+        instants_follow_both(&mut bench, async || all_end(&jobs).await).await;
     }
 }
 

@@ -11,7 +11,7 @@ use headwater_planner::plan::{
     EventTime, Instant, InstantInput, Node, NodeId, PlanOperator, TIME_TYPE, Watermark, with_time,
 };
 
-use super::{Bench, expr, schema};
+use super::{Bench, expr, rows, schema};
 
 pub(crate) fn node(id: &str, operator: PlanOperator, inputs: &[usize]) -> Node {
     Node {
@@ -81,4 +81,23 @@ pub(crate) fn two_sources(bench: &mut Bench, idle: Option<Duration>) -> Vec<Node
         instants(5),
         bench.sink("out", 6),
     ]
+}
+
+/// Rows of two sources come as far as the watermark of both; those of one that has ended are not waited for. `ended` is when
+/// the job has.
+pub(crate) async fn instants_follow_both(bench: &mut Bench, ended: impl AsyncFnOnce()) {
+    bench.send("a", rows(&[5, 1]));
+    bench.send("b", rows(&[3]));
+    assert_eq!(bench.rows("out", 1).await, [1]);
+    bench.send("a", rows(&[9]));
+    bench.send("b", rows(&[4, 7]));
+    assert_eq!(bench.rows("out", 4).await, [1, 3, 4, 5]);
+    bench.send("a", rows(&[10, 11]));
+    bench.inputs.remove("b");
+    assert_eq!(bench.rows("out", 7).await, [1, 3, 4, 5, 7, 9, 10]);
+    bench.inputs.clear();
+    ended().await;
+    assert_eq!(bench.rows("out", 8).await.last(), Some(&11));
+    assert_eq!(bench.committed_now("a"), 3);
+    assert_eq!(bench.committed_now("b"), 2);
 }

@@ -17,9 +17,10 @@
 //! Keys: null is equal to nothing.
 //! Time: two rows are a pair if their event times are no further apart than the time to live, and neither has been dropped. A row
 //! is dropped, without a word, when the watermark is further ahead of it than that; a row that comes later still is late:
-//! counted, and left out. What takes back a row that is not kept is left out.
+//! counted, and left out. What takes back a row that has been dropped, or never came, is left out.
 //! Memory: the rows that are not dropped, up to an eighth longer than the time to live; what waits, which the sources' credit
-//! bounds, since its epoch is held; and the changes of one row, as many as it has partners. Errors: those of the keys.
+//! bounds, since its epoch is held; and the changes of one row, as many as it has partners. Errors: none that a row could cause; keys are
+//! columns.
 
 mod arrived;
 mod output;
@@ -123,6 +124,8 @@ impl UpdatingJoin {
         let old = step
             .old
             .and_then(|row| self.sides[input].take(&step.key, &row));
+        // one that is out of time counts as dropped, whether it has been or not
+        let old = old.filter(|old| old.time >= self.earliest);
         let new = step.new.filter(|(_, time)| *time >= self.earliest);
         if old.is_none() && new.is_none() {
             return;
