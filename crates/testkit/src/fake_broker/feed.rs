@@ -11,6 +11,8 @@ use crate::wire::{Properties, Publish, write_publish};
 
 /// How many bytes go into one write.
 const WRITE_BYTES: usize = 64 * 1024;
+/// How often a paced load wakes, at most.
+const TICK: Duration = Duration::from_millis(1);
 /// Packet ids: 1 to 65,535.
 const PACKET_IDS: usize = u16::MAX as usize;
 /// How many digits a stamp has.
@@ -121,14 +123,18 @@ impl Encoded {
         Ok(())
     }
 
-    /// Waits until messages are due, and says how many.
+    /// Waits until messages are due, and says how many. It wakes at most once a [`TICK`], as a load that wakes for each
+    /// message would take the cores from those that are measured.
     fn await_due(&self, sent: u64, begun: Instant) -> u64 {
         let Some(per_second) = self.per_second else {
             return u64::MAX;
         };
         let per_second = f64::from(per_second.get());
         let due_at = Duration::from_secs_f64((sent + 1) as f64 / per_second);
-        std::thread::sleep(due_at.saturating_sub(begun.elapsed()));
+        let ticks = due_at.as_nanos().div_ceil(TICK.as_nanos());
+        // a run has fewer than 2^32 milliseconds
+        let tick_at = TICK * u32::try_from(ticks).unwrap_or(u32::MAX);
+        std::thread::sleep(tick_at.saturating_sub(begun.elapsed()));
         let due = (begun.elapsed().as_secs_f64() * per_second) as u64;
         due.saturating_sub(sent).max(1)
     }
