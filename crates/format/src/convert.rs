@@ -29,7 +29,7 @@ fn unfit(token: &Token<'_>, at: usize, not: &str) -> Box<Fault> {
 
 /// The number in a text, if it is nothing else.
 fn number(text: &str) -> Option<Number<'_>> {
-    number::scan(text.as_bytes()).filter(|number| number.text.len() == text.len())
+    number::whole(text.as_bytes())
 }
 
 /// A token's number as text, shortest form, for what must be exact in decimal digits.

@@ -268,7 +268,7 @@ impl<'r> Cells<'r> {
 
 /// What a timestamp is made of: a number counts units, everything else is a text.
 fn instant(text: &str) -> Token<'_> {
-    let is_number = number::scan(text.as_bytes()).is_some_and(|n| n.text.len() == text.len());
+    let is_number = number::whole(text.as_bytes()).is_some();
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = [whole, fraction].concat();
     match (

@@ -559,6 +559,35 @@ fn members_are_found_by_name_in_any_order() {
     }
 }
 
+/// Names that are remembered and names that are too long for that, and those that differ from what is remembered in
+/// their last byte, their length, or what follows.
+#[test]
+fn names_of_any_length_are_told_apart() {
+    for len in 1..40 {
+        let name = "n".repeat(len);
+        let table = schema([Field::new(&name, DataType::Int64, true)]);
+        let mut decoder = Decoder::new(&config(), table).unwrap();
+        let other = format!("{}m", "n".repeat(len - 1));
+        for payload in [
+            format!(r#"{{"{name}":1}}"#),
+            format!(r#"{{"{name}":2}}"#),
+            format!(r#"{{"{other}":3}}"#),
+            format!(r#"{{"{name}":4,"x":0}}"#),
+            format!(r#"{{"{name}n":5}}"#),
+            format!(r#"{{"{name}" : 6}}"#),
+            format!(r#"{{"{name}": 7 }}"#),
+        ] {
+            decoder.push(payload.as_bytes()).unwrap();
+        }
+        let cut_off = format!(r#"{{"{name}"#);
+        assert!(decoder.push(cut_off.as_bytes()).is_err());
+        let column = decoder.finish().unwrap().remove(0);
+        let values: Vec<_> = column.as_primitive::<Int64Type>().iter().collect();
+        let expected = [Some(1), Some(2), None, Some(4), None, Some(6), Some(7)];
+        assert_eq!(values, expected, "{len}");
+    }
+}
+
 #[test]
 fn documents() {
     check_document(r#"{"v":1}"#, "1");

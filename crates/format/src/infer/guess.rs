@@ -212,7 +212,7 @@ fn has_header(tables: &[Records]) -> bool {
 /// What a cell would be if it were written in a format with types.
 fn cell_token(cell: &str) -> Token<'_> {
     let text = cell.trim_ascii();
-    let number = number::scan(text.as_bytes()).filter(|number| number.text.len() == text.len());
+    let number = number::whole(text.as_bytes());
     match (text, number) {
         ("", _) => Token::Null,
         ("true" | "false", _) => Token::Boolean(text == "true"),

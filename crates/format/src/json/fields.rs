@@ -14,14 +14,14 @@ use arrow::error::ArrowError;
 
 use super::column::Column;
 use super::fault::Result;
-use super::scan::Scanner;
+use super::scan::{Scanner, sixteen};
 use crate::config::JsonOptions;
 use crate::error::FormatError;
 
-/// How many members of an object are remembered, and how long their names may be, quotes included. Others are looked
-/// up each time.
+/// How many members of an object are remembered, and how long their names may be, with quotes and colon. Others are
+/// looked up each time.
 const SHAPE_MEMBERS_MAX: usize = 64;
-const SHAPE_NAME_BYTES_MAX: usize = 16;
+const SHAPE_NAME_BYTES_MAX: usize = 32;
 
 /// With so many columns, names are looked up by hash.
 const SEARCH_COLUMNS_MAX: usize = 8;
@@ -89,9 +89,7 @@ impl Fields {
             scanner.leave();
         }
         while more {
-            let column = self.name(scanner, place)?;
-            scanner.colon()?;
-            match column {
+            match self.name(scanner, place)? {
                 Some(index) => found += self.value(scanner, index, len)?,
                 None => scanner.skip_value()?,
             }
@@ -104,13 +102,14 @@ impl Fields {
         Ok(())
     }
 
-    /// Goes over a member's name; answers the column it belongs to.
+    /// Goes over a member's name and the colon; answers the column it belongs to.
     #[inline]
     fn name(&mut self, scanner: &mut Scanner<'_>, place: usize) -> Result<Option<usize>> {
         if let Some(guess) = self.shape.0.get(place)
             && guess.matches(scanner)
         {
             scanner.advance(guess.len);
+            scanner.skip_space();
             return Ok(guess.column);
         }
         self.look_up(scanner, place)
@@ -134,6 +133,7 @@ impl Fields {
         if !name.escaped {
             self.shape.learn(place, name.raw, column);
         }
+        scanner.colon()?;
         Ok(column)
     }
 
@@ -186,28 +186,28 @@ impl Fields {
 #[derive(Debug, Default)]
 struct Shape(Vec<Guess>);
 
-/// A name that may come, quotes included, ready to be compared in one step.
+/// A name that may come, with its quotes and the colon, ready to be compared in one step, or in two.
 #[derive(Debug)]
 struct Guess {
-    bytes: u128,
-    mask: u128,
+    bytes: [u128; 2],
+    mask: [u128; 2],
     len: usize,
     column: Option<usize>,
 }
 
 impl Guess {
     fn new(name: &[u8], column: Option<usize>) -> Option<Self> {
-        let len = name.len() + 2;
-        if len > SHAPE_NAME_BYTES_MAX {
-            return None;
-        }
+        let len = name.len() + 3;
         let mut bytes = [0; SHAPE_NAME_BYTES_MAX];
+        let mut mask = [0; SHAPE_NAME_BYTES_MAX];
+        mask.get_mut(..len)?.fill(0xFF);
         bytes[0] = b'"';
-        bytes[1..len - 1].copy_from_slice(name);
-        bytes[len - 1] = b'"';
+        bytes[1..len - 2].copy_from_slice(name);
+        bytes[len - 2] = b'"';
+        bytes[len - 1] = b':';
         Some(Self {
-            bytes: u128::from_le_bytes(bytes),
-            mask: u128::MAX >> (8 * (SHAPE_NAME_BYTES_MAX - len)),
+            bytes: [sixteen(&bytes, 0), sixteen(&bytes, 16)],
+            mask: [sixteen(&mask, 0), sixteen(&mask, 16)],
             len,
             column,
         })
@@ -216,7 +216,8 @@ impl Guess {
     /// Whether this name comes next.
     #[inline]
     fn matches(&self, scanner: &Scanner<'_>) -> bool {
-        (scanner.peek_16() ^ self.bytes) & self.mask == 0
+        (scanner.peek_16() ^ self.bytes[0]) & self.mask[0] == 0
+            && (self.len <= 16 || (scanner.peek_16_more() ^ self.bytes[1]) & self.mask[1] == 0)
     }
 }
 

@@ -24,6 +24,11 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
+/// The number that a text is as a whole; `None` if it is none by JSON's grammar.
+pub(crate) fn whole(text: &[u8]) -> Option<Number<'_>> {
+    scan(text).filter(|number| number.text.len() == text.len())
+}
+
 /// Takes the number at the beginning of some bytes; `None` if there is none by JSON's grammar.
 #[inline(always)]
 pub(crate) fn scan(bytes: &[u8]) -> Option<Number<'_>> {

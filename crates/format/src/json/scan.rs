@@ -71,21 +71,27 @@ impl<'a> Scanner<'a> {
         self.at += len;
     }
 
-    /// The next 16 bytes, the first one lowest; zeros behind the end.
+    /// The next bytes, as one number; see [`sixteen`].
     #[inline]
     pub(crate) fn peek_16(&self) -> u128 {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        if let Some(chunk) = rest.first_chunk::<16>() {
-            return u128::from_le_bytes(*chunk);
-        }
-        let mut padded = [0; 16];
-        padded[..rest.len()].copy_from_slice(rest);
-        u128::from_le_bytes(padded)
+        sixteen(self.bytes, self.at)
+    }
+
+    /// The sixteen bytes behind those.
+    #[inline]
+    pub(crate) fn peek_16_more(&self) -> u128 {
+        sixteen(self.bytes, self.at + 16)
     }
 
     /// Goes over white space, of which there is mostly none.
     #[inline]
     pub(crate) fn skip_space(&mut self) {
+        if self.peek() <= b' ' {
+            self.skip_some_space();
+        }
+    }
+
+    fn skip_some_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.bytes.get(self.at) {
             self.at += 1;
         }
@@ -263,15 +269,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes over any value, checking it.
+    #[inline]
     pub(crate) fn skip_value(&mut self) -> Result<()> {
         match self.peek() {
+            b'-' | b'0'..=b'9' => self.number().map(drop),
             b'"' => self.string().map(drop),
-            b'{' => self.skip_object(),
-            b'[' => self.skip_array(),
             b't' => self.literal("true"),
             b'f' => self.literal("false"),
             b'n' => self.literal("null"),
-            b'-' | b'0'..=b'9' => self.number().map(drop),
+            b'{' => self.skip_object(),
+            b'[' => self.skip_array(),
             _ => Err(self.unexpected("a JSON value")),
         }
     }
@@ -316,6 +323,27 @@ impl<'a> Scanner<'a> {
         self.skip_space();
         Ok(())
     }
+}
+
+/// The sixteen bytes that begin at an index, as one number, the first byte lowest; zeros behind the end.
+#[inline]
+pub(super) fn sixteen(bytes: &[u8], at: usize) -> u128 {
+    if let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        return u128::from_le_bytes(*chunk);
+    }
+    let rest = bytes.len().saturating_sub(at);
+    match bytes.last_chunk() {
+        // a shift by all bits, when none is left, is two shifts
+        Some(last) => (u128::from_le_bytes(*last) >> (8 * (15 - rest))) >> 8,
+        None => sixteen_of_few(bytes, at),
+    }
+}
+
+/// The same of a payload that is shorter than that.
+#[cold]
+fn sixteen_of_few(bytes: &[u8], at: usize) -> u128 {
+    let rest = bytes.get(at..).unwrap_or_default().iter().rev();
+    rest.fold(0, |word, &byte| word << 8 | u128::from(byte))
 }
 
 /// Marks (0x80) the lowest byte that is a quote, a backslash or a control character; marks above it may be wrong.
@@ -400,5 +428,26 @@ impl Text<'_> {
         digits.iter().try_fold(0, |unit, &digit| {
             Some(unit * 16 + (digit as char).to_digit(16)?)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the bytes are, these are the ones, and zeros.
+        #[test]
+        fn sixteen_bytes_are_taken_from_anywhere(
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+            at in 0usize..45,
+        ) {
+            let mut padded = bytes.clone();
+            padded.resize(64, 0);
+            let chunk: [u8; 16] = padded[at..at + 16].try_into().unwrap();
+            prop_assert_eq!(sixteen(&bytes, at), u128::from_le_bytes(chunk));
+        }
     }
 }

@@ -95,10 +95,7 @@ fn quoted_number<'a>(scanner: &mut Scanner<'a>, expected: &str) -> Result<Number
         return Err(wrong(scanner));
     }
     let text = scanner.string()?;
-    match number::scan(text.raw) {
-        Some(number) if number.text.len() == text.raw.len() => Ok(number),
-        _ => Err(wrong(scanner)),
-    }
+    number::whole(text.raw).ok_or_else(|| wrong(scanner))
 }
 
 #[inline]
