@@ -446,7 +446,7 @@ mod tests {
         ) {
             let mut padded = bytes.clone();
             padded.resize(64, 0);
-            let chunk: [u8; 16] = padded[at..at + 16].try_into().unwrap();
+            let chunk: [u8; 16] = std::array::from_fn(|index| padded[at + index]);
             prop_assert_eq!(sixteen(&bytes, at), u128::from_le_bytes(chunk));
         }
     }
