@@ -7,18 +7,18 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, TryCast};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF};
 use datafusion::sql::sqlparser::ast::{Ident, Query, Select, SelectItem, SetExpr, Spanned};
 use datafusion_functions_json::udfs::json_union_to_text_udf;
 use headwater_connector::Location;
 
 use crate::error::PlanError;
-use crate::functions::not_null;
+use crate::functions::{SerializeJsonUnion, not_null};
 use crate::implied::column_name;
 use crate::names::{normalised, quoted};
 use crate::parse::place;
 use crate::type_name::sql_type;
-use crate::types::{is_json_union, json_metadata, plain};
+use crate::types::{is_json_text, is_json_union, json_text_metadata, plain};
 
 /// The target of an `INSERT`.
 pub(crate) struct Target<'a> {
@@ -85,9 +85,8 @@ pub(crate) fn into_plain(query: LogicalPlan) -> DataFusionResult<LogicalPlan> {
             return expr.alias_if_changed(field.name().clone());
         }
         if is_json_union(field.data_type()) {
-            let text = Expr::Cast(Cast::new(Box::new(json_text(expr.unalias())), plain));
-            let metadata = Some(FieldMetadata::from(json_metadata()));
-            return Ok(text.alias_with_metadata(field.name(), metadata));
+            let metadata = Some(FieldMetadata::from(json_text_metadata()));
+            return Ok(serialized(expr.unalias()).alias_with_metadata(field.name(), metadata));
         }
         Ok(Expr::Cast(Cast::new(Box::new(expr.unalias()), plain)).alias(field.name()))
     });
@@ -264,7 +263,9 @@ fn cast(expr: Expr, input: &DFSchema, field: &Field) -> Result<Expr, PlanError> 
     if given == *wanted {
         return Ok(expr.unalias());
     }
-    if is_json_union(&given) {
+    if is_json_union(&given) && is_json_text(field) {
+        Ok(serialized(expr.unalias()))
+    } else if is_json_union(&given) {
         Ok(cast_json(expr.unalias(), wanted))
     } else if can_cast_types(&given, wanted) {
         let expr = Box::new(expr.unalias());
@@ -299,6 +300,11 @@ fn cast_json(expr: Expr, wanted: &DataType) -> Expr {
         _ if direct => Expr::Cast(Cast::new(Box::new(expr), wanted.clone())),
         _ => Expr::TryCast(TryCast::new(Box::new(json_text(expr)), wanted.clone())),
     }
+}
+
+/// What `->` gives, as Arroyo writes it where no column says more.
+fn serialized(expr: Expr) -> Expr {
+    ScalarUDF::from(SerializeJsonUnion::default()).call(vec![expr])
 }
 
 fn json_text(expr: Expr) -> Expr {

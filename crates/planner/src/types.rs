@@ -28,6 +28,19 @@ pub fn json_metadata() -> HashMap<String, String> {
     HashMap::from([(LOGICAL_TYPE.to_owned(), "json".to_owned())])
 }
 
+/// Whether a column that a query has given a sink is what `->` gives, as text.
+pub(crate) fn is_json_text(field: &Field) -> bool {
+    field
+        .metadata()
+        .get(LOGICAL_TYPE)
+        .is_some_and(|logical| logical == "json_text")
+}
+
+/// The metadata of such a column.
+pub(crate) fn json_text_metadata() -> HashMap<String, String> {
+    HashMap::from([(LOGICAL_TYPE.to_owned(), "json_text".to_owned())])
+}
+
 /// Whether values are the union that `->` gives: one member for each JSON type.
 pub(crate) fn is_json_union(data_type: &DataType) -> bool {
     *data_type == *JSON_UNION_DATA_TYPE

@@ -11,6 +11,7 @@ mod get_first_json_object;
 mod json_path;
 mod not_null;
 mod now;
+mod serialize_json_union;
 mod window;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) use self::exact::exact;
 pub(crate) use self::not_null::not_null;
+pub(crate) use self::serialize_json_union::SerializeJsonUnion;
 pub(crate) use self::window::{WindowFunction, interval, length, window_type};
 
 /// Functions of DataFusion that speak of files, of which a stream has none.
@@ -42,6 +44,7 @@ pub(crate) fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
         ScalarUDF::from(extract_json_string::function()),
         ScalarUDF::from(get_first_json_object::function()),
         ScalarUDF::from(now::Now::default()),
+        ScalarUDF::from(SerializeJsonUnion::default()),
     ] {
         registry.register_udf(Arc::new(function))?;
     }

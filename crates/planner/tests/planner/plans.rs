@@ -310,10 +310,10 @@ fn json_operators_shown_are_json_text() {
       -> device TEXT NOT NULL, temperature DOUBLE, tags TEXT[], place STRUCT<building TEXT, floor INT>, data JSON, ts TIMESTAMP
     chain_preview_0_0 <- source_readings
       keep data
-      project CAST(json_union_to_text(json_get(data, a, b)) AS Utf8) AS b, json_as_text(data, c) AS c, json_get_int(data, n) AS n
-      -> b JSON, c TEXT, n BIGINT
+      project serialize_json_union(json_get(data, a, b)) AS b, json_as_text(data, c) AS c, json_get_int(data, n) AS n
+      -> b TEXT, c TEXT, n BIGINT
     preview_0: show <- chain_preview_0_0
-      -> b JSON, c TEXT, n BIGINT
+      -> b TEXT, c TEXT, n BIGINT
     "#);
 }
 
@@ -348,7 +348,7 @@ INSERT INTO out SELECT 1, 'null' FROM others"#,
       -> device TEXT NOT NULL, temperature DOUBLE, tags TEXT[], place STRUCT<building TEXT, floor INT>, data JSON, ts TIMESTAMP
     chain_out_0 <- source_readings
       keep device, data
-      project device AS who, CAST(json_union_to_text(json_get(data, x)) AS Utf8) AS x
+      project device AS who, serialize_json_union(json_get(data, x)) AS x
       -> who TEXT NOT NULL, x TEXT
     source_others: read fake 'others' (others)
       -> device TEXT, temperature FLOAT
