@@ -1,9 +1,9 @@
 //! The format `debezium_json`: changes of rows, as Debezium tells them.
 //!
 //! ```text
-//! {"before": null, "after": {"id": 1}, "op": "c"}          a new row        ◄─►  {id 1, _change 1}
-//! {"before": {"id": 1}, "after": {"id": 2}, "op": "u"}     a changed row    ◄─►  {id 1, _change -2}, {id 2, _change 2}
-//! {"before": {"id": 2}, "after": null, "op": "d"}          a deleted row    ◄─►  {id 2, _change -3}
+//! {"before": null, "after": {"id": 1}, "op": "c"}          a new row        ◄─►  {id 1, change 1}
+//! {"before": {"id": 1}, "after": {"id": 2}, "op": "u"}     a changed row    ◄─►  {id 1, change -2}, {id 2, change 2}
+//! {"before": {"id": 2}, "after": null, "op": "d"}          a deleted row    ◄─►  {id 2, change -3}
 //! ```
 //!
 //! The rows are those of the format `json`, with its options. The column [`CHANGE`] is none of theirs: it says what a row
@@ -28,7 +28,7 @@ use crate::payloads::Payloads;
 /// The name of the column that says what a row of changes does, a number that is never 0: a negative one takes back an equal
 /// row that was sent before, a positive one is new. A row that takes the place of another comes right behind it, with the
 /// same number but for the sign; no others near each other have the same one.
-pub const CHANGE: &str = "_change";
+pub const CHANGE: &str = "__headwater_change";
 
 /// The columns of the rows, and where [`CHANGE`] stands among them.
 fn split(schema: &Schema) -> std::result::Result<(Schema, Option<usize>), FormatError> {

@@ -147,7 +147,9 @@ fn whoever_reads_changes_needs_the_column_that_tells_them() {
     let columns = Arc::new(columns().project(&[0, 1]).unwrap());
     let error = Decoder::new(&config(), Arc::clone(&columns)).unwrap_err();
     assert!(
-        error.to_string().contains("_change BIGINT NOT NULL"),
+        error
+            .to_string()
+            .contains("__headwater_change BIGINT NOT NULL"),
         "{error}"
     );
     assert!(Encoder::new(&config(), columns).is_ok());

@@ -25,6 +25,9 @@ const NESTING_MAX: usize = 100;
 /// walks over them recurses.
 const OPERATORS_MAX: usize = 5_000;
 
+/// How the names of hidden columns begin: those that operators with state add to the rows.
+const RESERVED: &str = "__headwater";
+
 /// One statement of a text.
 #[derive(Debug)]
 pub(crate) struct Parsed {
@@ -46,6 +49,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Parsed>, PlanError> {
     let mut parsed = Vec::new();
     for tokens in split(tokenize(sql)?) {
         check_size(&tokens)?;
+        check_names(&tokens)?;
         parsed.push(parse_statement(tokens)?);
     }
     Ok(parsed)
@@ -144,6 +148,22 @@ fn check_size(tokens: &[TokenWithSpan]) -> Result<(), PlanError> {
     Err(PlanError::new(message)
         .at(place(one_too_many.span.start))
         .hint("write long lists of alternatives as x IN (…), or split the statement"))
+}
+
+/// Refuses names that could be those of hidden columns.
+fn check_names(tokens: &[TokenWithSpan]) -> Result<(), PlanError> {
+    let reserved = |token: &&TokenWithSpan| match &token.token {
+        Token::Word(word) => {
+            let beginning = word.value.get(..RESERVED.len());
+            beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(RESERVED))
+        }
+        _ => false,
+    };
+    let Some(token) = tokens.iter().find(reserved) else {
+        return Ok(());
+    };
+    let message = format!("names that begin with '{RESERVED}' are reserved");
+    Err(PlanError::new(message).at(place(token.span.start)))
 }
 
 /// Whether a token can make the syntax tree one level deeper. What fills long lists cannot.

@@ -196,7 +196,7 @@ async fn an_operator_with_state_that_fails_fails_the_job() {
     let columns = [
         ("n", number),
         ("text", column("text")),
-        ("_timestamp", column("_timestamp")),
+        ("__headwater_time", column("__headwater_time")),
     ];
     let columns = columns.map(|(name, expr)| ProjectionExpr::new(expr, name.to_owned()));
     let rows = Arc::new(InstantInput::new(0, Arc::clone(&input)));

@@ -14,7 +14,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::ExecutionPlan;
 
 /// The name of the column that holds the event time.
-pub const TIME: &str = "_timestamp";
+pub const TIME: &str = "__headwater_time";
 
 pub use headwater_connector::CHANGE;
 

@@ -1,7 +1,7 @@
 //! What depends on event time: a bound query → one in which every stream carries its time.
 //!
 //! ```text
-//! bound query ─ lower ─► the same with `_timestamp` threaded through, and nodes of our own ─ DataFusion's optimiser
+//! bound query ─ lower ─► the same with `__headwater_time` threaded through, and nodes of our own ─ DataFusion's optimiser
 //!     ─ extension ─► a physical plan in which a `StreamExec` stands for each of them ─ translate ─► Plan
 //! ```
 //!

@@ -30,18 +30,18 @@ fn an_aggregate_by_key() {
       keep device
       -> device TEXT NOT NULL
     watermark_told_0: watermark of 'readings' <- chain_told_0
-      -> device TEXT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     exchange_told_0: exchange by device <- watermark_told_0
-      -> device TEXT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     aggregate_told_0: updating aggregate <- exchange_told_0
-      -> device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_change BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_told_1 <- aggregate_told_0
-      project device, count(Int64(1)), _change
+      project device, count(Int64(1)), __headwater_change
       filter count(Int64(1)) > 10
-      project device, count(Int64(1)) + 1 AS n, _change
-      -> device TEXT NOT NULL, n BIGINT NOT NULL, _change BIGINT NOT NULL
+      project device, count(Int64(1)) + 1 AS n, __headwater_change
+      -> device TEXT NOT NULL, n BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     sink_told: write formatted 'told' (told) <- chain_told_1
-      -> device TEXT NOT NULL, n BIGINT NOT NULL, _change BIGINT NOT NULL
+      -> device TEXT NOT NULL, n BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     "#);
 }
 
@@ -50,21 +50,21 @@ fn an_aggregate_of_changes_knows_what_is_taken_back() {
     let query = "SELECT max(n) FILTER (WHERE device <> 'x') AS most, count(DISTINCT device) AS devices FROM changes";
     insta::assert_snapshot!(planned(query), @r#"
     source_changes: read formatted 'changes' (changes)
-      -> device TEXT, n BIGINT, _change BIGINT NOT NULL
+      -> device TEXT, n BIGINT, __headwater_change BIGINT NOT NULL
     watermark_preview_0_0: watermark of 'changes' <- source_changes
-      -> device TEXT, n BIGINT, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, n BIGINT, __headwater_change BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_0 <- watermark_preview_0_0
-      project device, n, device != x, _change, _timestamp
-      -> device TEXT, n BIGINT, device != x BOOLEAN, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      project device, n, device != x, __headwater_change, __headwater_time
+      -> device TEXT, n BIGINT, device != x BOOLEAN, __headwater_change BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_0: all to one worker <- chain_preview_0_0
-      -> device TEXT, n BIGINT, device != x BOOLEAN, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, n BIGINT, device != x BOOLEAN, __headwater_change BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     aggregate_preview_0_0: updating aggregate <- exchange_preview_0_0
-      -> max(changes.n) FILTER (WHERE changes.device != Utf8("x")) BIGINT, count(DISTINCT changes.device) BIGINT NOT NULL, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> max(changes.n) FILTER (WHERE changes.device != Utf8("x")) BIGINT, count(DISTINCT changes.device) BIGINT NOT NULL, __headwater_change BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_1 <- aggregate_preview_0_0
-      project max(changes.n) FILTER (WHERE changes.device != Utf8("x")) AS most, count(DISTINCT changes.device) AS devices, _change
-      -> most BIGINT, devices BIGINT NOT NULL, _change BIGINT NOT NULL
+      project max(changes.n) FILTER (WHERE changes.device != Utf8("x")) AS most, count(DISTINCT changes.device) AS devices, __headwater_change
+      -> most BIGINT, devices BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     preview_0: show <- chain_preview_0_1
-      -> most BIGINT, devices BIGINT NOT NULL, _change BIGINT NOT NULL
+      -> most BIGINT, devices BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     "#);
 }
 
@@ -77,14 +77,14 @@ fn distinct_rows_of_a_stream_stay() {
       keep device
       -> device TEXT
     watermark_plain_0: watermark of 'others' <- chain_plain_0
-      -> device TEXT, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, __headwater_time TIMESTAMP NOT NULL
     chain_plain_1 <- watermark_plain_0
-      project device, 1 AS Int64(1), _timestamp
-      -> device TEXT, Int64(1) BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      project device, 1 AS Int64(1), __headwater_time
+      -> device TEXT, Int64(1) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     exchange_plain_0: exchange by device, Int64(1) <- chain_plain_1
-      -> device TEXT, Int64(1) BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, Int64(1) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     aggregate_plain_0: updating aggregate <- exchange_plain_0
-      -> device TEXT, Int64(1) BIGINT NOT NULL, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, Int64(1) BIGINT NOT NULL, __headwater_change BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_plain_2 <- aggregate_plain_0
       project device, Int64(1) AS n
       -> device TEXT, n BIGINT NOT NULL
@@ -100,10 +100,10 @@ fn rows_that_stay_are_new_rows_where_changes_are_told() {
       -> device TEXT, temperature FLOAT
     chain_told_0 <- source_others
       keep device
-      project device, 1 AS n, 1 AS _change
-      -> device TEXT, n BIGINT NOT NULL, _change BIGINT NOT NULL
+      project device, 1 AS n, 1 AS __headwater_change
+      -> device TEXT, n BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     sink_told: write formatted 'told' (told) <- chain_told_0
-      -> device TEXT, n BIGINT NOT NULL, _change BIGINT NOT NULL
+      -> device TEXT, n BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     "#);
     insta::assert_snapshot!(planned("SELECT * FROM counts UNION ALL SELECT device, 0 FROM others"), @r#"
     source_readings: read fake 'readings' (sensors/+)
@@ -112,28 +112,28 @@ fn rows_that_stay_are_new_rows_where_changes_are_told() {
       keep device
       -> device TEXT NOT NULL
     watermark_preview_0_0: watermark of 'readings' <- chain_preview_0_0
-      -> device TEXT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_0: exchange by device <- watermark_preview_0_0
-      -> device TEXT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     aggregate_preview_0_0: updating aggregate <- exchange_preview_0_0
-      -> device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_change BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_1 <- aggregate_preview_0_0
-      project CAST(device AS Utf8) AS device, count(Int64(1)) AS n, _change
-      -> device TEXT, n BIGINT NOT NULL, _change BIGINT NOT NULL
+      project CAST(device AS Utf8) AS device, count(Int64(1)) AS n, __headwater_change
+      -> device TEXT, n BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     source_others: read fake 'others' (others)
       -> device TEXT, temperature FLOAT
     chain_preview_0_2 <- source_others
       keep device
       -> device TEXT
     watermark_preview_0_1: watermark of 'others' <- chain_preview_0_2
-      -> device TEXT, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_3 <- watermark_preview_0_1
-      project device, 0 AS n, 1 AS _change
-      -> device TEXT, n BIGINT NOT NULL, _change BIGINT NOT NULL
+      project device, 0 AS n, 1 AS __headwater_change
+      -> device TEXT, n BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     union_preview_0_0: union <- chain_preview_0_1, chain_preview_0_3
-      -> device TEXT, n BIGINT NOT NULL, _change BIGINT NOT NULL
+      -> device TEXT, n BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     preview_0: show <- union_preview_0_0
-      -> device TEXT, n BIGINT NOT NULL, _change BIGINT NOT NULL
+      -> device TEXT, n BIGINT NOT NULL, __headwater_change BIGINT NOT NULL
     "#);
 }
 
@@ -141,16 +141,16 @@ fn rows_that_stay_are_new_rows_where_changes_are_told() {
 fn changes_are_passed_on_as_they_are() {
     insta::assert_snapshot!(planned("INSERT INTO told (device) SELECT upper(device) FROM changes WHERE n > 0"), @r#"
     source_changes: read formatted 'changes' (changes)
-      -> device TEXT, n BIGINT, _change BIGINT NOT NULL
+      -> device TEXT, n BIGINT, __headwater_change BIGINT NOT NULL
     watermark_told_0: watermark of 'changes' <- source_changes
-      -> device TEXT, n BIGINT, _change BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, n BIGINT, __headwater_change BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_told_0 <- watermark_told_0
-      project device, n, _change
+      project device, n, __headwater_change
       filter n > 0
-      project upper(device) AS device, NULL AS n, _change
-      -> device TEXT, n BIGINT, _change BIGINT NOT NULL
+      project upper(device) AS device, NULL AS n, __headwater_change
+      -> device TEXT, n BIGINT, __headwater_change BIGINT NOT NULL
     sink_told: write formatted 'told' (told) <- chain_told_0
-      -> device TEXT, n BIGINT, _change BIGINT NOT NULL
+      -> device TEXT, n BIGINT, __headwater_change BIGINT NOT NULL
     "#);
 }
 
@@ -274,17 +274,6 @@ fn values_that_differ_each_time() {
 }
 
 #[test]
-fn the_column_that_says_what_a_row_does_is_no_name_for_another() {
-    insta::assert_snapshot!(refused("CREATE TABLE mine (_change BIGINT) WITH (connector = 'formatted', type = 'source', topic = 'mine', format = 'debezium_json')"), @r#"
-    error: column '_change' is what format 'debezium_json' says of each row; give it another name
-     --> test.sql:9:14
-      |
-    9 | CREATE TABLE mine (_change BIGINT) WITH (connector = 'formatted', type = 'source', topic = 'mine', format = 'debezium_json')
-      |              ^
-    "#);
-}
-
-#[test]
 fn what_distinct_cannot_do() {
     insta::assert_snapshot!(refused("SELECT DISTINCT ON (device) device, n FROM counts"), @r#"
     error: DISTINCT ON takes the first of rows that are in an order, which those of a stream are not
@@ -304,14 +293,14 @@ fn a_condition_without_columns_stays_above_the_aggregate() {
       keep no column
       -> no columns
     watermark_preview_0_0: watermark of 'others' <- chain_preview_0_0
-      -> _timestamp TIMESTAMP NOT NULL
+      -> __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_0: all to one worker <- watermark_preview_0_0
-      -> _timestamp TIMESTAMP NOT NULL
+      -> __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: tumble 60s <- exchange_preview_0_0
-      -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, count(Int64(1)) BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_1 <- window_preview_0_0
-      project count(Int64(1)), _timestamp
-      filter random() < 0.5 OR _timestamp < -9223372036854775808
+      project count(Int64(1)), __headwater_time
+      filter random() < 0.5 OR __headwater_time < -9223372036854775808
       project count(Int64(1)) AS n
       -> n BIGINT NOT NULL
     preview_0: show <- chain_preview_0_1

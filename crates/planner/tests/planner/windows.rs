@@ -24,14 +24,14 @@ fn a_tumbling_window() {
     source_timed: read fake 'timed' (timed)
       -> device TEXT NOT NULL, temperature DOUBLE, ts TIMESTAMP NOT NULL
     watermark_preview_0_0: watermark of 'timed' <- source_timed
-      -> device TEXT NOT NULL, temperature DOUBLE, ts TIMESTAMP NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, temperature DOUBLE, ts TIMESTAMP NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_0 <- watermark_preview_0_0
-      project device, temperature, _timestamp
-      -> device TEXT NOT NULL, temperature DOUBLE, _timestamp TIMESTAMP NOT NULL
+      project device, temperature, __headwater_time
+      -> device TEXT NOT NULL, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_0: exchange by device <- chain_preview_0_0
-      -> device TEXT NOT NULL, temperature DOUBLE, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: tumble 60s by device <- exchange_preview_0_0
-      -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, avg(timed.temperature) DOUBLE, _timestamp TIMESTAMP NOT NULL
+      -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, avg(timed.temperature) DOUBLE, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_1 <- window_preview_0_0
       project device, tumble(60s) AS w, avg(timed.temperature) AS mean
       -> device TEXT NOT NULL, w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, mean DOUBLE
@@ -52,11 +52,11 @@ fn the_time_of_arrival_if_no_other_is_declared() {
       keep no column
       -> no columns
     watermark_preview_0_0: watermark of 'readings' <- chain_preview_0_0
-      -> _timestamp TIMESTAMP NOT NULL
+      -> __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_0: all to one worker <- watermark_preview_0_0
-      -> _timestamp TIMESTAMP NOT NULL
+      -> __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: hop 1s, 10s <- exchange_preview_0_0
-      -> hop(1s, 10s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, count(Int64(1)) BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> hop(1s, 10s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_1 <- window_preview_0_0
       project count(Int64(1)) AS n
       -> n BIGINT NOT NULL
@@ -74,16 +74,16 @@ fn a_window_that_is_named_by_its_alias() {
     source_timed: read fake 'timed' (timed)
       -> device TEXT NOT NULL, temperature DOUBLE, ts TIMESTAMP NOT NULL
     watermark_alerts_0: watermark of 'timed' <- source_timed
-      -> device TEXT NOT NULL, temperature DOUBLE, ts TIMESTAMP NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, temperature DOUBLE, ts TIMESTAMP NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_alerts_0 <- watermark_alerts_0
-      project device, temperature, _timestamp
+      project device, temperature, __headwater_time
       filter temperature > 10
-      project device, temperature, temperature > 0, _timestamp
-      -> device TEXT NOT NULL, temperature DOUBLE, temperature > 0 BOOLEAN, _timestamp TIMESTAMP NOT NULL
+      project device, temperature, temperature > 0, __headwater_time
+      -> device TEXT NOT NULL, temperature DOUBLE, temperature > 0 BOOLEAN, __headwater_time TIMESTAMP NOT NULL
     exchange_alerts_0: exchange by device <- chain_alerts_0
-      -> device TEXT NOT NULL, temperature DOUBLE, temperature > 0 BOOLEAN, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, temperature DOUBLE, temperature > 0 BOOLEAN, __headwater_time TIMESTAMP NOT NULL
     window_alerts_0: session 3600s by device <- exchange_alerts_0
-      -> session(3600s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, avg(timed.temperature) FILTER (WHERE timed.temperature > Int64(0)) DOUBLE, count(DISTINCT timed.temperature) BIGINT NOT NULL, count(Int64(1)) BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> session(3600s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, avg(timed.temperature) FILTER (WHERE timed.temperature > Int64(0)) DOUBLE, count(DISTINCT timed.temperature) BIGINT NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_alerts_1 <- window_alerts_0
       project device, avg(timed.temperature) FILTER (WHERE timed.temperature > Int64(0)), count(Int64(1))
       filter count(Int64(1)) > 2 AND avg(timed.temperature) FILTER (WHERE timed.temperature > Int64(0)) > 70
@@ -106,21 +106,21 @@ fn windows_of_windows() {
       keep device, ts
       -> device TEXT NOT NULL, ts TIMESTAMP NOT NULL
     watermark_preview_0_0: watermark of 'timed' <- chain_preview_0_0
-      -> device TEXT NOT NULL, ts TIMESTAMP NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, ts TIMESTAMP NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_1 <- watermark_preview_0_0
-      project device, _timestamp
-      -> device TEXT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      project device, __headwater_time
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_0: exchange by device <- chain_preview_0_1
-      -> device TEXT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: tumble 60s by device <- exchange_preview_0_0
-      -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_2 <- window_preview_0_0
-      project tumble(60s) AS w, count(Int64(1)) AS n, _timestamp
-      -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, n BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      project tumble(60s) AS w, count(Int64(1)) AS n, __headwater_time
+      -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_1: exchange by w <- chain_preview_0_2
-      -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, n BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_1: each window by w <- exchange_preview_0_1
-      -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, max(n) BIGINT, _timestamp TIMESTAMP NOT NULL
+      -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, max(n) BIGINT, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_3 <- window_preview_0_1
       project get_field(w, start) AS start, max(n) AS most
       -> start TIMESTAMP NOT NULL, most BIGINT
@@ -137,21 +137,21 @@ fn windows_of_windows() {
       keep device, ts
       -> device TEXT NOT NULL, ts TIMESTAMP NOT NULL
     watermark_preview_0_0: watermark of 'timed' <- chain_preview_0_0
-      -> device TEXT NOT NULL, ts TIMESTAMP NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, ts TIMESTAMP NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_1 <- watermark_preview_0_0
-      project device, _timestamp
-      -> device TEXT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      project device, __headwater_time
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_0: exchange by device <- chain_preview_0_1
-      -> device TEXT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: tumble 60s by device <- exchange_preview_0_0
-      -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_2 <- window_preview_0_0
-      project count(Int64(1)) AS n, _timestamp
-      -> n BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      project count(Int64(1)) AS n, __headwater_time
+      -> n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_1: all to one worker <- chain_preview_0_2
-      -> n BIGINT NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_1: tumble 3600s <- exchange_preview_0_1
-      -> tumble(3600s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, max(n) BIGINT, _timestamp TIMESTAMP NOT NULL
+      -> tumble(3600s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, max(n) BIGINT, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_3 <- window_preview_0_1
       project tumble(3600s) AS hour, max(n) AS most
       -> hour STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, most BIGINT
@@ -184,23 +184,23 @@ fn unions_and_views() {
     source_timed: read fake 'timed' (timed)
       -> device TEXT NOT NULL, temperature DOUBLE, ts TIMESTAMP NOT NULL
     watermark_preview_0_0: watermark of 'timed' <- source_timed
-      -> device TEXT NOT NULL, temperature DOUBLE, ts TIMESTAMP NOT NULL, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT NOT NULL, temperature DOUBLE, ts TIMESTAMP NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_0 <- watermark_preview_0_0
-      project CAST(device AS Utf8) AS device, temperature, _timestamp
-      -> device TEXT, temperature DOUBLE, _timestamp TIMESTAMP NOT NULL
+      project CAST(device AS Utf8) AS device, temperature, __headwater_time
+      -> device TEXT, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
     source_others: read fake 'others' (others)
       -> device TEXT, temperature FLOAT
     watermark_preview_0_1: watermark of 'others' <- source_others
-      -> device TEXT, temperature FLOAT, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, temperature FLOAT, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_1 <- watermark_preview_0_1
-      project device, CAST(temperature AS Float64) AS temperature, _timestamp
-      -> device TEXT, temperature DOUBLE, _timestamp TIMESTAMP NOT NULL
+      project device, CAST(temperature AS Float64) AS temperature, __headwater_time
+      -> device TEXT, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
     union_preview_0_0: union <- chain_preview_0_0, chain_preview_0_1
-      -> device TEXT, temperature DOUBLE, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
     exchange_preview_0_0: exchange by device <- union_preview_0_0
-      -> device TEXT, temperature DOUBLE, _timestamp TIMESTAMP NOT NULL
+      -> device TEXT, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: cumulate 60s, 3600s by device <- exchange_preview_0_0
-      -> cumulate(60s, 3600s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT, max(both.temperature) DOUBLE, _timestamp TIMESTAMP NOT NULL
+      -> cumulate(60s, 3600s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT, max(both.temperature) DOUBLE, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_2 <- window_preview_0_0
       project device, max(both.temperature) AS m
       -> device TEXT, m DOUBLE

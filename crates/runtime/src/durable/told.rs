@@ -104,7 +104,10 @@ mod tests {
 
     fn changes(numbers: &[i64], changes: &[i64]) -> RecordBatch {
         let column = |values: &[i64]| Arc::new(Int64Array::from(values.to_vec())) as _;
-        let columns = [("n", column(numbers)), ("_change", column(changes))];
+        let columns = [
+            ("n", column(numbers)),
+            ("__headwater_change", column(changes)),
+        ];
         RecordBatch::try_from_iter(columns).unwrap()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  rows ──► keys ──► groups: counts, accumulators, what was sent      tick, END      retractions and rows
-//!                    the groups that have changed ────────────────────────────────►  out, `_change` says which
+//!                    the groups that have changed ────────────────────────────────►  out, `CHANGE` says which
 //! ```
 //!
 //! Input: rows; with `change`, rows that take back an equal one that came before. Output: about once a second, and at the

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  left ──► keys ──┬─► partners among what is kept of the right ──┐
-//!                  └─► kept, with how many partners it has had    ├──► rows, retractions: `_change` says which
+//!                  └─► kept, with how many partners it has had    ├──► rows, retractions: `CHANGE` says which
 //!  right ─► keys ──┬─► partners among what is kept of the left ───┘
 //!                  └─► kept, likewise
 //! ```
