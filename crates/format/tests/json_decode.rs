@@ -398,7 +398,17 @@ fn timestamps() {
     check(
         Timestamp(Nanosecond, None),
         "9999999999999999",
-        "! field 'v': 9999999999999999 is beyond the column's range (byte 5)",
+        "! field 'v': 9999999999999999 is beyond the column's range as unix_millis; json.timestamp_format = 'unix_nanos' may be meant (byte 5)",
+    );
+    check(
+        Timestamp(Nanosecond, None),
+        "1700000000000000",
+        "! field 'v': 1700000000000000 is beyond the column's range as unix_millis; json.timestamp_format = 'unix_micros' may be meant (byte 5)",
+    );
+    check(
+        Timestamp(Nanosecond, None),
+        "-1e30",
+        "! field 'v': -1e30 is beyond the column's range as unix_millis (byte 5)",
     );
 }
 

@@ -69,13 +69,18 @@ fn converted<T>(
     convert: impl Fn(Number<'_>) -> Option<T>,
 ) -> Result<T> {
     let at = scanner.position();
-    let number = match scanner.peek() {
-        b'-' | b'0'..=b'9' => scanner.number()?,
-        _ => quoted_number(scanner, expected)?,
-    };
+    let number = number(scanner, expected)?;
     match convert(number) {
         Some(value) => Ok(value),
         None => Err(unfit(number.text, at, not)),
+    }
+}
+
+#[inline(always)]
+fn number<'a>(scanner: &mut Scanner<'a>, expected: &str) -> Result<Number<'a>> {
+    match scanner.peek() {
+        b'-' | b'0'..=b'9' => scanner.number(),
+        _ => quoted_number(scanner, expected),
     }
 }
 
@@ -143,17 +148,45 @@ pub(super) fn timestamp(scanner: &mut Scanner<'_>, unit: TimeUnit, digits: u32) 
         let expected = "a timestamp (RFC 3339) that the column can hold";
         return temporal(scanner, expected, |text| time::parse_timestamp(text, unit));
     }
+    let at = scanner.position();
+    let number = number(scanner, "a timestamp")?;
+    since_1970(number, unit, digits).ok_or_else(|| beyond(number, at, unit, digits))
+}
+
+#[inline(always)]
+fn since_1970(number: Number<'_>, unit: TimeUnit, digits: u32) -> Option<i64> {
     // At most nine, both of them.
     let scale = time::digits(unit) as i32 - digits as i32;
-    let not = "is beyond the column's range";
-    converted(scanner, "a timestamp", not, |number| {
-        if scale >= 0
-            && let Some(value) = number.to_small_integer()
-        {
-            return value.checked_mul(10i64.pow(scale.unsigned_abs()));
-        }
-        i64::try_from(number.floor_scaled(scale)?).ok()
-    })
+    if scale >= 0
+        && let Some(value) = number.to_small_integer()
+    {
+        return value.checked_mul(10i64.pow(scale.unsigned_abs()));
+    }
+    i64::try_from(number.floor_scaled(scale)?).ok()
+}
+
+/// Says in which unit a number that is too large would fit.
+#[cold]
+fn beyond(number: Number<'_>, at: usize, unit: TimeUnit, digits: u32) -> Box<Fault> {
+    let name = |digits| match digits {
+        0 => "seconds",
+        3 => "millis",
+        6 => "micros",
+        _ => "nanos",
+    };
+    let fits = |finer: &u32| *finer > digits && since_1970(number, unit, *finer).is_some();
+    let hint = match [3, 6, 9].into_iter().find(fits) {
+        Some(finer) => format!(
+            "; json.timestamp_format = 'unix_{}' may be meant",
+            name(finer)
+        ),
+        None => String::new(),
+    };
+    let not = format!(
+        "is beyond the column's range as unix_{}{hint}",
+        name(digits)
+    );
+    unfit(number.text, at, &not)
 }
 
 pub(super) fn time_of_day(scanner: &mut Scanner<'_>, unit: TimeUnit) -> Result<i64> {
