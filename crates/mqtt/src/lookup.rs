@@ -276,6 +276,8 @@ impl Reading {
 
     fn take(&mut self, inbound: &Inbound) -> Result<(), OperatorError> {
         let at_nanos = now_nanos();
+        self.read
+            .add_messages(inbound.len() as u64, inbound.payload_bytes());
         let mut changes = Vec::new();
         let mut retained = false;
         for message in inbound.iter().filter(|message| !probe::is_probe(message)) {

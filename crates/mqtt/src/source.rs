@@ -15,11 +15,13 @@ mod filters;
 mod memory;
 mod rate_limit;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures::FutureExt;
 use headwater_connector::{
-    OperatorConfig, OperatorError, Place, Position, RowDecoder, SourceBatch, SourceOperator,
-    TaskContext,
+    Metrics, OperatorConfig, OperatorError, Place, Position, RowDecoder, SourceBatch,
+    SourceOperator, TaskContext,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -63,6 +65,7 @@ pub struct MqttSource {
 struct Rows {
     gate: Gate,
     decoder: RowDecoder<MqttMetadata>,
+    metrics: Arc<Metrics>,
 }
 
 /// What a source with a rate limit keeps between batches.
@@ -101,7 +104,7 @@ impl MqttSource {
             filters: filters.subscriptions,
             former,
         };
-        let subscriber = Subscriber::start(options, subscriptions, context.metrics);
+        let subscriber = Subscriber::start(options, subscriptions, Arc::clone(&context.metrics));
         let rate = source
             .rate_limit
             .as_ref()
@@ -115,6 +118,7 @@ impl MqttSource {
             rows: Rows {
                 gate: filters.gate,
                 decoder,
+                metrics: context.metrics,
             },
             limited: rate.map(limited),
             windowed: qos > QoS::AtMostOnce,
@@ -142,21 +146,29 @@ impl MqttSource {
 }
 
 impl Rows {
-    /// Decodes messages that came in one piece.
+    /// Counts and decodes messages that came in one piece.
     fn decode<'a>(
         &mut self,
-        messages: impl Iterator<Item = Message<'a>>,
+        mut messages: impl Iterator<Item = Message<'a>>,
     ) -> Result<(), OperatorError> {
         let at_nanos = now_nanos();
-        for message in messages {
-            if !self.gate.takes(&message) || probe::is_probe(&message) {
-                continue;
-            }
-            let received = Received { message, at_nanos };
-            self.decoder
-                .push(message.payload, &received, || place(&message))?;
+        let (mut count, mut bytes) = (0, 0);
+        let decoded = messages.try_for_each(|message| {
+            count += 1;
+            bytes += message.payload.len() as u64;
+            self.push(Received { message, at_nanos })
+        });
+        self.metrics.add_messages(count, bytes);
+        decoded
+    }
+
+    fn push(&mut self, received: Received<'_>) -> Result<(), OperatorError> {
+        let message = received.message;
+        if !self.gate.takes(&message) || probe::is_probe(&message) {
+            return Ok(());
         }
-        Ok(())
+        self.decoder
+            .push(message.payload, &received, || place(&message))
     }
 
     /// Whether the batch should end.

@@ -32,7 +32,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 /// calls [`recv`](Self::recv) the socket is not read, but the connection is kept alive. Dropping it ends the connection
 /// at once and acknowledges nothing more.
 ///
-/// Counts messages, bytes, reconnects and what is unacknowledged in its [`Metrics`].
+/// Counts reconnects and what is unacknowledged in its [`Metrics`]. Messages count for whoever takes them: what waits here when
+/// the handle is closed has been read by nobody.
 #[derive(Debug)]
 pub struct Subscriber {
     inbox: mpsc::Receiver<Result<Inbound, MqttError>>,

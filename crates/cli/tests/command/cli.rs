@@ -334,6 +334,21 @@ fn connectors_are_listed_with_options_and_schemas() {
     assert!(unknown.stderr.contains("'mqtt'"), "{}", unknown.stderr);
 }
 
+#[test]
+fn a_misspelt_environment_variable_is_told() {
+    let output = command(["connectors"])
+        .env("HEADWATER_STATEDIR", "/tmp/state")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let told = "did you mean 'HEADWATER_STATE_DIR'?";
+    assert!(
+        stderr.starts_with("warning: ") && stderr.contains(told),
+        "{stderr}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_drains_and_exits_with_0() {
     let broker = Mosquitto::start().unwrap();
@@ -359,6 +374,36 @@ async fn an_interrupt_drains_and_exits_with_0() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_stopped_amid_a_stream_has_written_what_it_has_counted() {
+    let broker = Mosquitto::start().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.jsonl");
+    let (_dir, file) = sql(&format!(
+        "CREATE TABLE numbers (n BIGINT) WITH (connector = 'mqtt', type = 'source',
+           url = '{}', topic = 'in', qos = 'AtMostOnce', format = 'json');
+         CREATE TABLE copies WITH (connector = 'single_file', type = 'sink', path = '{}', format = 'json');
+         INSERT INTO copies SELECT n FROM numbers;",
+        broker.url(),
+        out.display()
+    ));
+    let headwater = Headwater::running(&["run", &file]);
+    let client = TestClient::connect(&broker).await.unwrap();
+    let flood = tokio::spawn(async move {
+        let payloads = || (0..1000).map(|n| format!("{{\"n\":{n}}}"));
+        while client.publish_many("in", payloads(), 0).await.is_ok() {}
+    });
+    let written = || std::fs::read_to_string(&out).map_or(0, |text| text.lines().count());
+    wait_until(|| written() > 2_000);
+    headwater.signal(Signal::SIGINT);
+    let finished = headwater.finish();
+    flood.abort();
+    let count = written();
+    let (_, done) = finished.stderr.split_once("done: ").unwrap();
+    let (counted, _) = done.split_once(" messages in").unwrap();
+    assert_eq!(counted.replace(',', ""), count.to_string(), "{done}");
+}
+
 #[test]
 fn a_job_whose_broker_is_away_says_so_and_can_be_stopped() {
     let url = format!("mqtt://127.0.0.1:{}", free_port().unwrap());
@@ -369,6 +414,20 @@ fn a_job_whose_broker_is_away_says_so_and_can_be_stopped() {
     headwater.signal(Signal::SIGINT);
     let finished = headwater.finish();
     assert!(finished.status.success(), "{}", finished.stderr);
+}
+
+#[test]
+fn a_job_that_reads_what_it_writes_is_warned() {
+    let url = format!("mqtt://127.0.0.1:{}", free_port().unwrap());
+    let (_dir, file) = sql(&copy(&url).replace("topic = 'in'", "topic = '#'"));
+    let mut headwater = Headwater::start(&["run", &file]);
+    let line = headwater.wait_for_line("go round in a loop");
+    assert!(
+        line.contains("'copies' writes what 'numbers' reads ('#')"),
+        "{line}"
+    );
+    headwater.signal(Signal::SIGINT);
+    assert!(headwater.finish().status.success());
 }
 
 #[test]

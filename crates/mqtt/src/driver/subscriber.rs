@@ -148,9 +148,6 @@ impl Receiving {
         }
         self.count_in_flight();
         if let Some(inbound) = inbound {
-            self.driver
-                .metrics
-                .add_messages(inbound.len() as u64, inbound.payload_bytes());
             self.deliver(inbound);
         }
         self.session.link_mut().goodbye()

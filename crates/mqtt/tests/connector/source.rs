@@ -279,6 +279,29 @@ async fn a_rate_limit_slows_down_and_loses_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn messages_count_when_their_rows_are_handed_over() -> Result<()> {
+    let broker = Mosquitto::start()?;
+    let client = TestClient::connect(&broker).await?;
+    let fast = With::source(&broker, "fast").qos_1();
+    let slow = With::source(&broker, "slow").qos_1();
+    let slow = slow.and("rate_limit.messages_per_second", "1");
+    for (topic, with) in [("fast", fast), ("slow", slow)] {
+        let (mut source, metrics) = open_source(topic, with, one_column()).await?;
+        client.publish_many(topic, payloads(0..5), 1).await?;
+        wait_for_async("all messages to be read from the socket", DEADLINE, || {
+            metrics.snapshot().in_flight == 5
+        })
+        .await?;
+        assert_eq!(metrics.snapshot().messages, 0, "nobody has taken them");
+        let (batch, _) = next_rows(&mut *source).await?;
+        assert!(topic == "fast" || batch.num_rows() == 1);
+        source.close().await?;
+        assert_eq!(metrics.snapshot().messages, batch.num_rows() as u64);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn members_of_a_group_share_the_messages() -> Result<()> {
     const COUNT: i64 = 300;
     let broker = Mosquitto::start()?;
