@@ -49,6 +49,7 @@ mod serve;
 mod signals;
 mod status;
 mod test_connection;
+mod variables;
 
 use clap::{Parser, Subcommand};
 
@@ -81,6 +82,9 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
+    for warning in variables::warnings() {
+        complain!("warning: {warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

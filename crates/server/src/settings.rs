@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use layers::{Layers, Origin, SettingError, Settled};
+pub use layers::{Layers, Origin, SettingError, Settled, variables};
 
 /// The configuration of a server. Every setting can stand in the file (`listen`, `tls.cert`), in the environment
 /// (`HEADWATER_LISTEN`, `HEADWATER_TLS_CERT`) and on the command line (`--listen`, `--tls-cert`); the later wins.

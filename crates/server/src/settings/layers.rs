@@ -92,6 +92,14 @@ struct Known {
     kind: Kind,
 }
 
+impl Known {
+    /// The environment variable that says it.
+    fn variable(&self) -> String {
+        let key = self.key.to_ascii_uppercase().replace('.', "_");
+        format!("{PREFIX}{key}")
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
@@ -130,10 +138,7 @@ impl Layers {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingError> {
         for known in known() {
-            let name = format!(
-                "{PREFIX}{}",
-                known.key.to_ascii_uppercase().replace('.', "_")
-            );
+            let name = known.variable();
             if let Some(text) = variable(&name) {
                 let origin = Origin::Environment(name);
                 self.insert(&known, &[text], origin)?;
@@ -273,6 +278,11 @@ impl fmt::Display for Origin {
             Self::Flag(name) => f.write_str(name),
         }
     }
+}
+
+/// The environment variables of all settings.
+pub fn variables() -> impl Iterator<Item = String> {
+    known().map(|known| known.variable())
 }
 
 /// All settings.
