@@ -22,6 +22,7 @@ pub use crate::durable::coordinator::CheckpointStatus;
 use crate::durable::coordinator::History;
 use crate::durable::keeping::keeps_state;
 use crate::error::{JobError, chain};
+use crate::loops;
 use crate::name::OperatorName;
 use crate::peers::{Cluster, Hello, Layout, PeerError, Peers, meet};
 use crate::state::Fate;
@@ -215,6 +216,7 @@ fn assemble<'a>(
     options: JobOptions,
     peers: Option<&Peers>,
 ) -> Result<Assembly<'a>, JobError> {
+    loops::warn(plan, registry);
     let mut assembly = Assembly::new(plan, options, peers)?;
     for (index, node) in plan.nodes.iter().enumerate() {
         check_dead_letters(plan, NodeId(index))?;

@@ -33,6 +33,7 @@ mod ipc;
 pub mod job;
 mod lanes;
 mod lookup;
+mod loops;
 mod minimum;
 mod name;
 mod operators;
