@@ -3,6 +3,9 @@
 use std::mem;
 
 use bytes::Bytes;
+use prost::Message;
+
+use crate::error::FormatError;
 
 /// Payloads, end to end in one growing buffer.
 ///
@@ -24,6 +27,25 @@ impl Payloads {
     #[inline]
     pub(crate) fn end(&mut self) {
         self.ends.push(self.buffer.len());
+    }
+
+    /// Makes a payload of the message of each row.
+    ///
+    /// # Errors
+    /// The first row of which no message can be made, and why.
+    pub(crate) fn messages<M: Message>(
+        &mut self,
+        rows: usize,
+        mut message: impl FnMut(usize) -> Result<M, String>,
+    ) -> Result<(), FormatError> {
+        for row in 0..rows {
+            let message = message(row).map_err(|reason| FormatError::Row { row, reason })?;
+            let written = message.encode(&mut self.buffer);
+            // A vector takes everything.
+            debug_assert!(written.is_ok());
+            self.end();
+        }
+        Ok(())
     }
 
     /// Forgets what was appended since the last payload.

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use bytes::Bytes;
-use prost_reflect::prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
 use super::{TIMESTAMP, is_wrapper, message_of};
@@ -44,15 +43,9 @@ impl ProtobufEncoder {
         out: &mut Payloads,
     ) -> Result<(), FormatError> {
         let rows = Rows::new(schema, batch);
-        for row in 0..batch.num_rows() {
-            let message = self.message(&self.message, &rows.0, row);
-            let message = message.map_err(|reason| FormatError::Row { row, reason })?;
-            let written = message.encode(&mut out.buffer);
-            // A vector takes everything.
-            debug_assert!(written.is_ok());
-            out.end();
-        }
-        Ok(())
+        out.messages(batch.num_rows(), |row| {
+            self.message(&self.message, &rows.0, row)
+        })
     }
 
     /// Null is a field that is not there.

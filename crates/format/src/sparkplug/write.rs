@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
-use prost::Message;
 
 use super::metric::{self, Kind, MetricPlan};
 use super::payload::{Metric, Payload};
@@ -87,15 +86,10 @@ impl SparkplugEncoder {
     ) -> Result<(), FormatError> {
         let rows = Rows::new(schema, batch);
         let now = now_millis();
-        for row in 0..batch.num_rows() {
-            let message = topics(row).and_then(|topic| self.message(&topic, &rows.0, row, now));
-            let message = message.map_err(|reason| FormatError::Row { row, reason })?;
-            let written = message.encode(&mut out.buffer);
-            // A vector takes everything.
-            debug_assert!(written.is_ok());
-            out.end();
-        }
-        Ok(())
+        out.messages(batch.num_rows(), |row| {
+            let topic = topics(row)?;
+            self.message(&topic, &rows.0, row, now)
+        })
     }
 
     fn message(

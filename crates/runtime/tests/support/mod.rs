@@ -8,6 +8,7 @@
 )]
 
 mod plans;
+mod thousandfold;
 pub(crate) mod time;
 
 use std::collections::HashMap;

@@ -2,12 +2,9 @@
 
 use std::cell::RefCell;
 
-use arrow::array::{Int64Array, Int64Builder, ListBuilder};
+use arrow::array::Int64Array;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::{ScalarValue, UnnestOptions};
-use datafusion::physical_expr::expressions::{col, lit};
-use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
+use datafusion::physical_expr::expressions::col;
 use headwater_connector::Rejects;
 use timely::Accountable;
 use timely::dataflow::operators::{Input, Probe};
@@ -19,6 +16,10 @@ use crate::bridge;
 use crate::operators::apply::apply;
 use crate::operators::bad_rows::BadRows;
 use crate::operators::sink::sink_rows;
+use thousandfold::thousandfold;
+
+#[path = "../../../tests/support/thousandfold.rs"]
+mod thousandfold;
 
 #[test]
 fn pieces_follow_what_comes_of_them() {
@@ -52,44 +53,12 @@ fn numbers() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]))
 }
 
-/// A thousand rows of each.
-fn thousandfold() -> Vec<Step> {
-    let number = |name: &str| Field::new(name, DataType::Int64, false);
-    let item = Arc::new(Field::new("item", DataType::Int64, true));
-    let listed = Arc::new(Schema::new(vec![
-        number("n"),
-        Field::new("list", DataType::List(Arc::clone(&item)), true),
-    ]));
-    let unnested = Arc::new(Schema::new(vec![
-        number("n"),
-        Field::new("list", DataType::Int64, true),
-    ]));
-    let mut list = ListBuilder::new(Int64Builder::new());
-    list.append_value((0..1000).map(Some));
-    let list = ScalarValue::List(Arc::new(list.finish()));
-    let lists = Step::Project {
-        exprs: vec![col("n", &numbers()).unwrap(), lit(list)],
-        schema: Arc::clone(&listed),
-    };
-    let unnest = UnnestExec::new(
-        Arc::new(EmptyExec::new(listed)),
-        vec![ListUnnest {
-            index_in_input_schema: 1,
-            depth: 1,
-        }],
-        vec![],
-        unnested,
-        UnnestOptions::default(),
-    );
-    vec![lists, Step::Unnest(Arc::new(unnest.unwrap()))]
-}
-
 /// No threads: the sink's queue is read only when the test says so.
 fn bound_is_kept(worker: &mut Worker) {
     const ROWS: i64 = 8192;
     let backlog = Arc::<Backlog>::default();
     let (mut end, mut outlets) = bridge::sink(1, Rejects::default(), &backlog);
-    let steps = thousandfold();
+    let steps = thousandfold(col("n", &numbers()).unwrap());
     let most = piece_rows(&steps).unwrap();
     let bound = (most, Arc::clone(&backlog));
     let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
