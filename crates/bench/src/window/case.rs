@@ -19,6 +19,12 @@ pub(crate) enum Query {
     Session,
     /// Of two tumbling windows of 10 seconds, each of half of the rows.
     Join,
+    /// A tumbling window of 10 seconds with one sum, of whole numbers: added up in 128 bits, so that it cannot wrap around.
+    Sum,
+    /// The same of floats, to compare with.
+    SumOfFloats,
+    /// Without a window: results that change, told once a second. With state, what is told is on disk before.
+    Changes,
 }
 
 /// Where the rows come from.
@@ -73,6 +79,10 @@ impl Case {
             (Query::Hop, 1_000),
             (Query::Session, 1_000),
             (Query::Join, 1_000),
+            (Query::Sum, 1_000),
+            (Query::SumOfFloats, 1_000),
+            (Query::Changes, 1_000),
+            (Query::Changes, 1_000_000),
         ];
         let case = |query, input, keys, workers| Self {
             query,
@@ -99,6 +109,9 @@ impl Case {
             Query::Hop => "hop",
             Query::Session => "session",
             Query::Join => "join",
+            Query::Sum => "sum",
+            Query::SumOfFloats => "sum-of-floats",
+            Query::Changes => "changes",
         };
         let input = match self.input {
             Input::Impulse => "",
@@ -125,11 +138,26 @@ impl Case {
         }
     }
 
+    /// Whether all give as many results: how often changes are told depends on how long the run takes.
+    pub(super) fn has_one_answer(&self) -> bool {
+        self.query != Query::Changes
+    }
+
+    /// Where Headwater writes its results.
+    pub(super) fn sink(&self) -> &'static str {
+        match self.query {
+            Query::Changes => {
+                "connector = 'single_file', type = 'sink', path = '/dev/null', format = 'debezium_json'"
+            }
+            _ => "connector = 'blackhole'",
+        }
+    }
+
     /// The names of the sources.
     pub(super) fn sources(&self) -> &'static [&'static str] {
         match self.query {
             Query::Join => &["a", "b"],
-            Query::Tumble | Query::Hop | Query::Session => &["a"],
+            _ => &["a"],
         }
     }
 
@@ -153,7 +181,7 @@ impl Case {
                 let (tenth, rows) = (keys / 10, WIDTH_NS / self.interval_ns());
                 format!("counter / {rows} % 10 * {tenth} + counter % {tenth}")
             }
-            Query::Tumble | Query::Hop | Query::Join => format!("counter * 611953 % {keys}"),
+            _ => format!("counter * 611953 % {keys}"),
         }
     }
 
@@ -166,8 +194,14 @@ impl Case {
             )
         };
         let tumble = "tumble(INTERVAL '10 seconds')";
+        let sum = |of: &str| {
+            format!("SELECT key, {tumble} AS window, sum({of}) AS total FROM a GROUP BY 1, 2")
+        };
         match self.query {
             Query::Tumble => grouped(tumble, "a"),
+            Query::Sum => sum("value"),
+            Query::SumOfFloats => sum("value::DOUBLE"),
+            Query::Changes => CHANGES.to_owned(),
             Query::Hop => grouped("hop(INTERVAL '1 second', INTERVAL '10 seconds')", "a"),
             Query::Session => grouped("session(INTERVAL '5 seconds')", "a"),
             Query::Join => format!(
@@ -188,8 +222,16 @@ impl Case {
                  FROM {from} GROUP BY 1, 2"
             )
         };
+        let sum = |of: &str| {
+            format!(
+                "SELECT key, date_bin(INTERVAL '10 seconds', at) AS start, sum({of}) AS total FROM a GROUP BY 1, 2"
+            )
+        };
         match self.query {
             Query::Tumble => grouped("a"),
+            Query::Sum => sum("value"),
+            Query::SumOfFloats => sum("value::DOUBLE"),
+            Query::Changes => CHANGES.to_owned(),
             Query::Hop => format!(
                 "SELECT key, start, count(*), avg(value), max(value) FROM ({}) GROUP BY 1, 2",
                 hops("a")
@@ -210,6 +252,10 @@ impl Case {
         }
     }
 }
+
+/// Asked of a stream and of a batch alike.
+const CHANGES: &str =
+    "SELECT key, count(*) AS n, avg(value) AS mean, max(value) AS highest FROM a GROUP BY 1";
 
 /// The rows of a table once for each of the hopping windows that they are in.
 fn hops(table: &str) -> String {

@@ -114,7 +114,7 @@ pub(crate) fn quick_test(case: &Case) -> Result<()> {
             usage.rows == case.rows && usage.late == 0 && usage.cpu_ns > 0,
             "{name} did not take all rows: {usage:?}"
         );
-        if *contender != Contender::NoWindow {
+        if case.has_one_answer() && *contender != Contender::NoWindow {
             let expected = *results.get_or_insert(usage.results);
             ensure!(
                 usage.results == expected && expected > 0,

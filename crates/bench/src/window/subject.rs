@@ -111,12 +111,12 @@ async fn start(task: &Task, state: State) -> Result<Job> {
         preview: engine.print_rows(),
         state,
     };
-    let query = match task.contender {
-        Contender::NoWindow => passed_on(&task.case),
-        _ => task.case.stream_sql(),
+    let (query, sink) = match task.contender {
+        Contender::NoWindow => (passed_on(&task.case), "connector = 'blackhole'"),
+        _ => (task.case.stream_sql(), task.case.sink()),
     };
     let sql = format!(
-        "{} CREATE TABLE results WITH (connector = 'blackhole'); INSERT INTO results {query};",
+        "{} CREATE TABLE results WITH ({sink}); INSERT INTO results {query};",
         rows::stream_sql(&task.case, task.addr)
     );
     let execution = engine.execute(&sql, options).await?;
