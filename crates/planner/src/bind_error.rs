@@ -9,7 +9,7 @@ use crate::error::PlanError;
 use crate::names::there_are;
 use crate::parse::{Parsed, lower_first};
 use crate::session::Session;
-use crate::type_error::{in_sql, type_error};
+use crate::type_error::{in_sql, type_error, with_json};
 
 /// The message about columns of one name, of which DataFusion does not tell the places.
 pub(crate) const DUPLICATE: &str = "two columns of the query have the same name";
@@ -36,7 +36,7 @@ pub(crate) fn plan_error(
         },
         DataFusionError::SchemaError(schema, _) => schema_error(schema, parsed),
         root => {
-            let message = root.message();
+            let message = with_json(&root.message());
             match missing_field(&message) {
                 Some(name) => catalog.struct_fields().unknown(name, parsed),
                 None => other_error(&message, parsed, session),

@@ -1,6 +1,6 @@
 //! Text that is compared with a number. DataFusion would cast the text, and the first that is no number would end the job: so it
 //! is refused while planning, as Arroyo does. (Text that stands in the query is read as a number there and then, and a number that
-//! was cast to text is one again.)
+//! was cast to text is one again.) And the least of what has no order.
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -12,6 +12,7 @@ use headwater_connector::Location;
 
 use crate::error::PlanError;
 use crate::type_name::sql_type;
+use crate::types::is_json_union;
 
 /// Refuses a bound query that compares text with numbers.
 ///
@@ -54,6 +55,12 @@ pub(crate) fn refuse_mixed_in(expr: &Expr, schema: &DFSchema) -> Result<()> {
                     compared([expr, item], schema)?;
                 }
             }
+            Expr::AggregateFunction(call) => {
+                in_order(call.func.name(), &call.params.args, schema)?;
+            }
+            Expr::WindowFunction(call) => {
+                in_order(call.fun.name(), &call.params.args, schema)?;
+            }
             _ => {}
         }
         Ok(TreeNodeRecursion::Continue)
@@ -75,6 +82,21 @@ fn compared(sides: [&Expr; 2], schema: &DFSchema) -> Result<()> {
         return Ok(());
     }
     Err(mixed(text, number).into())
+}
+
+/// Refuses the least and the greatest of what `->` gives, among which there is no order.
+fn in_order(function: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
+    let json = |arg: &&Expr| arg.get_type(schema).is_ok_and(|it| is_json_union(&it));
+    match args.iter().find(json) {
+        Some(arg) if matches!(function, "min" | "max") => {
+            let message = format!("{function} of JSON, whose values have no order");
+            let error = PlanError::new(message).at(first_column(arg));
+            let hint =
+                "say what they are: (value -> 'a')::DOUBLE for numbers, value ->> 'a' for text";
+            Err(error.hint(hint).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_constant(expr: &Expr) -> bool {

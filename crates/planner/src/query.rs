@@ -18,7 +18,7 @@ use crate::implied::column_name;
 use crate::names::{normalised, quoted};
 use crate::parse::place;
 use crate::type_name::sql_type;
-use crate::types::{is_json_text, is_json_union, json_text_metadata, plain};
+use crate::types::{holds_json_union, is_json_text, is_json_union, json_text_metadata, plain};
 
 /// The target of an `INSERT`.
 pub(crate) struct Target<'a> {
@@ -68,7 +68,7 @@ pub(crate) fn into_sink(
 /// The same query with columns of plain types, for a terminal or a sink without columns.
 ///
 /// # Errors
-/// None that a query which was bound could cause.
+/// What `->` gives, within a list or a struct.
 pub(crate) fn into_plain(query: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     let fields = query.schema().fields().clone();
     if fields
@@ -83,6 +83,9 @@ pub(crate) fn into_plain(query: LogicalPlan) -> DataFusionResult<LogicalPlan> {
         let plain = plain(field.data_type());
         if plain == *field.data_type() {
             return expr.alias_if_changed(field.name().clone());
+        }
+        if holds_json_union(field.data_type()) {
+            return Err(json_within(field).into());
         }
         if is_json_union(field.data_type()) {
             let metadata = Some(FieldMetadata::from(json_text_metadata()));
@@ -263,7 +266,9 @@ fn cast(expr: Expr, input: &DFSchema, field: &Field) -> Result<Expr, PlanError> 
     if given == *wanted {
         return Ok(expr.unalias());
     }
-    if is_json_union(&given) && is_json_text(field) {
+    if holds_json_union(&given) {
+        Err(json_within(field))
+    } else if is_json_union(&given) && is_json_text(field) {
         Ok(serialized(expr.unalias()))
     } else if is_json_union(&given) {
         Ok(cast_json(expr.unalias(), wanted))
@@ -300,6 +305,16 @@ fn cast_json(expr: Expr, wanted: &DataType) -> Expr {
         _ if direct => Expr::Cast(Cast::new(Box::new(expr), wanted.clone())),
         _ => Expr::TryCast(TryCast::new(Box::new(json_text(expr)), wanted.clone())),
     }
+}
+
+/// Parts of documents of no type of their own could be taken for text that they are not.
+fn json_within(field: &Field) -> PlanError {
+    let message = format!(
+        "column '{}' has JSON within a list or a struct",
+        field.name()
+    );
+    PlanError::new(message)
+        .hint("say what it is there: (value -> 'a')::DOUBLE, or value ->> 'a' for text")
 }
 
 /// What `->` gives, as Arroyo writes it where no column says more.

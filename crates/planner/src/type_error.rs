@@ -7,6 +7,9 @@ use crate::parse::Parsed;
 use crate::type_name::sql_type;
 use crate::types::plain;
 
+/// What `->` gives, by the name that users know.
+const JSON: &str = "JSON";
+
 /// The error for a message of DataFusion about types, `None` if it is about something else.
 pub(crate) fn type_error(message: &str, parsed: &Parsed) -> Option<PlanError> {
     operator(message)
@@ -150,17 +153,25 @@ fn operands(operation: &str) -> Option<(String, &str, String)> {
     let spaces = operation.match_indices(' ').map(|(at, _)| at);
     for space in spaces {
         let (left, rest) = (&operation[..space], &operation[space + 1..]);
-        if let (Ok(left), Some((operator, right))) = (left.parse(), split_operator(rest)) {
-            return Some((type_name(&left), operator, in_sql(right)));
+        if let (Some(left), Some((operator, right))) = (operand(left), split_operator(rest)) {
+            return Some((left, operator, in_sql(right)));
         }
     }
     None
 }
 
+/// The name in SQL of what is a type by itself.
+fn operand(text: &str) -> Option<String> {
+    match text {
+        JSON => Some(JSON.to_owned()),
+        _ => text.parse().ok().map(|data_type| type_name(&data_type)),
+    }
+}
+
 /// The operator, which may be several words (`IS DISTINCT FROM`), and the right operand.
 fn split_operator(rest: &str) -> Option<(&str, &str)> {
     let mut spaces = rest.match_indices(' ').map(|(at, _)| at);
-    let at = spaces.find(|at| rest[at + 1..].parse::<DataType>().is_ok())?;
+    let at = spaces.find(|at| operand(&rest[at + 1..]).is_some())?;
     Some((&rest[..at], &rest[at + 1..]))
 }
 
@@ -177,6 +188,29 @@ pub(crate) fn in_sql(text: &str) -> String {
         }
     });
     words.collect()
+}
+
+/// The text with the one word for what `->` gives that users know. DataFusion writes all that the union may hold.
+pub(crate) fn with_json(text: &str) -> String {
+    let mut rest = text;
+    let mut told = String::with_capacity(text.len());
+    while let Some((before, union)) = rest.split_once("Union(") {
+        let mut open = 1_usize;
+        let end = union.find(|c| {
+            open = match c {
+                '(' => open + 1,
+                ')' => open - 1,
+                _ => open,
+            };
+            open == 0
+        });
+        let Some(end) = end else { break };
+        told.push_str(before);
+        told.push_str(JSON);
+        rest = &union[end + 1..];
+    }
+    told.push_str(rest);
+    told
 }
 
 fn type_name(data_type: &DataType) -> String {
@@ -215,6 +249,15 @@ mod tests {
             "a boolean expression, got TEXT",
         );
         check("nothing of that kind", "nothing of that kind");
+    }
+
+    #[test]
+    fn what_an_arrow_gives_is_called_json() {
+        let union = crate::types::json_union();
+        let check = |text: &str, expected| assert_eq!(with_json(text), expected);
+        check(&format!("Int64 AND {union}"), "Int64 AND JSON");
+        check(&format!("f({union}, {union})."), "f(JSON, JSON).");
+        check("Union(Sparse, 0: (", "Union(Sparse, 0: (");
     }
 
     #[test]

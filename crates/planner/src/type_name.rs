@@ -2,13 +2,14 @@
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 
-use crate::types::is_json;
+use crate::types::{is_json, is_json_union};
 
 /// A type as it is written in `CREATE TABLE`, or Arrow's name for what cannot be declared.
 pub(crate) fn sql_type(field: &Field) -> String {
     declared(field, &str::to_owned).unwrap_or_else(|| match field.data_type() {
         DataType::Timestamp(_, Some(_)) => "TIMESTAMPTZ".to_owned(),
         DataType::Interval(_) => "INTERVAL".to_owned(),
+        other if is_json_union(other) => "JSON".to_owned(),
         other => other.to_string(),
     })
 }

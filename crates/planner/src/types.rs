@@ -41,9 +41,29 @@ pub(crate) fn json_text_metadata() -> HashMap<String, String> {
     HashMap::from([(LOGICAL_TYPE.to_owned(), "json_text".to_owned())])
 }
 
+/// The union that `->` gives.
+#[cfg(test)]
+pub(crate) fn json_union() -> DataType {
+    JSON_UNION_DATA_TYPE.clone()
+}
+
 /// Whether values are the union that `->` gives: one member for each JSON type.
 pub(crate) fn is_json_union(data_type: &DataType) -> bool {
     *data_type == *JSON_UNION_DATA_TYPE
+}
+
+/// Whether such values are within a list or a struct.
+pub(crate) fn holds_json_union(data_type: &DataType) -> bool {
+    let holds =
+        |field: &FieldRef| is_json_union(field.data_type()) || holds_json_union(field.data_type());
+    match data_type {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => holds(item),
+        DataType::Struct(fields) => fields.iter().any(holds),
+        _ => false,
+    }
 }
 
 /// The type that sinks and terminals are given for a computed type: no views, dictionaries or other ways of storing
