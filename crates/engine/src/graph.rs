@@ -66,6 +66,7 @@ fn kind(operator: &PlanOperator) -> String {
         PlanOperator::Exchange(_) => "exchange",
         PlanOperator::WindowAggregate(_) => "window aggregate",
         PlanOperator::Instant(_) => "window query",
+        PlanOperator::Over(_) => "over rows",
         PlanOperator::TtlJoin(_) => "join",
         PlanOperator::UpdatingAggregate(_) => "updating aggregate",
         PlanOperator::UpdatingJoin(_) => "updating join",

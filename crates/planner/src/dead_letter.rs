@@ -68,7 +68,8 @@ impl<F: FnMut(&Connection) -> Result<Sink, PlanError>> Route<F> {
             PlanOperator::Chain(_)
             | PlanOperator::Lookup(_)
             | PlanOperator::Watermark(_)
-            | PlanOperator::WindowAggregate(_) => self.chain(plan, id),
+            | PlanOperator::WindowAggregate(_)
+            | PlanOperator::Over(_) => self.chain(plan, id),
             PlanOperator::Values(_)
             | PlanOperator::Union
             | PlanOperator::Exchange(_)

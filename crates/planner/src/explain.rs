@@ -8,7 +8,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use headwater_connector::Connection;
 
-use crate::plan::{Node, Plan, PlanOperator, Step};
+use crate::plan::{Node, Over, Plan, PlanOperator, Step};
 use crate::type_name::sql_type;
 
 /// One paragraph a node: its id, what it does, from which nodes; under it its steps and its columns.
@@ -64,6 +64,7 @@ impl Plan {
                 write!(f, ": {} by {}", by.window, List(&by.keys))?
             }
             PlanOperator::Instant(_) => write!(f, ": query over each window")?,
+            PlanOperator::Over(over) => write_over(over, f)?,
             PlanOperator::TtlJoin(join) => write!(f, ": join within {:?}", join.ttl)?,
             PlanOperator::UpdatingAggregate(_) => write!(f, ": updating aggregate")?,
             PlanOperator::UpdatingJoin(join) => {
@@ -90,6 +91,19 @@ impl Plan {
         }
         write!(f, "\n  -> {}", Columns(&node.schema))
     }
+}
+
+/// `over rows by device: range 600s, rows 1`.
+fn write_over(over: &Over, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, ": over rows")?;
+    if !over.keys.is_empty() {
+        write!(f, " by {}", List(&over.keys))?;
+    }
+    for (index, function) in over.functions.iter().enumerate() {
+        let separator = if index == 0 { ": " } else { ", " };
+        write!(f, "{separator}{}", function.frame)?;
+    }
+    Ok(())
 }
 
 /// Expressions with commas between them.

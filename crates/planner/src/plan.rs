@@ -5,6 +5,7 @@
 mod event_time;
 mod instant_input;
 mod lookup;
+mod over;
 
 pub use self::event_time::{
     Aggregate, CHANGE, EventTime, Instant, TIME, TIME_TYPE, TtlJoin, UpdatingAggregate,
@@ -12,6 +13,7 @@ pub use self::event_time::{
 };
 pub use self::instant_input::InstantInput;
 pub use self::lookup::Lookup;
+pub use self::over::{Frame, Over, OverCall, OverFunction};
 
 use std::sync::Arc;
 
@@ -67,6 +69,8 @@ pub enum PlanOperator {
     WindowAggregate(Arc<WindowAggregate>),
     /// A query over the rows of one window at a time.
     Instant(Arc<Instant>),
+    /// Functions over the rows before each row.
+    Over(Arc<Over>),
     /// Joins two streams without windows: the left input and the right one.
     TtlJoin(Arc<TtlJoin>),
     /// Aggregates by key that change.

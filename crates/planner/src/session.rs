@@ -67,7 +67,7 @@ impl Session {
         let binder = self.binder(catalog);
         let statement = Statement::Query(Box::new(implied::named(query)));
         let bound = SqlToRel::new(&binder).sql_statement_to_plan(statement)?;
-        let bound = lateral::unfold(bound)?;
+        let bound = stream::by_ends(lateral::unfold(bound)?)?;
         comparison::refuse_mixed(&bound)?;
         // Before it is known which types meet (in a CASE, a UNION), the type of a column is a guess.
         let options = self.state.config_options();

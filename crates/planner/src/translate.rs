@@ -337,6 +337,7 @@ fn stream_kind(operator: &PlanOperator) -> &'static str {
         PlanOperator::Watermark(_) => "watermark",
         PlanOperator::WindowAggregate(_) => "window",
         PlanOperator::Instant(_) => "instant",
+        PlanOperator::Over(_) => "over",
         PlanOperator::TtlJoin(_) | PlanOperator::UpdatingJoin(_) => "join",
         PlanOperator::UpdatingAggregate(_) => "aggregate",
         _ => "operator",

@@ -238,6 +238,7 @@ fn assemble<'a>(
             }
             PlanOperator::WindowAggregate(_)
             | PlanOperator::Instant(_)
+            | PlanOperator::Over(_)
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)
             | PlanOperator::UpdatingJoin(_) => {

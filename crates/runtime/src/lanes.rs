@@ -53,6 +53,7 @@ fn wants_time(operator: &PlanOperator) -> Option<Duration> {
         }
         PlanOperator::WindowAggregate(_)
         | PlanOperator::Instant(_)
+        | PlanOperator::Over(_)
         | PlanOperator::TtlJoin(_)
         | PlanOperator::UpdatingAggregate(_)
         | PlanOperator::UpdatingJoin(_) => Some(TICK),

@@ -205,6 +205,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             PlanOperator::Exchange(keys) => self.exchange(id, node, keys),
             PlanOperator::WindowAggregate(_)
             | PlanOperator::Instant(_)
+            | PlanOperator::Over(_)
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)
             | PlanOperator::UpdatingJoin(_) => self.stage(id, node),

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
 
 mod joins;
+mod over;
 mod rows;
 mod stream;
 
@@ -217,7 +218,7 @@ async fn batch_answers(a: &Events, b: &Events, sql: &str) -> Vec<String> {
 fn check(a: &Events, b: &Events) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cases = cases().into_iter().chain(changing());
-    for case in cases.chain(joins::cases()) {
+    for case in cases.chain(joins::cases()).chain(over::cases()) {
         let expected = runtime.block_on(batch_answers(a, b, &case.batch));
         for parallelism in [1, 2, 3] {
             for batch_rows in [1, 32, 8192] {

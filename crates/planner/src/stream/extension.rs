@@ -7,12 +7,16 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, UserDefinedLogicalNode, WindowFunctionDefinition,
+};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::windows::create_udwf_window_expr;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::exec::StreamExec;
@@ -20,8 +24,9 @@ use super::instant::InstantLeaf;
 use super::node::{EventTimeNode, Kind, StreamNode};
 use crate::overflow;
 use crate::plan::{
-    Aggregate, CHANGE, EventTime, Instant, InstantInput, Lookup, PlanOperator, TtlJoin,
-    UpdatingAggregate, UpdatingJoin, Watermark, Window, WindowAggregate,
+    Aggregate, CHANGE, EventTime, Frame, Instant, InstantInput, Lookup, Over, OverCall,
+    OverFunction, PlanOperator, TtlJoin, UpdatingAggregate, UpdatingJoin, Watermark, Window,
+    WindowAggregate,
 };
 
 /// DataFusion's planner, extended by our nodes.
@@ -150,6 +155,11 @@ impl Compiler<'_> {
                 let exchange = Some(self.keys(&node.exprs, inputs)?);
                 Ok((PlanOperator::Instant(Arc::new(instant)), exchange))
             }
+            Kind::Over { keys, frames, ttl } => {
+                let over = self.over((*keys, frames), *ttl, &node.exprs, inputs[0])?;
+                let exchange = Some(vec![over.keys.clone()]);
+                Ok((PlanOperator::Over(Arc::new(over)), exchange))
+            }
             Kind::TtlJoin(ttl) => {
                 let keys = self.keys(&node.exprs, inputs)?;
                 let join = self.ttl_join(*ttl, &keys, inputs)?;
@@ -262,6 +272,51 @@ impl Compiler<'_> {
                 .transpose()?,
             ttl,
         })
+    }
+
+    fn over(
+        &self,
+        (keys, frames): (usize, &[Frame]),
+        ttl: Duration,
+        exprs: &[Expr],
+        input: &DFSchema,
+    ) -> Result<Over> {
+        let (keys, rest) = exprs.split_at(keys);
+        let Some((time, calls)) = rest.split_last() else {
+            return internal_err!("functions over rows have a time");
+        };
+        let keys = keys.iter().map(|key| self.expression(key, input));
+        let functions = calls.iter().zip(frames).map(|(call, frame)| {
+            Ok(OverFunction {
+                call: self.over_call(call, input)?,
+                frame: *frame,
+            })
+        });
+        Ok(Over {
+            keys: keys.collect::<Result<_>>()?,
+            functions: functions.collect::<Result<_>>()?,
+            time: self.column(time, input)?,
+            ttl,
+        })
+    }
+
+    fn over_call(&self, call: &Expr, input: &DFSchema) -> Result<OverCall> {
+        let window = match call {
+            Expr::Alias(alias) => return self.over_call(&alias.expr, input),
+            Expr::WindowFunction(window) => window,
+            aggregate => return self.aggregate(aggregate, input).map(OverCall::Aggregate),
+        };
+        let WindowFunctionDefinition::WindowUDF(function) = &window.fun else {
+            return internal_err!("{call} is not computed as an aggregate");
+        };
+        let args = window.params.args.iter();
+        let args = args.map(|arg| self.expression(arg, input));
+        let args = args.collect::<Result<Vec<_>>>()?;
+        let name = function.name().to_owned();
+        let ignore_nulls = window.params.null_treatment == Some(NullTreatment::IgnoreNulls);
+        let schema = input.as_arrow();
+        let call = create_udwf_window_expr(function, &args, schema, name, ignore_nulls)?;
+        Ok(OverCall::Window(call))
     }
 
     fn aggregate(&self, expr: &Expr, input: &DFSchema) -> Result<Aggregate> {

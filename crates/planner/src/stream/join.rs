@@ -158,6 +158,7 @@ impl Sides {
             windows,
             cut,
             either,
+            times: Vec::new(),
         })
     }
 

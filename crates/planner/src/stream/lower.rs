@@ -86,6 +86,8 @@ pub(super) struct Stream {
     pub(super) cut: Option<Window>,
     /// Pairs of columns of which one at least is the window of the row, and the other the same or null.
     pub(super) either: Vec<[usize; 2]>,
+    /// Which of its columns are in the order of the event time, and as far from each other as it is.
+    pub(super) times: Vec<usize>,
 }
 
 impl Stream {
@@ -95,6 +97,7 @@ impl Stream {
             windows: Vec::new(),
             cut: None,
             either: Vec::new(),
+            times: Vec::new(),
         }
     }
 
@@ -164,7 +167,7 @@ impl Lowering {
                     kind: Kind::Lookup(_),
                     ..
                 }) => self.looked_up(plan),
-                _ => Ok(Stream::new(plan)),
+                _ => Ok(Stream::of_table(plan)),
             },
             LogicalPlan::Projection(projection) => self.project(projection),
             LogicalPlan::Aggregate(aggregate) => {
@@ -221,6 +224,7 @@ impl Lowering {
         let windows = windows.filter(|(_, expr)| input.is_window(expr));
         let windows = windows.map(|(index, _)| index).collect();
         let either = input.either_of(&exprs);
+        let times = input.times_of(&exprs);
         exprs.extend(change_of(&input.plan).map(Expr::Column));
         exprs.push(Expr::Column(time_of(&input.plan)?));
         let plan = Projection::try_new(exprs, Arc::new(input.plan))?;
@@ -229,6 +233,7 @@ impl Lowering {
             windows,
             cut: input.cut,
             either,
+            times,
         })
     }
 
@@ -241,6 +246,7 @@ impl Lowering {
         windows.retain(|index| inputs.iter().all(|input| input.windows.contains(index)));
         let cut = inputs[0].cut;
         let cut = cut.filter(|_| inputs.iter().all(|input| input.cut == cut));
+        let times = Stream::times_of_all(&inputs);
         let plans = alike(inputs.into_iter().map(|input| input.plan).collect())?;
         let plans = plans.into_iter().map(Arc::new).collect();
         let union = Union::try_new_with_loose_types(plans)?;
@@ -249,6 +255,7 @@ impl Lowering {
             windows,
             cut,
             either: Vec::new(),
+            times,
         })
     }
 
@@ -317,6 +324,7 @@ impl Lowering {
             windows,
             cut,
             either: Vec::new(),
+            times: Vec::new(),
         })
     }
 }

@@ -28,9 +28,12 @@ mod lower;
 mod node;
 mod order;
 mod over;
+mod over_rows;
 mod sums;
+mod times;
 mod updating;
 mod window;
+mod window_order;
 
 pub(crate) use self::exec::StreamExec;
 pub(crate) use self::extension::StreamPlanner;
@@ -38,3 +41,4 @@ pub(crate) use self::lower::{lower, refuse_many_rows};
 pub(crate) use self::node::{EventTimeNode, Kind, StreamNode};
 pub(crate) use self::updating::Output;
 pub(crate) use self::window::fixed_ns;
+pub(crate) use self::window_order::by_ends;

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use super::lookup::LookupNode;
 use super::updating::change_of;
 use crate::functions::window_type;
-use crate::plan::{TIME, Window, change_field, time_field};
+use crate::plan::{Frame, TIME, Window, change_field, time_field};
 
 /// A node of a stream: what it does, with which expressions, on which inputs. Its columns follow from the three.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,6 +52,15 @@ pub(crate) enum Kind {
     /// A query over one window at a time, whose leaves are [`InstantLeaf`](super::instant::InstantLeaf)s. Expressions: what
     /// its inputs are exchanged by, as many of each.
     Instant(Arc<LogicalPlan>),
+    /// Functions over the rows before each row. Expressions: the keys, the functions, the input's time.
+    Over {
+        /// How many of the expressions are keys.
+        keys: usize,
+        /// What each function looks at.
+        frames: Vec<Frame>,
+        /// How long what is kept by number is kept.
+        ttl: Duration,
+    },
     /// An inner join of rows that meet within this time. Expressions: the keys of the left, then those of the right.
     TtlJoin(Duration),
     /// A join of rows that meet within a time, with results that change. Expressions: the keys of the left, then those of the
@@ -165,6 +174,11 @@ fn fields(kind: &Kind, exprs: &[Expr], inputs: &[LogicalPlan]) -> Result<Fields>
             Ok(columns.into_iter().chain([change, time()]).collect())
         }
         Kind::Instant(query) => Ok(without_time(query).chain([time()]).collect()),
+        Kind::Over { keys, .. } => {
+            let functions = exprlist_to_fields(&exprs[*keys..exprs.len() - 1], &inputs[0])?;
+            let columns = without_time(&inputs[0]);
+            Ok(columns.chain(functions).chain([time()]).collect())
+        }
         Kind::TtlJoin(_) => {
             let columns = inputs.iter().flat_map(without_time);
             Ok(columns.chain([time()]).collect())
@@ -228,6 +242,7 @@ impl UserDefinedLogicalNodeCore for StreamNode {
             Kind::WindowAggregate { .. } => "WindowAggregate",
             Kind::UpdatingAggregate { .. } => "UpdatingAggregate",
             Kind::Instant(_) => "Instant",
+            Kind::Over { .. } => "Over",
             Kind::TtlJoin(_) => "TtlJoin",
             Kind::UpdatingJoin { .. } => "UpdatingJoin",
         }
@@ -282,6 +297,11 @@ impl UserDefinedLogicalNodeCore for StreamNode {
             Kind::WindowAggregate { .. } | Kind::UpdatingAggregate { .. } => Some(vec![Vec::new()]),
             // The query inside is not looked at.
             Kind::Instant(_) => None,
+            Kind::Over { .. } => {
+                let time = self.inputs[0].schema().fields().len() - 1;
+                let needed = output.iter().copied().filter(|column| *column < time);
+                Some(vec![needed.chain([time]).collect()])
+            }
             Kind::TtlJoin(_) | Kind::UpdatingJoin { .. } => Some(self.join_columns(output)),
         }
     }

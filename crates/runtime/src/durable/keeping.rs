@@ -54,6 +54,7 @@ fn is_stateful(operator: &PlanOperator) -> bool {
         operator,
         PlanOperator::WindowAggregate(_)
             | PlanOperator::Instant(_)
+            | PlanOperator::Over(_)
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)
             | PlanOperator::UpdatingJoin(_)

@@ -13,7 +13,7 @@ use headwater_connector::dead_letter::DeadLetters;
 use crate::operators::bad_rows::add_letters;
 
 /// What is said of a late row.
-const LATE: &str = "it came late, when the watermark had passed its window";
+const LATE: &str = "it came late, when the watermark had passed it";
 
 /// The late rows of one machine.
 #[derive(Clone)]

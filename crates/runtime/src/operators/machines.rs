@@ -10,6 +10,7 @@ use headwater_planner::plan::{NodeId, Plan, PlanOperator};
 
 use crate::operators::instant::Instant;
 use crate::operators::late::LateRows;
+use crate::operators::over::Over;
 use crate::operators::stateful::Stateful;
 use crate::operators::ttl_join::TtlJoin;
 use crate::operators::updating::UpdatingAggregate;
@@ -47,6 +48,7 @@ pub(crate) fn machine(
     Ok(match operator {
         PlanOperator::WindowAggregate(plan) => Some(window::machine(plan, context)?),
         PlanOperator::Instant(plan) => Some(Box::new(Instant::new(plan, context))),
+        PlanOperator::Over(over) => Some(Box::new(Over::new(over, context)?)),
         PlanOperator::TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?)),
         PlanOperator::UpdatingAggregate(by) => Some(Box::new(UpdatingAggregate::new(by, context)?)),
         PlanOperator::UpdatingJoin(join) => Some(Box::new(UpdatingJoin::new(join, context)?)),

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod bad_rows;
 pub(crate) mod chain;
+pub(crate) mod chunks;
 pub(crate) mod dead_letters;
 pub(crate) mod exchange;
 pub(crate) mod growing;
@@ -11,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod late;
 pub(crate) mod lookup;
 pub(crate) mod machines;
+pub(crate) mod over;
 pub(crate) mod rename;
 pub(crate) mod sink;
 pub(crate) mod source;

@@ -1,29 +1,24 @@
 //! What a join keeps of one of its sides: rows, found by their keys, dropped by their time.
 //!
-//! Rows are numbered as they come. Columns are kept in chunks; keys in Arrow's row format, one after the other; a hash
-//! table leads from a key to the first row that has it, and each row to the next with the same key. Batches that are small
-//! are put together, so that a slow stream does not make a chunk of every row.
+//! Rows are numbered as they come. Columns are kept in [`Chunks`]; keys in Arrow's row format, one after the other; a hash
+//! table leads from a key to the first row that has it, and each row to the next with the same key.
 //!
 //! Memory: a chunk is freed as soon as none of its rows can find a partner any more; its keys, when such rows are more
 //! than the others, by building everything anew of those. So at most one chunk of rows and the keys of as many as are
 //! kept are kept too long, and the work is a constant for every row.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 
 use arrow::array::BooleanArray;
-use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch};
+use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{Row, RowConverter, Rows};
+use datafusion::common::Result;
 use datafusion::common::hash_utils::RandomState;
-use datafusion::common::{Result, internal_err};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::backlog::Size;
-
-/// Chunks are put together up to this many rows.
-const CHUNK_ROWS: usize = 8192;
+use crate::operators::chunks::Chunks;
 
 /// Stands for no row.
 const NONE: usize = usize::MAX;
@@ -38,7 +33,7 @@ pub(super) struct Batch {
 
 /// One side of a join.
 pub(super) struct Side {
-    chunks: Vec<Chunk>,
+    chunks: Chunks,
     /// Of each row: its key, its event time, the next row with the same key.
     keys: Rows,
     times: Vec<i64>,
@@ -47,20 +42,6 @@ pub(super) struct Side {
     hasher: RandomState,
     /// The earliest event time of rows that can still find a partner.
     earliest: i64,
-    /// The rows of chunks that were freed.
-    freed: usize,
-    /// What the chunks take.
-    bytes: usize,
-}
-
-/// Rows that follow each other.
-struct Chunk {
-    first: usize,
-    count: usize,
-    latest: i64,
-    bytes: usize,
-    /// `None` once no row can find a partner any more.
-    rows: Option<RecordBatch>,
 }
 
 /// The rows of one key.
@@ -74,14 +55,12 @@ impl Side {
     pub(super) fn new(earliest: i64, converter: &RowConverter) -> Self {
         Self {
             earliest,
-            chunks: Vec::new(),
+            chunks: Chunks::default(),
             keys: converter.empty_rows(0, 0),
             times: Vec::new(),
             next: Vec::new(),
             chains: HashTable::new(),
             hasher: RandomState::default(),
-            freed: 0,
-            bytes: 0,
         }
     }
 
@@ -106,27 +85,11 @@ impl Side {
 
     /// The columns of rows by their numbers, of which there is one at least.
     pub(super) fn columns(&self, rows: &[usize]) -> Result<RecordBatch> {
-        let mut chunks = Vec::new();
-        let mut positions = HashMap::new();
-        let mut indices = Vec::with_capacity(rows.len());
-        for row in rows {
-            let chunk = self.chunks.partition_point(|chunk| chunk.first <= *row) - 1;
-            let Chunk { first, rows, .. } = &self.chunks[chunk];
-            let Some(rows) = rows else {
-                return internal_err!("a row that was dropped has a partner");
-            };
-            let position = *positions.entry(chunk).or_insert_with(|| {
-                chunks.push(rows);
-                chunks.len() - 1
-            });
-            indices.push((position, row - first));
-        }
-        Ok(interleave_record_batch(&chunks, &indices)?)
+        self.chunks.rows(rows)
     }
 
     /// Keeps the rows of a batch.
     pub(super) fn keep(&mut self, batch: Batch) -> Result<()> {
-        let (first, count) = (self.times.len(), batch.times.len());
         let Some(latest) = batch.times.iter().copied().max() else {
             return Ok(());
         };
@@ -134,13 +97,7 @@ impl Side {
             self.link(key);
         }
         self.times.extend(batch.times);
-        self.push(Chunk {
-            first,
-            count,
-            latest,
-            bytes: 0,
-            rows: Some(batch.rows),
-        })
+        self.chunks.push(batch.rows, latest).map(|_first| ())
     }
 
     /// Puts the next row to those with its key.
@@ -165,38 +122,11 @@ impl Side {
         next.push(NONE);
     }
 
-    /// Adds a chunk, together with small ones before it. As both are of similar size, a row is copied few times.
-    fn push(&mut self, mut chunk: Chunk) -> Result<()> {
-        while let Some(rows) = &chunk.rows
-            && let Some(before) = self.chunks.pop_if(|before| before.joins(&chunk))
-        {
-            self.bytes -= before.bytes;
-            let both = before.rows.iter().chain([rows]);
-            chunk = Chunk {
-                first: before.first,
-                count: before.count + chunk.count,
-                latest: before.latest.max(chunk.latest),
-                rows: Some(concat_batches(&rows.schema(), both)?),
-                bytes: 0,
-            };
-        }
-        let size = |rows: &RecordBatch| Size::of(rows).bytes as usize;
-        chunk.bytes = chunk.rows.as_ref().map_or(0, size);
-        self.bytes += chunk.bytes;
-        self.chunks.push(chunk);
-        Ok(())
-    }
-
     /// Drops the rows with an earlier event time.
     pub(super) fn drop_before(&mut self, earliest: i64, converter: &RowConverter) -> Result<()> {
         self.earliest = earliest;
-        for chunk in &mut self.chunks {
-            if chunk.latest < earliest && chunk.rows.take().is_some() {
-                self.freed += chunk.count;
-                self.bytes -= chunk.bytes;
-            }
-        }
-        if self.freed * 2 > self.times.len() {
+        self.chunks.drop_before(earliest);
+        if self.chunks.freed() * 2 > self.times.len() {
             *self = self.rebuilt(converter)?;
         }
         Ok(())
@@ -205,12 +135,10 @@ impl Side {
     /// A side of the rows that are not dropped.
     fn rebuilt(&self, converter: &RowConverter) -> Result<Self> {
         let mut kept = Self::new(self.earliest, converter);
-        for chunk in &self.chunks {
-            let Some(rows) = &chunk.rows else { continue };
-            let numbers = chunk.first..chunk.first + chunk.count;
+        for (numbers, rows) in self.chunks.kept() {
             let stays = |row: &usize| self.times[*row] >= self.earliest;
             let mask: BooleanArray = numbers.clone().map(|row| Some(stays(&row))).collect();
-            let mut keys = converter.empty_rows(chunk.count, 0);
+            let mut keys = converter.empty_rows(numbers.len(), 0);
             for row in numbers.clone().filter(stays) {
                 keys.push(self.keys.row(row));
             }
@@ -226,9 +154,8 @@ impl Side {
     /// The rows that can still find a partner, with their event times.
     pub(super) fn kept(&self) -> Result<Vec<(RecordBatch, Vec<i64>)>> {
         let mut kept = Vec::new();
-        for chunk in &self.chunks {
-            let Some(rows) = &chunk.rows else { continue };
-            let times = &self.times[chunk.first..chunk.first + chunk.count];
+        for (numbers, rows) in self.chunks.kept() {
+            let times = &self.times[numbers];
             let stays = |time: &&i64| **time >= self.earliest;
             let mask: BooleanArray = times.iter().map(|time| Some(stays(&time))).collect();
             let times = times.iter().filter(stays).copied().collect();
@@ -241,13 +168,6 @@ impl Side {
     pub(super) fn size(&self) -> usize {
         let per_row = size_of::<i64>() + size_of::<usize>();
         let chains = self.chains.capacity() * (size_of::<Chain>() + 1);
-        self.bytes + self.keys.size() + self.times.capacity() * per_row + chains
-    }
-}
-
-impl Chunk {
-    /// Whether it is put together with the one behind it.
-    fn joins(&self, next: &Self) -> bool {
-        self.rows.is_some() && self.count <= next.count && self.count + next.count <= CHUNK_ROWS
+        self.chunks.size() + self.keys.size() + self.times.capacity() * per_row + chains
     }
 }

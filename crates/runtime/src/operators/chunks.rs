@@ -1,0 +1,139 @@
+//! Rows that are kept and found by their numbers, which they get as they come.
+//!
+//! Columns are kept in chunks. Batches that are small are put together, so that a slow stream does not make a chunk of every
+//! row. Memory: a chunk is freed when all its rows are too old, or when whoever keeps the numbers builds everything anew.
+
+use arrow::compute::{concat_batches, interleave_record_batch};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, internal_err};
+use std::ops::Range;
+
+use crate::backlog::Size;
+
+/// Chunks are put together up to this many rows.
+pub(crate) const CHUNK_ROWS: usize = 8192;
+
+/// Stands for no chunk.
+const NONE: usize = usize::MAX;
+
+/// The rows.
+#[derive(Default)]
+pub(crate) struct Chunks {
+    chunks: Vec<Chunk>,
+    /// The number of the next row.
+    next: usize,
+    /// The rows of chunks that were freed.
+    freed: usize,
+    /// What the chunks take.
+    bytes: usize,
+}
+
+/// Rows that follow each other.
+struct Chunk {
+    first: usize,
+    count: usize,
+    latest: i64,
+    bytes: usize,
+    /// `None` once they are freed.
+    rows: Option<RecordBatch>,
+}
+
+impl Chunks {
+    /// Adds rows, of which the latest has this event time, together with small chunks before them. As both are of similar
+    /// size, a row is copied few times. The number of the first.
+    pub(crate) fn push(&mut self, rows: RecordBatch, latest: i64) -> Result<usize> {
+        let (first, count) = (self.next, rows.num_rows());
+        self.next += count;
+        let mut chunk = Chunk {
+            first,
+            count,
+            latest,
+            bytes: 0,
+            rows: Some(rows),
+        };
+        while let Some(rows) = &chunk.rows
+            && let Some(before) = self.chunks.pop_if(|before| before.joins(&chunk))
+        {
+            self.bytes -= before.bytes;
+            let both = before.rows.iter().chain([rows]);
+            chunk = Chunk {
+                first: before.first,
+                count: before.count + chunk.count,
+                latest: before.latest.max(chunk.latest),
+                rows: Some(concat_batches(&rows.schema(), both)?),
+                bytes: 0,
+            };
+        }
+        let size = |rows: &RecordBatch| Size::of(rows).bytes as usize;
+        chunk.bytes = chunk.rows.as_ref().map_or(0, size);
+        self.bytes += chunk.bytes;
+        self.chunks.push(chunk);
+        Ok(first)
+    }
+
+    /// The columns of rows by their numbers, of which there is one at least.
+    pub(crate) fn rows(&self, numbers: &[usize]) -> Result<RecordBatch> {
+        let mut chunks = Vec::new();
+        let mut positions = vec![NONE; self.chunks.len()];
+        let mut indices = Vec::with_capacity(numbers.len());
+        // mostly the next row is of the same chunk
+        let (mut chunk, mut own) = (0, 0..0);
+        for number in numbers {
+            if !own.contains(number) {
+                chunk = self.chunks.partition_point(|chunk| chunk.first <= *number) - 1;
+                own = self.chunks[chunk].numbers();
+            }
+            if positions[chunk] == NONE {
+                let Some(rows) = &self.chunks[chunk].rows else {
+                    return internal_err!("a row that was dropped is looked for");
+                };
+                positions[chunk] = chunks.len();
+                chunks.push(rows);
+            }
+            indices.push((positions[chunk], number - own.start));
+        }
+        Ok(interleave_record_batch(&chunks, &indices)?)
+    }
+
+    /// Frees the chunks of which all rows have an earlier event time.
+    pub(crate) fn drop_before(&mut self, earliest: i64) {
+        for chunk in &mut self.chunks {
+            if chunk.latest < earliest && chunk.rows.take().is_some() {
+                self.freed += chunk.count;
+                self.bytes -= chunk.bytes;
+            }
+        }
+    }
+
+    /// The rows that are kept, and their numbers.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (Range<usize>, &RecordBatch)> {
+        let chunks = self.chunks.iter();
+        chunks.filter_map(|chunk| Some((chunk.numbers(), chunk.rows.as_ref()?)))
+    }
+
+    /// How many rows there have been.
+    pub(crate) fn count(&self) -> usize {
+        self.next
+    }
+
+    /// How many rows were freed.
+    pub(crate) fn freed(&self) -> usize {
+        self.freed
+    }
+
+    /// What it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Chunk {
+    fn numbers(&self) -> Range<usize> {
+        self.first..self.first + self.count
+    }
+
+    /// Whether it is put together with the one behind it.
+    fn joins(&self, next: &Self) -> bool {
+        self.rows.is_some() && self.count <= next.count && self.count + next.count <= CHUNK_ROWS
+    }
+}
