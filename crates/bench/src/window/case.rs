@@ -25,6 +25,8 @@ pub(crate) enum Query {
     SumOfFloats,
     /// Without a window: results that change, told once a second. With state, what is told is on disk before.
     Changes,
+    /// For each row the average of its last 10 seconds, and the row before.
+    Over,
 }
 
 /// Where the rows come from.
@@ -83,6 +85,7 @@ impl Case {
             (Query::SumOfFloats, 1_000),
             (Query::Changes, 1_000),
             (Query::Changes, 1_000_000),
+            (Query::Over, 1_000),
         ];
         let case = |query, input, keys, workers| Self {
             query,
@@ -112,6 +115,7 @@ impl Case {
             Query::Sum => "sum",
             Query::SumOfFloats => "sum-of-floats",
             Query::Changes => "changes",
+            Query::Over => "over",
         };
         let input = match self.input {
             Input::Impulse => "",
@@ -210,6 +214,7 @@ impl Case {
                 grouped(tumble, "a"),
                 grouped(tumble, "b")
             ),
+            Query::Over => OVER.to_owned(),
         }
     }
 
@@ -249,6 +254,7 @@ impl Case {
                 grouped("a"),
                 grouped("b")
             ),
+            Query::Over => OVER.to_owned(),
         }
     }
 }
@@ -256,6 +262,12 @@ impl Case {
 /// Asked of a stream and of a batch alike.
 const CHANGES: &str =
     "SELECT key, count(*) AS n, avg(value) AS mean, max(value) AS highest FROM a GROUP BY 1";
+
+/// Likewise.
+const OVER: &str = "
+    SELECT key, value, lag(value) OVER (PARTITION BY key ORDER BY at) AS before,
+      avg(value) OVER (PARTITION BY key ORDER BY at RANGE BETWEEN INTERVAL '10 seconds' PRECEDING AND CURRENT ROW) AS mean
+    FROM a";
 
 /// The rows of a table once for each of the hopping windows that they are in.
 fn hops(table: &str) -> String {

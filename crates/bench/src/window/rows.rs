@@ -17,7 +17,7 @@ use crate::case::INPUT_TOPIC;
 /// As many rows in a batch as the generator's.
 const BATCH_ROWS: u64 = 8_192;
 
-/// The sources as views `a` and `b` with `key` and `value`, read from a broker if there is one.
+/// The sources as views `a` and `b` with `key`, `value` and `at`, read from a broker if there is one.
 pub(super) fn stream_sql(case: &Case, broker: Option<SocketAddr>) -> String {
     let sources = case.sources().iter();
     let sources = sources.map(|name| match broker {
@@ -27,7 +27,7 @@ pub(super) fn stream_sql(case: &Case, broker: Option<SocketAddr>) -> String {
                WATERMARK FOR ts AS ts - INTERVAL '1 second')
              WITH (connector = 'mqtt', type = 'source', url = 'mqtt://{addr}', topic = '{INPUT_TOPIC}', qos = 'AtMostOnce',
                format = 'json', json.timestamp_format = 'unix_nanos', source.session_expiry = '0');
-             CREATE VIEW {name} AS SELECT device AS key, temperature AS value FROM {name}_source;"
+             CREATE VIEW {name} AS SELECT device AS key, temperature AS value, ts AS at FROM {name}_source;"
         ),
     });
     sources.collect()
@@ -38,7 +38,7 @@ fn impulse(case: &Case, name: &str) -> String {
         "CREATE TABLE {name}_source (counter BIGINT, at TIMESTAMP NOT NULL METADATA FROM 'event_time',
            WATERMARK FOR at AS at - INTERVAL '1 second')
          WITH (connector = 'impulse', message_count = '{}', event_time_interval = '{}', start_time = '2026-11-21T06:00:00Z');
-         CREATE VIEW {name} AS SELECT {} AS key, counter AS value FROM {name}_source;",
+         CREATE VIEW {name} AS SELECT {} AS key, counter AS value, at FROM {name}_source;",
         case.rows_of_source(),
         case.interval_ns(),
         case.key()

@@ -24,12 +24,12 @@ fn pipeline(url: &str, protocol: &str) -> String {
     )
 }
 
-fn broker() -> MosquittoBuilder {
+pub(crate) fn broker() -> MosquittoBuilder {
     Mosquitto::builder().max_inflight_messages(200)
 }
 
 /// Publishes in steps, so that the kills fall into the middle of the stream.
-async fn publish(client: &TestClient, numbers: std::ops::Range<usize>) {
+pub(crate) async fn publish(client: &TestClient, numbers: std::ops::Range<usize>) {
     let payloads = numbers.map(|n| format!("{{\"n\":{n}}}"));
     client
         .publish_many("numbers/one", payloads, 1)
@@ -231,7 +231,7 @@ fn windows(url: &str) -> String {
 }
 
 /// Starts it on the state that earlier runs have left, with so many workers.
-fn on_state(dir: &Path, sql: &str, workers: usize) -> Headwater {
+pub(crate) fn on_state(dir: &Path, sql: &str, workers: usize) -> Headwater {
     on_state_every("1")(dir, sql, workers)
 }
 

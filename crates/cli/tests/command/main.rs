@@ -7,6 +7,7 @@ mod crash;
 #[cfg(feature = "demo")]
 mod demo;
 mod infer;
+mod over;
 mod processes;
 mod rpc;
 mod server;

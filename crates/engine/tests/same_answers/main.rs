@@ -215,10 +215,9 @@ async fn batch_answers(a: &Events, b: &Events, sql: &str) -> Vec<String> {
     lines(&context.sql(sql).await.unwrap().collect().await.unwrap())
 }
 
-fn check(a: &Events, b: &Events) {
+fn check(cases: Vec<Case>, a: &Events, b: &Events) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let cases = cases().into_iter().chain(changing());
-    for case in cases.chain(joins::cases()).chain(over::cases()) {
+    for case in cases {
         let expected = runtime.block_on(batch_answers(a, b, &case.batch));
         for parallelism in [1, 2, 3] {
             for batch_rows in [1, 32, 8192] {
@@ -237,12 +236,29 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_stream_answers_what_a_batch_does(a in events(150), b in events(40)) {
-        check(&a, &b);
+    fn windows_answer_what_a_batch_does(a in events(150), b in events(40)) {
+        check(cases(), &a, &b);
+    }
+
+    #[test]
+    fn changes_lead_to_what_a_batch_answers(a in events(150), b in events(40)) {
+        check(changing(), &a, &b);
+    }
+
+    #[test]
+    fn joins_answer_what_a_batch_does(a in events(150), b in events(40)) {
+        check(joins::cases(), &a, &b);
+    }
+
+    #[test]
+    fn rows_before_rows_answer_what_a_batch_does(a in events(150), b in events(40)) {
+        check(over::cases(), &a, &b);
     }
 }
 
 #[test]
 fn nothing_is_answered_with_nothing() {
-    check(&Events::default(), &Events::default());
+    for cases in [cases(), changing(), joins::cases(), over::cases()] {
+        check(cases, &Events::default(), &Events::default());
+    }
 }

@@ -27,7 +27,9 @@ use crate::plan::Frame;
 impl Lowering {
     /// The rows of a stream with the values of functions behind their columns.
     pub(super) fn over_rows(&self, mut calls: Vec<Expr>, mut input: Stream) -> Result<Stream> {
-        let keys = partition(&calls)?;
+        // those that DataFusion computes together have the same partitions
+        let keys = calls.iter().find_map(call);
+        let keys = keys.map_or_else(Vec::new, |function| function.params.partition_by.clone());
         let functions = calls.iter().filter_map(call);
         let frames = functions.map(|function| frame(function, &input));
         let frames = frames.collect::<Result<Vec<_>>>()?;
@@ -58,23 +60,6 @@ impl Lowering {
             plan: fitted(plan, first, &types)?,
             ..input
         })
-    }
-}
-
-/// What all functions are partitioned by. Those that DataFusion computes together are sorted alike, which is mostly the same.
-fn partition(calls: &[Expr]) -> Result<Vec<Expr>> {
-    let mut functions = calls.iter().filter_map(call);
-    let Some(first) = functions.next() else {
-        return Ok(Vec::new());
-    };
-    let keys = &first.params.partition_by;
-    match functions.find(|other| other.params.partition_by != *keys) {
-        Some(other) => Err(refusal(
-            other,
-            "is partitioned by what another function is ordered by",
-            "compute one of them in a subquery",
-        )),
-        None => Ok(keys.clone()),
     }
 }
 

@@ -565,12 +565,12 @@ fn source_without_columns() {
 
 #[test]
 fn over() {
-    let error = error(r#"SELECT rank() OVER (PARTITION BY device ORDER BY n) FROM readings"#);
+    let error = error(r#"SELECT rank() OVER (PARTITION BY device ORDER BY ts) FROM readings"#);
     insta::assert_snapshot!(error, @r#"
     error: 'rank' looks at all rows of its partition, which on a stream has an end only if a window is part of it
      --> test.sql:1:8
       |
-    1 | SELECT rank() OVER (PARTITION BY device ORDER BY n) FROM readings
+    1 | SELECT rank() OVER (PARTITION BY device ORDER BY ts) FROM readings
       |        ^
       = hint: let it look back from each row, OVER (… ORDER BY ts RANGE BETWEEN INTERVAL '10 minutes' PRECEDING AND CURRENT ROW), or group the rows by a window in a subquery, for example GROUP BY tumble(INTERVAL '1 minute'), and write OVER (PARTITION BY window, …)
     "#);

@@ -47,6 +47,8 @@ impl Runs {
         for (row, due) in due {
             if kept.forget_before(due.time, needs) || !is_open {
                 is_open = true;
+                // some of a key that was silent may have been freed
+                kept.trim(due.time, needs);
                 self.open(kept, begin)?;
             }
             self.order.push(row);

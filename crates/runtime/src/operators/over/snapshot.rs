@@ -36,6 +36,8 @@ enum What {
 type Accumulators = Vec<Box<dyn Accumulator>>;
 
 pub(super) fn save(over: &mut Over) -> Result<Vec<Part>> {
+    // what is freed is not to be looked for
+    over.keys.sweep(over.watermark);
     let mut parts = vec![Part::word(&over.watermark)?];
     let pending = over.pending.rows();
     let mut rest = pending.as_slice();
