@@ -111,36 +111,36 @@ fn functions() -> Vec<Asked> {
     vec![
         (
             aggregate(sum_udaf(), "value", range(7, 0)),
-            "sum(value) OVER (PARTITION BY key ORDER BY _timestamp RANGE BETWEEN INTERVAL '7 nanoseconds' PRECEDING AND CURRENT ROW)",
+            "sum(value) OVER (PARTITION BY key ORDER BY __headwater_time RANGE BETWEEN INTERVAL '7 nanoseconds' PRECEDING AND CURRENT ROW)",
         ),
         (
             aggregate_if(count_udaf(), "value", range(9, 3), true, false),
-            "count(value) FILTER (WHERE passes) OVER (PARTITION BY key ORDER BY _timestamp
+            "count(value) FILTER (WHERE passes) OVER (PARTITION BY key ORDER BY __headwater_time
                RANGE BETWEEN INTERVAL '9 nanoseconds' PRECEDING AND INTERVAL '3 nanoseconds' PRECEDING)",
         ),
         (
             aggregate(max_udaf(), "value", rows(3, 1)),
-            "max(value) OVER (PARTITION BY key ORDER BY _timestamp, id ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING)",
+            "max(value) OVER (PARTITION BY key ORDER BY __headwater_time, id ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING)",
         ),
         (
             window(lag_udwf(), &lag, rows(2, 0)),
-            "lag(value, 2, -1) OVER (PARTITION BY key ORDER BY _timestamp, id)",
+            "lag(value, 2, -1) OVER (PARTITION BY key ORDER BY __headwater_time, id)",
         ),
         (
             window(first_value_udwf(), &[column("value")], rows(4, 0)),
-            "first_value(value) OVER (PARTITION BY key ORDER BY _timestamp, id ROWS 4 PRECEDING)",
+            "first_value(value) OVER (PARTITION BY key ORDER BY __headwater_time, id ROWS 4 PRECEDING)",
         ),
         (
             aggregate(sum_udaf(), "value", FROM_FIRST_TIME),
-            "sum(value) OVER (PARTITION BY key ORDER BY _timestamp)",
+            "sum(value) OVER (PARTITION BY key ORDER BY __headwater_time)",
         ),
         (
             aggregate_if(count_udaf(), "value", FROM_FIRST, true, false),
-            "count(value) FILTER (WHERE passes) OVER (PARTITION BY key ORDER BY _timestamp, id ROWS UNBOUNDED PRECEDING)",
+            "count(value) FILTER (WHERE passes) OVER (PARTITION BY key ORDER BY __headwater_time, id ROWS UNBOUNDED PRECEDING)",
         ),
         (
             aggregate_if(last_value_udaf(), "value", FROM_FIRST, false, true),
-            "last_value(value) IGNORE NULLS OVER (PARTITION BY key ORDER BY _timestamp, id ROWS UNBOUNDED PRECEDING)",
+            "last_value(value) IGNORE NULLS OVER (PARTITION BY key ORDER BY __headwater_time, id ROWS UNBOUNDED PRECEDING)",
         ),
     ]
 }
@@ -224,8 +224,9 @@ fn oracle(given: &[Given], functions: &[Asked]) -> Vec<String> {
     let table = MemTable::try_new(all.schema(), vec![vec![all]]).expect("a table");
     let functions: Vec<_> = functions.iter().map(|(_, sql)| *sql).collect();
     let functions = functions.join(", ");
-    let sql =
-        format!("SELECT key, value, passes, id, {functions}, _timestamp FROM rows ORDER BY id");
+    let sql = format!(
+        "SELECT key, value, passes, id, {functions}, __headwater_time FROM rows ORDER BY id"
+    );
     let answer = async {
         let context = SessionContext::new();
         context
