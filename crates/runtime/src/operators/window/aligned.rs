@@ -3,9 +3,12 @@
 //! A row is aggregated once, into its pane. When the watermark reaches the end of a window, the states of its panes are
 //! merged, and what they give is put out. A window that is one pane (a tumbling one) is put out as it is.
 //!
+//! At a checkpoint all panes are sealed, so that nothing has to be copied. What that leaves in runs is tidied up while rows
+//! come, in proportion to them.
+//!
 //! A row whose windows have all ended is late. One of which only some have ended goes to the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -13,17 +16,22 @@ use datafusion::common::Result;
 use headwater_planner::plan::{Window, WindowAggregate};
 
 use super::aggregates::Functions;
-use super::closing::{Closing, PIECE, SLOW_PIECE};
+use super::closing::{Closing, PIECE, SLOW_PIECE, Work};
 use super::cut::Cut;
 use super::groups::Grouping;
 use super::input::{Columns, Input};
 use super::output::Output;
-use super::pane::{About, Pane};
+use super::pane::Pane;
+use super::run::About;
 use super::split::split;
 use crate::durable::part::Part;
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::{Held, Stateful, times};
+
+/// How many groups are merged while rows come: so many for each row, and at least so many a batch.
+const TIDIED_A_ROW: usize = 2;
+const TIDIED_A_BATCH: usize = if cfg!(test) { 1 } else { 1_024 };
 
 /// The machine.
 pub(super) struct Aligned {
@@ -36,6 +44,8 @@ pub(super) struct Aligned {
     /// How many groups a piece of output has.
     piece: usize,
     panes: BTreeMap<i64, Pane>,
+    /// Those whose runs are becoming fewer.
+    untidy: VecDeque<i64>,
     /// The memory of the panes.
     bytes: usize,
     /// The last end that the watermark has reached: no window until there takes rows.
@@ -71,6 +81,7 @@ impl Aligned {
             output,
             late: context.late.clone(),
             panes: BTreeMap::new(),
+            untidy: VecDeque::new(),
             bytes: 0,
             reached: i128::MIN,
             closed: i128::MIN,
@@ -86,10 +97,9 @@ impl Aligned {
             false => i128::MIN,
         };
         let pane = self.panes.entry(pane).or_default();
-        let before = pane.size();
-        pane.update(columns, &self.grouping, after)?;
-        self.bytes = self.bytes + pane.size() - before;
-        Ok(())
+        counted(&mut self.bytes, pane, |pane| {
+            pane.update(columns, &self.grouping, after)
+        })
     }
 
     /// The end of the next window that is to be closed. Panes whose windows have all been closed are dropped.
@@ -122,21 +132,33 @@ impl Aligned {
                 return Ok(None);
             };
             self.bytes -= pane.size();
-            let groups = pane.into_groups();
-            let closing = groups.map(|groups| Closing::simple(bounds, self.piece, groups));
-            return closing.transpose();
+            let work = pane.into_work(&self.grouping)?;
+            return Ok(work.map(|work| Closing::new(bounds, self.piece, work)));
         }
-        let mut sealed = Vec::new();
+        let mut runs = Vec::new();
         for (_, pane) in self.panes.range_mut(self.cut.panes(end)) {
-            self.bytes -= pane.size();
-            sealed.extend(pane.merged_by(end)?);
-            self.bytes += pane.size();
+            let merged = counted(&mut self.bytes, pane, |pane| pane.merged_by(end));
+            runs.extend(merged?);
         }
-        if sealed.is_empty() {
-            return Ok(None);
+        let work = Work::of(runs, &self.grouping)?;
+        Ok(work.map(|work| Closing::new(bounds, self.piece, work)))
+    }
+
+    /// Merges some of what is in too many runs, after a batch of so many rows.
+    fn tidy(&mut self, rows: usize) -> Result<()> {
+        let mut most = TIDIED_A_BATCH.max(rows * TIDIED_A_ROW);
+        while let Some(number) = self.untidy.front()
+            && most > 0
+        {
+            if let Some(pane) = self.panes.get_mut(number) {
+                most = counted(&mut self.bytes, pane, |pane| pane.tidy(most))?;
+                if pane.is_tidying() {
+                    continue;
+                }
+            }
+            self.untidy.pop_front();
         }
-        let groups = self.grouping.groups()?;
-        Ok(Some(Closing::merging(bounds, self.piece, groups, sealed)))
+        Ok(())
     }
 }
 
@@ -152,6 +174,7 @@ impl Stateful for Aligned {
                 self.update(pane, &columns.select(&selection)?)?;
             }
         }
+        self.tidy(rows.num_rows())?;
         Ok(Vec::new())
     }
 
@@ -167,7 +190,7 @@ impl Stateful for Aligned {
         let Some(closing) = self.closing.take() else {
             return Ok(None);
         };
-        let (rows, rest) = closing.step(&self.output)?;
+        let (rows, rest) = closing.step(&self.grouping, &self.output)?;
         self.closing = rest;
         Ok(Some(rows))
     }
@@ -175,8 +198,15 @@ impl Stateful for Aligned {
     fn snapshot(&mut self) -> Result<Vec<Part>> {
         let mut parts = vec![Part::word(&(self.reached, self.closed))?];
         for (number, pane) in &mut self.panes {
-            for (about, rows) in pane.snapshot(&self.grouping)? {
-                parts.push(Part::new(&(number, about), rows)?);
+            let untidy = counted(&mut self.bytes, pane, |pane| {
+                pane.seal()?;
+                for part in pane.parts(*number) {
+                    parts.push(part?);
+                }
+                pane.begin_tidying(&self.grouping)
+            });
+            if untidy? {
+                self.untidy.push_back(*number);
             }
         }
         Ok(parts)
@@ -187,10 +217,12 @@ impl Stateful for Aligned {
         if let Some(first) = parts.next() {
             (self.reached, self.closed) = first.about()?;
         }
+        let mut last = None;
         for part in parts {
             let (number, about): (i64, About) = part.about()?;
+            let goes_on = last.replace((number, about.run)) == Some((number, about.run));
             let pane = self.panes.entry(number).or_default();
-            pane.restore(&about, &part.rows, &self.grouping)?;
+            pane.restore(&about, &part, goes_on)?;
         }
         self.bytes = self.panes.values().map(Pane::size).sum();
         Ok(())
@@ -207,4 +239,16 @@ impl Stateful for Aligned {
     fn size(&self) -> usize {
         self.bytes + self.closing.as_ref().map_or(0, Closing::size)
     }
+}
+
+/// Does something to a pane, and counts its memory anew.
+fn counted<T>(
+    bytes: &mut usize,
+    pane: &mut Pane,
+    act: impl FnOnce(&mut Pane) -> Result<T>,
+) -> Result<T> {
+    *bytes -= pane.size();
+    let done = act(pane)?;
+    *bytes += pane.size();
+    Ok(done)
 }

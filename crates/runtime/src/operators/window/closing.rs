@@ -1,7 +1,6 @@
-//! A window that has ended, on its way out, in pieces: first the states of its panes are merged, unless there is one pane
-//! only, then the results are put out.
+//! A window that has ended, on its way out, in pieces: first its runs are merged, unless there is but one, then the results
+//! are put out.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -10,9 +9,9 @@ use datafusion::common::Result;
 use datafusion::logical_expr::EmitTo;
 
 use super::aggregates::Accumulators;
-use super::groups::Groups;
+use super::groups::{Chunk, Grouping, Groups};
 use super::output::Output;
-use super::pane::Sealed;
+use super::run::{Cursor, Merge, Run};
 
 /// How many groups are merged, or put out, at once: some milliseconds.
 pub(super) const PIECE: usize = 65_536;
@@ -29,97 +28,112 @@ pub(super) struct Closing {
 }
 
 /// What is to be done.
-enum Work {
-    Merge {
-        groups: Groups,
-        /// With the first group that is not merged.
-        chunks: VecDeque<(Arc<Sealed>, usize)>,
-    },
+pub(super) enum Work {
+    /// To put the groups of a run out.
+    Run(Cursor),
+    /// To merge runs, and put out what they become.
+    Merge(Merge),
+    /// To put the rest of it out.
     PutOut(Results),
 }
 
-struct Results {
+/// Groups that are put out.
+pub(super) struct Results {
     keys: Vec<ArrayRef>,
     accumulators: Accumulators,
     groups: usize,
     next: usize,
 }
 
-impl Closing {
-    /// Of one pane.
-    pub(super) fn simple(bounds: (i64, i64), piece: usize, groups: Groups) -> Result<Self> {
-        Ok(Self {
-            bounds,
-            piece,
-            work: Work::PutOut(Results::new(groups)?),
+impl Work {
+    /// Of runs, if there are any.
+    pub(super) fn of(mut runs: Vec<Arc<Run>>, grouping: &Grouping) -> Result<Option<Self>> {
+        Ok(match runs.len() {
+            0 => None,
+            1 => runs.pop().map(Cursor::new).map(Self::Run),
+            _ => Some(Self::Merge(Merge::new(grouping.groups()?, runs))),
         })
     }
 
-    /// Of several panes; `groups` are empty.
-    pub(super) fn merging(
-        bounds: (i64, i64),
-        piece: usize,
-        groups: Groups,
-        sealed: Vec<Arc<Sealed>>,
-    ) -> Self {
-        let chunks = sealed.into_iter().map(|sealed| (sealed, 0)).collect();
-        Self {
-            bounds,
-            piece,
-            work: Work::Merge { groups, chunks },
-        }
-    }
-
-    /// Does a piece of the work, and gives its rows, if it has made some; whether there is more to do.
-    pub(super) fn step(mut self, output: &Output) -> Result<(RecordBatch, Option<Self>)> {
-        match self.work {
-            Work::Merge {
-                mut groups,
-                mut chunks,
-            } => {
-                merge(&mut groups, &mut chunks, self.piece)?;
-                self.work = match chunks.is_empty() {
-                    true => Work::PutOut(Results::new(groups)?),
-                    false => Work::Merge { groups, chunks },
+    /// Does a piece, and gives its results, if it has made some, and what is left.
+    fn step(self, piece: usize, grouping: &Grouping) -> Result<(Option<Made>, Option<Self>)> {
+        match self {
+            Self::Run(mut cursor) => {
+                let groups = cursor.next(piece);
+                let made = groups.map(|groups| results_of(groups, grouping));
+                let rest = (!cursor.is_done()).then_some(Self::Run(cursor));
+                Ok((made.transpose()?, rest))
+            }
+            Self::Merge(mut merge) => {
+                merge.step(piece)?;
+                let rest = match merge.is_done() {
+                    true => Self::PutOut(Results::new(merge.into_groups())?),
+                    false => Self::Merge(merge),
                 };
-                Ok((output.nothing(), Some(self)))
+                Ok((None, Some(rest)))
             }
-            Work::PutOut(ref mut results) => {
-                let rows = results.next(self.piece, self.bounds, output)?;
+            Self::PutOut(mut results) => {
+                let made = results.next(piece)?;
                 let is_done = results.next == results.groups;
-                Ok((rows, (!is_done).then_some(self)))
+                Ok((Some(made), (!is_done).then_some(Self::PutOut(results))))
             }
-        }
-    }
-
-    /// In bytes, without the panes.
-    pub(super) fn size(&self) -> usize {
-        match &self.work {
-            Work::Merge { groups, .. } => groups.size(),
-            Work::PutOut(results) => results.accumulators.size(),
         }
     }
 }
 
-/// Merges as many groups as make a piece.
-fn merge(
-    groups: &mut Groups,
-    chunks: &mut VecDeque<(Arc<Sealed>, usize)>,
-    piece: usize,
-) -> Result<()> {
-    let mut left = piece;
-    while let Some((sealed, next)) = chunks.front_mut()
-        && left > 0
-    {
-        let count = left.min(sealed.chunk.groups - *next);
-        groups.merge(&sealed.chunk.slice(*next, count))?;
-        left -= count;
-        *next += count;
-        if *next == sealed.chunk.groups {
-            chunks.pop_front();
+/// The keys and results of some groups.
+struct Made {
+    groups: usize,
+    keys: Vec<ArrayRef>,
+    results: Vec<ArrayRef>,
+}
+
+fn results_of(chunk: Chunk, grouping: &Grouping) -> Result<Made> {
+    let groups: Vec<usize> = (0..chunk.groups).collect();
+    let mut accumulators = grouping.functions.accumulators()?;
+    accumulators.merge(&chunk.states, &groups, chunk.groups)?;
+    Ok(Made {
+        groups: chunk.groups,
+        keys: chunk.keys,
+        results: accumulators.results(EmitTo::All)?,
+    })
+}
+
+impl Closing {
+    pub(super) fn new(bounds: (i64, i64), piece: usize, work: Work) -> Self {
+        Self {
+            bounds,
+            piece,
+            work,
         }
     }
-    Ok(())
+
+    /// Does a piece of the work, and gives its rows, if it has made some; whether there is more to do.
+    pub(super) fn step(
+        self,
+        grouping: &Grouping,
+        output: &Output,
+    ) -> Result<(RecordBatch, Option<Self>)> {
+        let (made, rest) = self.work.step(self.piece, grouping)?;
+        let rows = match made {
+            None => output.nothing(),
+            Some(made) => {
+                let (start, end) = self.bounds;
+                let bounds = (vec![start; made.groups], vec![end; made.groups]);
+                output.rows(bounds, made.keys, made.results)?
+            }
+        };
+        Ok((rows, rest.map(|work| Self { work, ..self })))
+    }
+
+    /// In bytes, without the runs.
+    pub(super) fn size(&self) -> usize {
+        match &self.work {
+            Work::Run(_) => 0,
+            Work::Merge(merge) => merge.size(),
+            Work::PutOut(results) => results.accumulators.size(),
+        }
+    }
 }
 
 impl Results {
@@ -133,7 +147,7 @@ impl Results {
         })
     }
 
-    fn next(&mut self, piece: usize, bounds: (i64, i64), output: &Output) -> Result<RecordBatch> {
+    fn next(&mut self, piece: usize) -> Result<Made> {
         let count = piece.min(self.groups - self.next);
         let keys = self.keys.iter().map(|keys| keys.slice(self.next, count));
         let keys = keys.collect();
@@ -142,11 +156,10 @@ impl Results {
             true => EmitTo::All,
             false => EmitTo::First(count),
         };
-        let results = self.accumulators.results(emitted)?;
-        output.rows(
-            (vec![bounds.0; count], vec![bounds.1; count]),
+        Ok(Made {
+            groups: count,
             keys,
-            results,
-        )
+            results: self.accumulators.results(emitted)?,
+        })
     }
 }

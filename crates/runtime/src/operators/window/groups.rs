@@ -97,13 +97,6 @@ impl Groups {
         Ok(1)
     }
 
-    /// The keys and states of all groups, which it keeps.
-    pub(super) fn chunk(&mut self, grouping: &Grouping) -> Result<Chunk> {
-        let chunk = std::mem::replace(self, grouping.groups()?).into_chunk()?;
-        self.merge(&chunk)?;
-        Ok(chunk)
-    }
-
     /// Gives the keys of all groups away, and how many there are.
     pub(super) fn take_keys(&mut self) -> Result<(usize, Vec<ArrayRef>)> {
         match &mut self.table {

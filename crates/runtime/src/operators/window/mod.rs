@@ -26,6 +26,7 @@ mod groups;
 mod input;
 mod output;
 mod pane;
+mod run;
 mod session;
 mod split;
 #[cfg(test)]

@@ -12,7 +12,9 @@ enum Step {
     Rows(Vec<Row>),
     /// The watermark rises by so much, and so many pieces are taken.
     Rise(i64, usize),
-    /// All that is due is taken, and another machine takes up the state.
+    /// All that is due is taken, and then a checkpoint.
+    Checkpoint,
+    /// The same, and another machine takes up the state.
     Restart,
 }
 
@@ -162,8 +164,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rows = prop::collection::vec(row, 1..20).prop_map(Step::Rows);
     let rise = (0..25_i64, 0..3_usize).prop_map(|(by, pieces)| Step::Rise(by, pieces));
     prop::collection::vec(
-        prop_oneof![4 => rows, 4 => rise, 1 => Just(Step::Restart)],
-        1..20,
+        prop_oneof![6 => rows, 4 => rise, 3 => Just(Step::Checkpoint), 1 => Just(Step::Restart)],
+        1..30,
     )
 }
 
@@ -179,6 +181,10 @@ fn run(window: Window, has_key: bool, steps: &[Step], batch_rows: usize) -> (Vec
                 watermark += by;
                 tested.advance(watermark);
                 made.extend((0..*pieces).map_while(|_| tested.piece()).flatten());
+            }
+            Step::Checkpoint => {
+                made.extend(tested.due());
+                tested.machine.snapshot().expect("a snapshot");
             }
             Step::Restart => {
                 made.extend(tested.due());
@@ -209,7 +215,7 @@ fn expected(window: Window, has_key: bool, steps: &[Step]) -> (Vec<Made>, u64) {
                 watermark += by;
                 oracle.advance(watermark);
             }
-            Step::Restart => {}
+            Step::Checkpoint | Step::Restart => {}
         }
     }
     oracle.advance(END);
