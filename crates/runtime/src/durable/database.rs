@@ -3,6 +3,7 @@
 //! `synchronous = FULL` in WAL mode: a transaction that was committed survives the loss of power. The lock is held as
 //! long as the job runs, so that no second process runs the same job.
 
+mod state;
 mod told;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ pub(crate) use self::told::Telling;
 use crate::ipc::{decode, encode};
 
 /// The version of `schema.sql`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Why a job's state cannot be kept or taken up.
 #[derive(Debug, thiserror::Error)]
@@ -244,25 +245,6 @@ impl Database {
         position.map_err(|source| self.failed(source))
     }
 
-    /// The state that an operator had on a worker.
-    pub(crate) fn state(&self, seat: &Seat) -> Result<Vec<Part>, StateError> {
-        let query =
-            "SELECT about, rows FROM state WHERE operator = ?1 AND worker = ?2 ORDER BY part";
-        let read = || {
-            let mut statement = self.connection.prepare_cached(query)?;
-            let rows = statement.query_map(params![seat.operator, seat.worker], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-            rows.collect::<rusqlite::Result<Vec<(String, Vec<u8>)>>>()
-        };
-        let stored = read().map_err(|source| self.failed(source))?;
-        let parts = stored.into_iter();
-        let parts = parts.map(|(about, rows)| Part::stored(about, &rows));
-        parts
-            .collect::<Result<_, _>>()
-            .map_err(|source| self.damaged(source))
-    }
-
     /// The next entries of a share's journal, of which none is without rows to decode.
     pub(crate) fn entries(
         &self,
@@ -311,48 +293,11 @@ impl Database {
         })
     }
 
-    /// Puts a checkpoint in the place of the last, and drops from the journal what is in it.
-    pub(crate) fn commit(&mut self, checkpoint: &Checkpoint) -> Result<(), StateError> {
-        let mut encoded = Vec::new();
-        for (seat, parts) in &checkpoint.states {
-            for (number, part) in parts.iter().enumerate() {
-                let rows = encode(&part.rows).map_err(|source| self.damaged(source))?;
-                encoded.push((seat, number, part.text(), rows));
-            }
-        }
-        let workers = self.workers;
-        self.transact(|transaction| {
-            transaction.execute("DELETE FROM state", [])?;
-            let insert = "INSERT INTO state VALUES (?1, ?2, ?3, ?4, ?5)";
-            let mut statement = transaction.prepare_cached(insert)?;
-            for (seat, number, about, rows) in &encoded {
-                statement.execute(params![seat.operator, seat.worker, number, about, rows])?;
-            }
-            for (share, position) in &checkpoint.positions {
-                let share = share.to_string();
-                let set = "INSERT OR REPLACE INTO position VALUES (?1, ?2)";
-                transaction.execute(set, params![share, position])?;
-                let trim = "DELETE FROM journal WHERE share = ?1 AND position <= ?2";
-                transaction.execute(trim, params![share, position])?;
-            }
-            let set = "UPDATE checkpoint SET number = ?1, begun_us = ?2, workers = ?3";
-            let Checkpoint {
-                number,
-                begun_us,
-                cut,
-                ..
-            } = checkpoint;
-            transaction.execute(set, params![number, begun_us, workers])?;
-            transaction.execute("DELETE FROM told WHERE epoch <= ?1", [cut])?;
-            Ok(())
-        })
-    }
-
     /// Forgets everything, so that the job begins anew the next time.
     pub(crate) fn clear(&mut self) -> Result<(), StateError> {
         self.transact(|transaction| {
             transaction.execute_batch(
-                "DELETE FROM state; DELETE FROM position; DELETE FROM journal; DELETE FROM told; DELETE FROM checkpoint;",
+                "DELETE FROM state; DELETE FROM piece; DELETE FROM position; DELETE FROM journal; DELETE FROM told; DELETE FROM checkpoint;",
             )
         })
     }

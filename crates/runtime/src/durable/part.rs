@@ -1,4 +1,8 @@
 //! State on its way to the disk and back: rows, and a word on what they are.
+//!
+//! Rows that stay as they are from one checkpoint to the next are written once: whoever hands them over again gives them
+//! the same [`Kept`], in which it is noted where they lie. What is left out of a checkpoint is deleted with it, so it may not
+//! come again in a later one.
 
 use arrow::array::RecordBatchOptions;
 use arrow::datatypes::Schema;
@@ -7,7 +11,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, internal_datafusion_err};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::ipc::decode;
 
@@ -17,13 +21,38 @@ pub(crate) struct Part {
     /// What the rows are, as JSON that the operator alone understands.
     about: String,
     pub(crate) rows: RecordBatch,
+    pub(crate) kept: Kept,
+}
+
+/// Where rows lie on the disk, once they do: one and the same for all clones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept(Arc<OnceLock<i64>>);
+
+impl Kept {
+    /// The number of their row.
+    pub(super) fn place(&self) -> Option<i64> {
+        self.0.get().copied()
+    }
+
+    /// Notes that they are there for good.
+    pub(super) fn at(&self, place: i64) {
+        // who notes it twice has written it twice, and one is as good as the other until it is deleted
+        self.0.set(place).ok();
+    }
 }
 
 impl Part {
     pub(crate) fn new(about: &impl Serialize, rows: RecordBatch) -> Result<Self> {
         let about = serde_json::to_string(about);
         let about = about.map_err(|error| internal_datafusion_err!("state: {error}"))?;
-        Ok(Self { about, rows })
+        let kept = Kept::default();
+        Ok(Self { about, rows, kept })
+    }
+
+    /// The same, of rows that come again.
+    pub(crate) fn of(self, kept: &Kept) -> Self {
+        let kept = kept.clone();
+        Self { kept, ..self }
     }
 
     /// A part that is only a word.
@@ -33,8 +62,11 @@ impl Part {
 
     /// The same of other rows.
     pub(super) fn with(&self, rows: RecordBatch) -> Self {
-        let about = self.about.clone();
-        Self { about, rows }
+        Self {
+            about: self.about.clone(),
+            rows,
+            kept: Kept::default(),
+        }
     }
 
     /// What the rows are.
@@ -46,9 +78,11 @@ impl Part {
             .map_err(|error| internal_datafusion_err!("'{}' is no state: {error}", self.about))
     }
 
-    pub(super) fn stored(about: String, rows: &[u8]) -> Result<Self, ArrowError> {
+    pub(super) fn stored(about: String, place: i64, rows: &[u8]) -> Result<Self, ArrowError> {
+        let kept = Kept::default();
+        kept.at(place);
         let rows = decode(rows)?;
-        Ok(Self { about, rows })
+        Ok(Self { about, rows, kept })
     }
 
     pub(super) fn text(&self) -> &str {
@@ -73,5 +107,5 @@ pub(crate) fn columns(columns: Vec<arrow::array::ArrayRef>, count: usize) -> Res
 #[cfg(test)]
 pub(crate) fn stored_again(part: &Part) -> Part {
     let bytes = crate::ipc::encode(&part.rows).expect("rows can be encoded");
-    Part::stored(part.about.clone(), &bytes).expect("what was encoded can be decoded")
+    Part::stored(part.about.clone(), 0, &bytes).expect("what was encoded can be decoded")
 }

@@ -14,14 +14,21 @@ CREATE TABLE IF NOT EXISTS position (
     position  INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- The state of the operators, one Arrow IPC stream a row.
+-- The state of the operators, in parts.
 CREATE TABLE IF NOT EXISTS state (
     operator  TEXT    NOT NULL,
     worker    INTEGER NOT NULL,
     part      INTEGER NOT NULL,
     about     TEXT    NOT NULL,
-    rows      BLOB    NOT NULL,
+    rows      INTEGER NOT NULL, -- the id of a piece
     PRIMARY KEY (operator, worker, part)
+);
+
+-- The rows of these parts, an Arrow IPC stream each, written once and for good. Those that no part has were on their way into
+-- a checkpoint when the process ended.
+CREATE TABLE IF NOT EXISTS piece (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    rows      BLOB    NOT NULL
 );
 
 -- What sources have read, in the order in which they read it, Arrow IPC streams.

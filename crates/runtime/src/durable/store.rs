@@ -12,12 +12,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::Share;
 pub use super::database::StateError;
 pub(crate) use super::database::{Checkpoint, Database, Draft, Entry, Telling};
+use super::part::Part;
+use crate::backlog::Size;
 
 /// How many requests may wait. Sources wait before they read more.
 const QUEUE: usize = 64;
 
 /// After how many bytes a transaction is ended although more batches wait.
 const TRANSACTION_BYTES: usize = 8 << 20;
+
+/// How many bytes of state are written in one transaction, in which no batch is, and what a part counts for beside its rows.
+const KEPT_BYTES: u64 = 4 << 20;
+const PART_BYTES: u64 = 1 << 10;
 
 /// What is asked of the thread.
 pub(crate) enum Request {
@@ -41,7 +47,9 @@ pub(crate) enum Request {
     },
     /// To forget what a sink was told before.
     ForgetTold(String, oneshot::Sender<()>),
-    /// To take a checkpoint for the last one.
+    /// To write rows of a checkpoint that is yet to come.
+    Keep(Vec<Part>, oneshot::Sender<()>),
+    /// To take a checkpoint, whose rows are all written, for the last one.
     Commit(Checkpoint, oneshot::Sender<()>),
     /// To forget everything.
     Clear(oneshot::Sender<()>),
@@ -134,6 +142,12 @@ impl Store {
 
     /// Resolves when a checkpoint is on disk.
     pub(crate) async fn commit(&self, checkpoint: Checkpoint) -> Option<()> {
+        let parts = checkpoint.states.iter().flat_map(|(_, parts)| parts);
+        for some in unkept(parts) {
+            let (answer, done) = oneshot::channel();
+            self.room().await?.send(Request::Keep(some, answer));
+            done.await.ok()?;
+        }
         let (answer, done) = oneshot::channel();
         self.room().await?.send(Request::Commit(checkpoint, answer));
         done.await.ok()
@@ -186,6 +200,10 @@ fn serve(mut database: Database, requests: &mut mpsc::Receiver<Request>) -> Resu
                     database.forget_told(&sink)?;
                     answer.send(()).ok();
                 }
+                Request::Keep(parts, answer) => {
+                    database.keep(&parts)?;
+                    answer.send(()).ok();
+                }
                 Request::Commit(checkpoint, answer) => {
                     batch.write(&mut database)?;
                     database.commit(&checkpoint)?;
@@ -205,6 +223,23 @@ fn serve(mut database: Database, requests: &mut mpsc::Receiver<Request>) -> Resu
         batch.write(&mut database)?;
     }
     Ok(())
+}
+
+/// The parts that are not on disk yet, as many at a time as journals can wait for.
+fn unkept<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<Vec<Part>> {
+    let mut divided: Vec<Vec<Part>> = Vec::new();
+    let mut left = 0;
+    for part in parts.filter(|part| part.kept.place().is_none()) {
+        match divided.last_mut().filter(|_| left > 0) {
+            Some(some) => some.push(part.clone()),
+            None => {
+                divided.push(vec![part.clone()]);
+                left = KEPT_BYTES;
+            }
+        }
+        left = left.saturating_sub(PART_BYTES + Size::of(&part.rows).bytes);
+    }
+    divided
 }
 
 /// The entries of one transaction.

@@ -64,9 +64,9 @@ impl Pane {
             .last_mut()
             .filter(|run| goes_on && run.after == about.after);
         match last.and_then(Arc::get_mut) {
-            Some(run) => run.restore(about, &part.rows),
+            Some(run) => run.restore(about, part),
             None => {
-                let run = Run::restored(about, &part.rows)?;
+                let run = Run::restored(about, part)?;
                 self.runs.push(Arc::new(run));
                 Ok(())
             }

@@ -1,7 +1,8 @@
 //! Groups that have become columns: they take no rows any more, and stay as they are until a window has merged them.
 //!
 //! A run is shared by whoever needs it, the pane, windows that close and checkpoints on their way to the disk, and never
-//! copied. It lies in pieces, so that nobody has to handle more than one at once.
+//! copied. It lies in pieces, so that nobody has to handle more than one at once; each is written to the disk by the first
+//! checkpoint that has it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,18 +14,30 @@ use serde::{Deserialize, Serialize};
 
 use super::groups::{Chunk, Groups, Layout};
 use crate::backlog::Size;
-use crate::durable::part::Part;
+use crate::durable::part::{Kept, Part};
 
 /// How many groups a piece has at most: what is handled in some milliseconds.
 const PIECE: usize = if cfg!(test) { 3 } else { 65_536 };
 
 /// Groups of one pane, no key twice.
 pub(super) struct Run {
-    pieces: Vec<Chunk>,
+    pieces: Vec<Piece>,
     /// The end of the last window that had closed before their rows came.
     pub(super) after: i128,
     pub(super) groups: usize,
     pub(super) bytes: usize,
+}
+
+struct Piece {
+    chunk: Chunk,
+    kept: Kept,
+}
+
+impl Piece {
+    fn new(chunk: Chunk) -> Self {
+        let kept = Kept::default();
+        Self { chunk, kept }
+    }
 }
 
 /// What a piece is that is kept on disk.
@@ -46,7 +59,7 @@ impl About {
 impl Run {
     pub(super) fn new(chunk: &Chunk, after: i128) -> Self {
         let firsts = (0..chunk.groups).step_by(PIECE);
-        let piece = |first| chunk.slice(first, PIECE.min(chunk.groups - first));
+        let piece = |first| Piece::new(chunk.slice(first, PIECE.min(chunk.groups - first)));
         Self {
             pieces: firsts.map(piece).collect(),
             after,
@@ -58,32 +71,33 @@ impl Run {
     /// What is kept of it, as the run of this number of its pane.
     pub(super) fn parts(&self, pane: i64, run: usize) -> impl Iterator<Item = Result<Part>> {
         self.pieces.iter().map(move |piece| {
-            let (layout, rows) = piece.to_rows()?;
+            let (layout, rows) = piece.chunk.to_rows()?;
             let after = self.after;
             let about = About { run, after, layout };
-            Part::new(&(pane, about), rows)
+            Ok(Part::new(&(pane, about), rows)?.of(&piece.kept))
         })
     }
 
     /// Takes up the first piece of what a run was.
-    pub(super) fn restored(about: &About, rows: &RecordBatch) -> Result<Self> {
+    pub(super) fn restored(about: &About, part: &Part) -> Result<Self> {
         let mut run = Self {
             pieces: Vec::new(),
             after: about.after,
             groups: 0,
             bytes: 0,
         };
-        run.restore(about, rows)?;
+        run.restore(about, part)?;
         Ok(run)
     }
 
     /// Takes up another.
-    pub(super) fn restore(&mut self, about: &About, rows: &RecordBatch) -> Result<()> {
-        let chunk = Chunk::of_rows(&about.layout, rows)?;
+    pub(super) fn restore(&mut self, about: &About, part: &Part) -> Result<()> {
+        let chunk = Chunk::of_rows(&about.layout, &part.rows)?;
+        let kept = part.kept.clone();
         self.groups += chunk.groups;
         // columns that were decoded share one buffer
-        self.bytes += Size::of(rows).bytes as usize;
-        self.pieces.push(chunk);
+        self.bytes += Size::of(&part.rows).bytes as usize;
+        self.pieces.push(Piece { chunk, kept });
         Ok(())
     }
 }
@@ -107,7 +121,7 @@ impl Cursor {
 
     /// The next groups, at most so many; none at the end.
     pub(super) fn next(&mut self, most: usize) -> Option<Chunk> {
-        let piece = self.run.pieces.get(self.piece)?;
+        let piece = &self.run.pieces.get(self.piece)?.chunk;
         let count = most.min(piece.groups - self.group);
         let groups = piece.slice(self.group, count);
         self.group += count;
