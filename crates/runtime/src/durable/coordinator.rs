@@ -1,6 +1,7 @@
 //! Takes the checkpoints of a job, one after the other.
 //!
-//! Bounds: one checkpoint at a time, so the state is in memory once more while it is written. A checkpoint waits until the
+//! Bounds: one checkpoint at a time. While it is written the state of windows is shared with it, so that what has gone out or was
+//! merged meanwhile is in memory until then; other state is in memory once more. A checkpoint waits until the
 //! sinks have accepted what is in it; meanwhile the journal grows by what the sources' credit lets in.
 
 use std::collections::{BTreeMap, VecDeque};

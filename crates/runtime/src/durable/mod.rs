@@ -15,8 +15,9 @@
 //! 1. It *cuts* the stream: a number between epochs that were issued and those that will be.
 //! 2. Every stage absorbs all of the epochs up to the cut, lets later rows wait, and hands over its state.
 //! 3. When the sinks have accepted everything of these epochs, each source says how far it had come.
-//! 4. One transaction of the [`store`] replaces the last checkpoint with this one and drops the entries of the journal
-//!    that are in it.
+//! 4. The rows of the state that are not on disk yet are written there, a few at a time. Then one transaction of the
+//!    [`store`] replaces the last checkpoint with this one, and drops the rows that only that had, and the entries of
+//!    the journal that are in this one.
 //!
 //! A job that starts again takes up the state, and its sources go on behind the checkpoint: from the journal, or by
 //! reading again. What was put out between the checkpoint and the crash is put out once more: at least once, as at

@@ -26,13 +26,13 @@ fn checkpoint(parts: &[&Part]) -> Checkpoint {
         cut: 1,
         begun_us: 0,
         positions: Vec::new(),
-        states: vec![(seat(), parts.iter().map(|part| Part::clone(part)).collect())],
+        states: vec![(seat(), parts.iter().copied().cloned().collect())],
     }
 }
 
 /// Writes what is not yet there, and a checkpoint.
 fn commit(database: &mut Database, parts: &[&Part]) {
-    let all: Vec<_> = parts.iter().map(|part| Part::clone(part)).collect();
+    let all: Vec<_> = parts.iter().copied().cloned().collect();
     database.keep(&all).unwrap();
     database.commit(&checkpoint(parts)).unwrap();
 }
