@@ -75,6 +75,7 @@ impl Demo {
             job_id: "demo".to_owned(),
             parallelism: 1,
             state_limit_bytes: None,
+            over_limit: headwater_engine::OverLimit::default(),
             preview: engine.print_rows(),
             state: State::default(),
         };

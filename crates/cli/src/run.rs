@@ -8,7 +8,8 @@ use anyhow::Context;
 use clap::Args;
 use headwater_engine::connector::State;
 use headwater_engine::{
-    CHECKPOINT_INTERVAL, Cluster, Execution, Job, JobOptions, Outcome, Plan, PlanOperator,
+    CHECKPOINT_INTERVAL, Cluster, Execution, Job, JobOptions, Outcome, OverLimit, Plan,
+    PlanOperator,
 };
 use indicatif::MultiProgress;
 
@@ -38,10 +39,20 @@ pub(crate) struct Run {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallelism: u16,
 
-    /// The most memory, in MiB, that the state of windows, joins and aggregates may take together; with more the job
-    /// fails. Without it there is no limit.
+    /// The most memory, in MiB, that the state of windows, joins and aggregates may take together. Without it there is no
+    /// limit.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     state_limit_mib: Option<u64>,
+
+    /// What happens when state takes more than --state-limit-mib.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "CHOICE",
+        default_value_t,
+        requires = "state_limit_mib"
+    )]
+    state_over_limit: StateOverLimit,
 
     /// The job's id, part of the MQTT client ids. Persistent sessions are found again under the same id; two jobs that
     /// run at once need different ones. By default the file's name and a hash of its path and this machine.
@@ -59,6 +70,26 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", default_value_t = CHECKPOINT_INTERVAL.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     checkpoint_interval_s: u64,
+}
+
+/// What happens when state takes more memory than it may.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum StateOverLimit {
+    /// The job fails.
+    #[default]
+    Fail,
+    /// The state of tumbling, hopping and cumulating windows goes to disk, to --state-dir or else to the system's folder for
+    /// temporary files (TMPDIR); other state may still not take more.
+    Spill,
+}
+
+impl From<StateOverLimit> for OverLimit {
+    fn from(choice: StateOverLimit) -> Self {
+        match choice {
+            StateOverLimit::Fail => Self::Fail,
+            StateOverLimit::Spill => Self::Spill,
+        }
+    }
 }
 
 impl Run {
@@ -80,6 +111,7 @@ impl Run {
             job_id,
             parallelism: usize::from(self.parallelism),
             state_limit_bytes: self.state_limit_mib.map(|mib| mib << 20),
+            over_limit: self.state_over_limit.into(),
             preview: engine.print_rows(),
         };
         let Execution { job, explains } = match &cluster {

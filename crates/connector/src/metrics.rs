@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::bad_data::DropLog;
 use crate::cpu::thread_cpu_ns;
 
-/// The counters of one operator; all only grow, save `in_flight`, `window` and `state_bytes`.
+/// The counters of one operator; all only grow, save `in_flight`, `window`, `state_bytes` and
+/// `spilled_bytes`.
 #[derive(Debug, Default)]
 pub struct Metrics {
     messages: AtomicU64,
@@ -23,6 +24,7 @@ pub struct Metrics {
     rows_out: AtomicU64,
     late_rows: AtomicU64,
     state_bytes: AtomicU64,
+    spilled_bytes: AtomicU64,
     watermark_ns: Rising,
     trouble: Mutex<Option<String>>,
     drops: DropLog,
@@ -71,6 +73,8 @@ pub struct MetricsSnapshot {
     pub late_rows: u64,
     /// The memory that an operator's state takes.
     pub state_bytes: u64,
+    /// How long the files are that hold state for which there was no memory.
+    pub spilled_bytes: u64,
     /// How far event time has come at an operator, in nanoseconds since 1970, if it has begun.
     pub watermark_ns: Option<i64>,
 }
@@ -186,6 +190,12 @@ impl Metrics {
         self.state_bytes.fetch_sub(before_bytes, Relaxed);
     }
 
+    /// States that a file for state has another length than before.
+    pub fn resize_spilled(&self, before_bytes: u64, after_bytes: u64) {
+        self.spilled_bytes.fetch_add(after_bytes, Relaxed);
+        self.spilled_bytes.fetch_sub(before_bytes, Relaxed);
+    }
+
     /// States how far event time has come, in nanoseconds since 1970.
     pub fn set_watermark(&self, watermark_ns: i64) {
         self.watermark_ns.0.fetch_max(watermark_ns, Relaxed);
@@ -208,6 +218,7 @@ impl Metrics {
             rows_out: self.rows_out.load(Relaxed),
             late_rows: self.late_rows.load(Relaxed),
             state_bytes: self.state_bytes.load(Relaxed),
+            spilled_bytes: self.spilled_bytes.load(Relaxed),
             watermark_ns: Some(self.watermark_ns.0.load(Relaxed)).filter(|at| *at != i64::MIN),
         }
     }

@@ -23,7 +23,8 @@ pub use infer::{InferError, Inferred, Profile};
 
 pub use headwater_runtime::{
     AckGauge, BACKLOG_ROWS, CHECKPOINT_INTERVAL, CREDIT_ROWS, CheckpointStatus, Cluster, Job,
-    JobError, JobOptions, OperatorKind, OperatorStatus, Outcome, PeerError, PreviewFactory,
+    JobError, JobOptions, OperatorKind, OperatorStatus, Outcome, OverLimit, PeerError,
+    PreviewFactory,
 };
 
 /// All connectors of this build. To add a connector, add a line.

@@ -114,6 +114,7 @@ impl EngineUnderTest {
             ),
             parallelism: 1 + self.started % 2,
             state_limit_bytes: None,
+            over_limit: headwater_engine::OverLimit::default(),
             preview,
             state: State::default(),
         };

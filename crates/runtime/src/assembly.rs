@@ -3,6 +3,7 @@
 mod launch;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -23,7 +24,7 @@ use crate::durable::keeping::Keeping;
 use crate::durable::store::StateError;
 use crate::epoch::EpochClock;
 use crate::error::JobError;
-use crate::job::{JobOptions, OperatorKind, OperatorStatus};
+use crate::job::{JobOptions, OperatorKind, OperatorStatus, OverLimit};
 use crate::lanes::Lanes;
 use crate::lookup::LookupTask;
 use crate::name::OperatorName;
@@ -31,6 +32,7 @@ use crate::operators::lookup::key_schema;
 use crate::operators::machines::{MachineContext, machine};
 use crate::peers::away::Away;
 use crate::peers::{Layout, Peers};
+use crate::spool::Spool;
 use crate::tasks::{run_sink, run_source};
 use crate::values::Values;
 use crate::worker::{Ends, Machine};
@@ -392,8 +394,9 @@ impl<'a> Assembly<'a> {
             source,
         };
         let metrics = Arc::new(Metrics::of(&tables_above(plan, id).join(", ")));
+        let spool = self.spool(&metrics).map_err(JobError::State)?;
         for ends in &mut self.ends {
-            let context = MachineContext::new(plan, id, &metrics);
+            let context = MachineContext::new(plan, id, &metrics, spool.as_ref());
             let late = context.late.clone();
             let machine =
                 machine(&node.operator, &context).map_err(|error| refused(error.into()))?;
@@ -410,7 +413,8 @@ impl<'a> Assembly<'a> {
             };
             ends.machines.insert(id, machine);
         }
-        self.take_up(id, &metrics).map_err(JobError::State)?;
+        self.take_up(id, (&metrics, spool.as_ref()))
+            .map_err(JobError::State)?;
         self.metrics.insert(id, Arc::clone(&metrics));
         self.operators.push(OperatorStatus {
             id: node.id.clone(),
@@ -423,13 +427,28 @@ impl<'a> Assembly<'a> {
 }
 
 impl Assembly<'_> {
+    /// Where the state of an operator goes for which there is no memory, if it may.
+    fn spool(&self, metrics: &Arc<Metrics>) -> Result<Option<Spool>, StateError> {
+        let options = &self.options;
+        if options.state_limit_bytes.is_none() || options.over_limit == OverLimit::Fail {
+            return Ok(None);
+        }
+        let folder = options.state.folder().map_err(StateError::Folder)?;
+        let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
+        Ok(Some(Spool::new(&folder, metrics)))
+    }
+
     /// Gives the machines of an operator what earlier ones have left.
-    fn take_up(&mut self, id: NodeId, metrics: &Arc<Metrics>) -> Result<(), StateError> {
+    fn take_up(
+        &mut self,
+        id: NodeId,
+        shared: (&Arc<Metrics>, Option<&Spool>),
+    ) -> Result<(), StateError> {
         let first = self.ends.first().and_then(|ends| ends.machines.get(&id));
         let (Some(keeping), Some(first)) = (&mut self.keeping, first) else {
             return Ok(());
         };
-        let left = keeping.seats(self.plan, id, first.machine.as_ref(), metrics)?;
+        let left = keeping.seats(self.plan, id, first.machine.as_ref(), shared)?;
         for (ends, parts) in self.ends.iter_mut().zip(left) {
             if let Some(machine) = ends.machines.get_mut(&id) {
                 machine.parts = parts;

@@ -39,9 +39,10 @@ pub struct JobOptions {
     pub job_id: String,
     /// Worker threads of this process, at least one.
     pub parallelism: usize,
-    /// The most memory, in bytes, that the state of windows, joins and aggregates may take together: with more the job
-    /// fails. `None` is no limit.
+    /// The most memory, in bytes, that the state of windows, joins and aggregates may take together. `None` is no limit.
     pub state_limit_bytes: Option<u64>,
+    /// What happens when it takes more.
+    pub over_limit: OverLimit,
     /// Where the rows of a bare `SELECT` go.
     pub preview: PreviewFactory,
     /// What the job remembers from one run to the next: a place of its own. A job with windows, joins or aggregates keeps
@@ -49,6 +50,17 @@ pub struct JobOptions {
     pub state: State,
     /// How often that state is kept.
     pub checkpoint_interval: Duration,
+}
+
+/// What becomes of a job whose state takes more memory than it may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OverLimit {
+    /// It fails.
+    #[default]
+    Fail,
+    /// The state of windows (tumbling, hopping and cumulating ones) goes to disk: to [`JobOptions::state`], if that is a
+    /// place, or else to the system's folder for temporary files. If other state takes more than it may, the job fails.
+    Spill,
 }
 
 /// What kind of operator one is, as far as people care.

@@ -12,7 +12,8 @@
 //! timely; `epoch` cuts processing time; `control`, `lanes` and `minimum` are how event time goes with the rows; `worker`
 //! builds and runs one thread's share; `operators` are the timely operators; `parcel` is what goes from worker to worker;
 //! `peers` are the other processes of a job that runs in several;
-//! `lookup` is the task of a table in which rows are looked up; `acks` is the way back; `durable` what is kept on disk; `state`
+//! `lookup` is the task of a table in which rows are looked up; `acks` is the way back; `durable` what is kept on disk, `spool` what is
+//! there for want of memory; `state`
 //! is how everything ends.
 //!
 //! **Promises.** A position is handed back to its source only after every row derived from it, in every sink, has been
@@ -40,6 +41,7 @@ mod operators;
 mod parcel;
 mod peers;
 mod rows;
+mod spool;
 mod state;
 mod state_size;
 mod tasks;
@@ -53,8 +55,9 @@ pub use durable::store::StateError;
 pub use error::JobError;
 pub use job::{
     CHECKPOINT_INTERVAL, CheckpointStatus, Job, JobOptions, OperatorKind, OperatorStatus, Outcome,
-    PreviewFactory,
+    OverLimit, PreviewFactory,
 };
 pub use name::OperatorName;
 pub use peers::{Cluster, PeerError};
+pub use spool::SpoolError;
 pub use worker::WorkerCpu;

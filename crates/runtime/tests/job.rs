@@ -392,6 +392,7 @@ async fn a_plan_that_would_lose_dead_letters_does_not_start() {
         job_id: "test".to_owned(),
         parallelism: 1,
         state_limit_bytes: None,
+        over_limit: headwater_runtime::OverLimit::default(),
         state: State::default(),
         preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
     };

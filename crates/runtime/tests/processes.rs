@@ -38,6 +38,7 @@ fn options(parallelism: usize, state: State) -> JobOptions {
         job_id: "test".to_owned(),
         parallelism,
         state_limit_bytes: None,
+        over_limit: headwater_runtime::OverLimit::default(),
         state,
         preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
     }

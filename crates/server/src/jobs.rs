@@ -160,6 +160,7 @@ pub(crate) async fn launch(
         job_id: pipeline.job.id.clone(),
         parallelism: usize::try_from(pipeline.parallelism).unwrap_or(1),
         state_limit_bytes: Some(app.settings.limits.state_bytes),
+        over_limit: app.settings.limits.state_over_limit.into(),
         preview: output.factory(),
     };
     pipeline.stop = StopType::None;

@@ -121,6 +121,11 @@ const OPERATORS: &[Measure] = &[
         |_, operator| Some(operator.metrics.snapshot().state_bytes as f64),
     ),
     Measure::gauge(
+        "spilled_bytes",
+        "How long the files are with state of an operator for which there was no memory.",
+        |_, operator| Some(operator.metrics.snapshot().spilled_bytes as f64),
+    ),
+    Measure::gauge(
         "back_pressure_ratio",
         "How full what is before the operator is: the credit of a source, the backlog of the sinks.",
         |run, operator| Some(back_pressure(&run.job, operator)),

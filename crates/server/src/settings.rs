@@ -5,6 +5,7 @@ mod layers;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use headwater_engine::OverLimit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,10 +68,32 @@ pub struct Limits {
     /// Pipelines, running or not.
     #[schemars(range(min = 1, max = 100000))]
     pub pipelines: u32,
-    /// The memory that the state of one pipeline's windows, joins and aggregates may take, in bytes; with more the
-    /// pipeline fails.
+    /// The memory that the state of one pipeline's windows, joins and aggregates may take, in bytes.
     #[schemars(range(min = 1048576))]
     pub state_bytes: u64,
+    /// What happens when the state of a pipeline takes more memory than `limits.state_bytes`.
+    pub state_over_limit: StateOverLimit,
+}
+
+/// What happens when the state of a pipeline takes more memory than it may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum StateOverLimit {
+    /// The pipeline fails.
+    #[default]
+    Fail,
+    /// The state of tumbling, hopping and cumulating windows goes to disk; other state may still not take more.
+    Spill,
+}
+
+impl From<StateOverLimit> for OverLimit {
+    fn from(choice: StateOverLimit) -> Self {
+        match choice {
+            StateOverLimit::Fail => Self::Fail,
+            StateOverLimit::Spill => Self::Spill,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -97,6 +120,7 @@ impl Default for Limits {
             connections: 1_024,
             pipelines: 1_000,
             state_bytes: 1 << 30,
+            state_over_limit: StateOverLimit::default(),
         }
     }
 }

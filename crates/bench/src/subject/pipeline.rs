@@ -36,6 +36,7 @@ async fn start(task: &Task) -> Result<Job> {
         job_id: "bench".to_owned(),
         parallelism: 1,
         state_limit_bytes: None,
+        over_limit: headwater_engine::OverLimit::default(),
         preview: engine.print_rows(),
         state: State::default(),
     };

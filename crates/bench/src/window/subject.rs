@@ -108,6 +108,7 @@ async fn start(task: &Task, state: State) -> Result<Job> {
         job_id: "bench".to_owned(),
         parallelism: task.case.workers,
         state_limit_bytes: None,
+        over_limit: headwater_engine::OverLimit::default(),
         preview: engine.print_rows(),
         state,
     };

@@ -3,7 +3,7 @@
 use headwater_testkit::{Mosquitto, TestClient, free_port};
 use nix::sys::signal::Signal;
 
-use crate::support::{DEADLINE, Headwater, command, file, run, wait_until};
+use crate::support::{DEADLINE, Finished, Headwater, command, file, run, wait_until};
 
 fn sql(text: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -49,6 +49,62 @@ fn groups_without_windows_are_counted_to_the_limit_of_state() {
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
     let reason = "more than the limit of 1048576";
     assert!(finished.stderr.contains(reason), "{}", finished.stderr);
+}
+
+/// Two long windows of many keys, and shorter ones that hop.
+const LARGE_WINDOWS: &str = "CREATE TABLE ticks (counter BIGINT NOT NULL,
+           at TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(counter)) STORED, WATERMARK FOR at AS at) WITH (
+           connector = 'impulse', message_count = '100000', event_rate = '1000000');
+         SELECT max(counter) AS last, count(*) AS n, sum(counter) AS sum FROM ticks
+           GROUP BY tumble(INTERVAL '50 seconds'), 'key ' || (counter * 7919 % 30000);
+         SELECT max(counter) AS last, count(*) AS n, min(counter) AS first FROM ticks
+           GROUP BY hop(INTERVAL '20 seconds', INTERVAL '40 seconds'), 'key ' || (counter * 7919 % 15000);";
+
+#[test]
+fn windows_over_the_limit_of_state_go_to_disk_or_fail() {
+    let (_dir, file) = sql(LARGE_WINDOWS);
+    let sorted = |finished: &Finished| {
+        assert!(finished.status.success(), "{}", finished.stderr);
+        let mut lines: Vec<_> = finished.stdout.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let expected = sorted(&run(&["run", &file]));
+    assert!(expected.len() > 60_000, "{}", expected.len());
+    let limit = ["run", "--state-limit-mib", "1", &file];
+    let spill = [&limit[..], &["--state-over-limit", "spill"]].concat();
+    let workers = [&spill[..], &["--parallelism", "2"]].concat();
+    for args in [spill.clone(), workers] {
+        assert!(sorted(&run(&args)) == expected, "{args:?}");
+    }
+    let failed = run(&limit);
+    assert_eq!(failed.status.code(), Some(1), "{}", failed.stderr);
+    let remedy = "let windows go to disk with --state-over-limit spill";
+    assert!(failed.stderr.contains(remedy), "{}", failed.stderr);
+    // it does go to disk: where there is none, it fails
+    let output = command(&spill).env("TMPDIR", "/nowhere").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let reason = "state cannot be written to a file in '/nowhere'";
+    assert!(stderr.contains(reason), "{stderr}");
+    // what cannot go there fails
+    let (_dir, file) = sql("CREATE TABLE ticks (counter BIGINT) WITH (
+           connector = 'impulse', message_count = '20000', event_rate = '1000000');
+         SELECT counter, count(*) AS n FROM ticks GROUP BY counter;");
+    let failed = run(&[
+        "run",
+        "--state-limit-mib",
+        "1",
+        "--state-over-limit",
+        "spill",
+        &file,
+    ]);
+    assert_eq!(failed.status.code(), Some(1), "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains("cannot go to disk"),
+        "{}",
+        failed.stderr
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_testkit::{Mosquitto, MosquittoBuilder, TestClient};
 use serde_json::{Value, json};
 
-use crate::support::{Headwater, file};
+use crate::support::{Headwater, file, run, wait_until};
 
 const MESSAGES: usize = 3000;
 const QUIET: Duration = Duration::from_secs(30);
@@ -286,6 +286,62 @@ async fn no_row_of_an_open_window_is_lost_when_headwater_is_killed() {
     }
     publish(&publisher, MESSAGES..MESSAGES + 1).await;
     windows_until(&mut results, &mut seen, all).await;
+}
+
+/// How much the only job has in its state folder.
+fn kept_bytes(state: &Path) -> u64 {
+    let jobs = state.read_dir().unwrap().map(|job| job.unwrap().path());
+    let files = jobs.flat_map(|job| job.read_dir().unwrap());
+    files
+        .map(|file| file.unwrap().metadata().map_or(0, |file| file.len()))
+        .sum()
+}
+
+#[test]
+fn state_that_is_on_disk_for_want_of_memory_outlives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.json");
+    let sql = format!(
+        "CREATE TABLE ticks (counter BIGINT NOT NULL,
+           at TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(counter)) STORED, WATERMARK FOR at AS at) WITH (
+           connector = 'impulse', message_count = '400000', event_rate = '80000');
+         CREATE TABLE counts WITH (connector = 'single_file', type = 'sink', path = '{}', format = 'json');
+         INSERT INTO counts SELECT count(*) AS n, sum(counter) AS sum FROM ticks
+           GROUP BY tumble(INTERVAL '1000 seconds'), 'key ' || (counter % 50000);",
+        out.display()
+    );
+    let sql = file(dir.path(), "windows.sql", &sql);
+    let state = dir.path().join("state");
+    let args = [
+        "run",
+        sql.to_str().unwrap(),
+        "--state-dir",
+        state.to_str().unwrap(),
+        "--checkpoint-interval-s",
+        "1",
+        "--state-limit-mib",
+        "1",
+        "--state-over-limit",
+        "spill",
+    ];
+    // each time it has kept more than there is memory for, and the window is open
+    for _ in 0..2 {
+        let headwater = Headwater::running(&args);
+        let before = kept_bytes(&state);
+        wait_until(|| kept_bytes(&state) > before + (2 << 20));
+        headwater.kill();
+    }
+    let finished = run(&args);
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let text = std::fs::read_to_string(&out).unwrap();
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 50_000);
+    assert!(rows.iter().all(|row| row["n"] == 8));
+    let sum: u64 = rows.iter().map(|row| row["sum"].as_u64().unwrap()).sum();
+    assert_eq!(sum, (0..400_000).sum::<u64>());
 }
 
 /// Receives until so many windows have come, each whole.

@@ -38,6 +38,7 @@ pub(crate) async fn answers(
         parallelism,
         state: State::default(),
         state_limit_bytes: None,
+        over_limit: headwater_engine::OverLimit::default(),
         preview: Arc::new(move |_schema, _context| Ok(Box::new(shown.clone()))),
     };
     let sql = format!("{} {} {query}", table("a"), table("b"));

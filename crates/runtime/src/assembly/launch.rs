@@ -79,7 +79,10 @@ impl Assembly<'_> {
             clock: self.clock,
             reports: kept.as_ref().map(|kept| kept.reports.clone()),
             suspended: suspended.clone(),
-            state_size: Arc::new(StateSize::new(self.options.state_limit_bytes)),
+            state_size: Arc::new(StateSize::new(
+                self.options.state_limit_bytes,
+                self.options.over_limit,
+            )),
             backlog: Arc::clone(&self.backlog),
             cpu: Arc::clone(&worker_cpu),
             ends: self.ends.into_iter().map(Mutex::new).collect(),

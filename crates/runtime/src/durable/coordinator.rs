@@ -17,7 +17,6 @@ use super::part::Part;
 use super::report::Report;
 use super::store::{Checkpoint, Store};
 use super::{Seat, Share};
-use crate::backlog::Size;
 use crate::epoch::{EpochClock, now_us};
 
 /// How many checkpoints are remembered for those who ask.
@@ -158,7 +157,7 @@ impl Coordinator {
         }
         self.number += 1;
         let parts = states.values().flatten();
-        let bytes = parts.map(|part| Size::of(&part.rows).bytes);
+        let bytes = parts.map(Part::bytes);
         let status = CheckpointStatus {
             number: self.number,
             begun_us,

@@ -17,6 +17,7 @@ use arrow::record_batch::RecordBatch;
 
 pub(crate) use self::told::Telling;
 use crate::ipc::{decode, encode};
+use crate::spool::SpoolError;
 
 /// The version of `schema.sql`.
 const VERSION: i64 = 2;
@@ -66,6 +67,9 @@ pub enum StateError {
         /// The file.
         path: String,
     },
+    /// State for which there is no memory cannot go to disk.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The disk is full, or damaged, or gone.
     #[error("the state in '{path}' cannot be read or written")]
     Database {

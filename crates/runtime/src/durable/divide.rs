@@ -20,7 +20,7 @@ use super::part::{Part, columns};
 use crate::operators::stateful::{Held, Stateful};
 
 /// The parts for each of so many workers, of those that earlier ones have left, the first of each being what event time was.
-pub(super) fn divided(
+pub(crate) fn divided(
     plan: &Plan,
     id: NodeId,
     machine: &dyn Stateful,
@@ -30,9 +30,10 @@ pub(super) fn divided(
     let mut divided = vec![Vec::new(); workers];
     for (from, parts) in left.into_iter().enumerate() {
         for (index, part) in parts.into_iter().enumerate() {
+            let loaded = part.loaded()?;
             let held = match index {
                 0 => Held::Word,
-                _ => machine.held(&part)?,
+                _ => machine.held(&loaded)?,
             };
             let keys = match held {
                 Held::Word if from > 0 => continue,
@@ -43,10 +44,10 @@ pub(super) fn divided(
                     continue;
                 }
                 Held::Keyed(keys) => keys,
-                Held::Input(input) => input_keys(plan, id, input, &part.rows)?,
+                Held::Input(input) => input_keys(plan, id, input, &loaded.rows)?,
             };
-            for (worker, rows) in by_worker(&part.rows, keys, workers)? {
-                divided[worker].push(part.with(rows));
+            for (worker, rows) in by_hash(&loaded.rows, keys, workers)? {
+                divided[worker].push(part.with(rows)?);
             }
         }
     }
@@ -66,11 +67,11 @@ fn input_keys(plan: &Plan, id: NodeId, input: usize, rows: &RecordBatch) -> Resu
     }
 }
 
-/// The rows of each worker.
-fn by_worker(
+/// The rows of each worker, or of each of so many other shares.
+pub(crate) fn by_hash(
     rows: &RecordBatch,
     mut keys: Vec<ArrayRef>,
-    workers: usize,
+    shares: usize,
 ) -> Result<Vec<(usize, RecordBatch)>> {
     if keys.is_empty() {
         return Ok(vec![(0, rows.clone())]);
@@ -83,11 +84,11 @@ fn by_worker(
         (0..rows.num_rows() as u32).collect::<UInt32Array>(),
     ));
     let numbered = columns(keys, rows.num_rows())?;
-    let mut partitioner = BatchPartitioner::new_hash_partitioner(by, workers, Time::new())?;
+    let mut partitioner = BatchPartitioner::new_hash_partitioner(by, shares, Time::new())?;
     let mut divided = Vec::new();
-    partitioner.partition(numbered, |worker, part| {
+    partitioner.partition(numbered, |share, part| {
         let numbers = part.column(numbers).as_primitive::<UInt32Type>();
-        divided.push((worker, take_record_batch(rows, numbers)?));
+        divided.push((share, take_record_batch(rows, numbers)?));
         Ok(())
     })?;
     Ok(divided)

@@ -21,6 +21,7 @@ use crate::acks::Cuts;
 use crate::epoch::EpochClock;
 use crate::error::JobError;
 use crate::operators::stateful::Stateful;
+use crate::spool::Spool;
 use crate::state::Fate;
 
 /// The state of a job in the making.
@@ -152,14 +153,15 @@ impl Keeping {
         plan: &Plan,
         id: NodeId,
         machine: &dyn Stateful,
-        metrics: &Arc<Metrics>,
+        (metrics, spool): (&Arc<Metrics>, Option<&Spool>),
     ) -> Result<Vec<Vec<Part>>, StateError> {
         self.seats += self.workers;
         self.metrics.push(Arc::clone(metrics));
         let operator = &plan.nodes[id.0].id;
         let left = (0..self.database.left_by()).map(|worker| {
             let operator = operator.clone();
-            self.database.state(&Seat { operator, worker })
+            let spool = spool.filter(|_| machine.spills());
+            self.database.state(&Seat { operator, worker }, spool)
         });
         let left = left.collect::<Result<Vec<_>, _>>()?;
         match left.len() == self.workers {

@@ -28,7 +28,7 @@
 
 pub(crate) mod coordinator;
 mod database;
-mod divide;
+pub(crate) mod divide;
 pub(crate) mod journal;
 pub(crate) mod keeping;
 pub(crate) mod part;

@@ -6,14 +6,14 @@
 
 use arrow::array::RecordBatchOptions;
 use arrow::datatypes::Schema;
-use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, internal_datafusion_err};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, OnceLock};
 
-use crate::ipc::decode;
+use crate::backlog::Size;
+use crate::spool::Spilled;
 
 /// A piece of the state of an operator.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub(crate) struct Part {
     about: String,
     pub(crate) rows: RecordBatch,
     pub(crate) kept: Kept,
+    /// Where the rows are, if they are not here.
+    pub(crate) spilled: Option<Spilled>,
 }
 
 /// Where rows lie on the disk, once they do: one and the same for all clones.
@@ -45,8 +47,44 @@ impl Part {
     pub(crate) fn new(about: &impl Serialize, rows: RecordBatch) -> Result<Self> {
         let about = serde_json::to_string(about);
         let about = about.map_err(|error| internal_datafusion_err!("state: {error}"))?;
-        let kept = Kept::default();
-        Ok(Self { about, rows, kept })
+        Ok(Self {
+            about,
+            rows,
+            kept: Kept::default(),
+            spilled: None,
+        })
+    }
+
+    /// A part whose rows are in a file.
+    pub(crate) fn spilled(about: &impl Serialize, rows: Spilled) -> Result<Self> {
+        Ok(Self {
+            spilled: Some(rows),
+            ..Self::word(about)?
+        })
+    }
+
+    /// Whether there are no rows.
+    pub(crate) fn is_word(&self) -> bool {
+        self.rows.num_columns() == 0 && self.spilled.is_none()
+    }
+
+    /// With its rows here.
+    pub(super) fn loaded(&self) -> Result<Self> {
+        let rows = self.spilled.as_ref().map(Spilled::rows).transpose()?;
+        let rows = rows.unwrap_or_else(|| self.rows.clone());
+        Ok(Self {
+            rows,
+            spilled: None,
+            ..self.clone()
+        })
+    }
+
+    /// How much they take, here or in the file.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.spilled {
+            Some(rows) => rows.bytes(),
+            None => Size::of(&self.rows).bytes,
+        }
     }
 
     /// The same, of rows that come again.
@@ -60,13 +98,22 @@ impl Part {
         Self::new(about, RecordBatch::new_empty(Arc::new(Schema::empty())))
     }
 
-    /// The same of other rows.
-    pub(super) fn with(&self, rows: RecordBatch) -> Self {
-        Self {
-            about: self.about.clone(),
-            rows,
-            kept: Kept::default(),
-        }
+    /// The same of other rows, which are put where the others are.
+    pub(super) fn with(&self, rows: RecordBatch) -> Result<Self> {
+        let about = self.about.clone();
+        let part = Self::word(&())?;
+        Ok(match &self.spilled {
+            Some(whole) => Self {
+                about,
+                spilled: Some(whole.beside(&rows)?),
+                ..part
+            },
+            None => Self {
+                about,
+                rows,
+                ..part
+            },
+        })
     }
 
     /// What the rows are.
@@ -78,11 +125,26 @@ impl Part {
             .map_err(|error| internal_datafusion_err!("'{}' is no state: {error}", self.about))
     }
 
-    pub(super) fn stored(about: String, place: i64, rows: &[u8]) -> Result<Self, ArrowError> {
+    /// A part that an earlier checkpoint has written.
+    pub(super) fn stored(about: String, place: i64, rows: RecordBatch) -> Self {
         let kept = Kept::default();
         kept.at(place);
-        let rows = decode(rows)?;
-        Ok(Self { about, rows, kept })
+        Self {
+            about,
+            rows,
+            kept,
+            spilled: None,
+        }
+    }
+
+    /// The same, with its rows in a file.
+    pub(super) fn stored_in_file(about: String, place: i64, rows: Spilled) -> Self {
+        let spilled = Some(rows);
+        let none = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        Self {
+            spilled,
+            ..Self::stored(about, place, none)
+        }
     }
 
     pub(super) fn text(&self) -> &str {
@@ -106,6 +168,8 @@ pub(crate) fn columns(columns: Vec<arrow::array::ArrayRef>, count: usize) -> Res
 /// A part as it comes back from the disk.
 #[cfg(test)]
 pub(crate) fn stored_again(part: &Part) -> Part {
+    let part = part.loaded().expect("files can be read");
     let bytes = crate::ipc::encode(&part.rows).expect("rows can be encoded");
-    Part::stored(part.about.clone(), 0, &bytes).expect("what was encoded can be decoded")
+    let rows = crate::ipc::decode(&bytes).expect("what was encoded can be decoded");
+    Part::stored(part.about, 0, rows)
 }

@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS state (
     part      INTEGER NOT NULL,
     about     TEXT    NOT NULL,
     rows      INTEGER NOT NULL, -- the id of a piece
+    spilled   INTEGER NOT NULL, -- whether there was no memory for them
     PRIMARY KEY (operator, worker, part)
 );
 

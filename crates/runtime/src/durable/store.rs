@@ -13,7 +13,6 @@ use super::Share;
 pub use super::database::StateError;
 pub(crate) use super::database::{Checkpoint, Database, Draft, Entry, Telling};
 use super::part::Part;
-use crate::backlog::Size;
 
 /// How many requests may wait. Sources wait before they read more.
 const QUEUE: usize = 64;
@@ -237,7 +236,7 @@ fn unkept<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<Vec<Part>> {
                 left = KEPT_BYTES;
             }
         }
-        left = left.saturating_sub(PART_BYTES + Size::of(&part.rows).bytes);
+        left = left.saturating_sub(PART_BYTES + part.bytes());
     }
     divided
 }

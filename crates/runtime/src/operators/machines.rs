@@ -16,6 +16,7 @@ use crate::operators::ttl_join::TtlJoin;
 use crate::operators::updating::UpdatingAggregate;
 use crate::operators::updating_join::UpdatingJoin;
 use crate::operators::window;
+use crate::spool::Spool;
 use crate::worker::has_dead_letters;
 
 /// What a machine is told beside what the plan says of its operator.
@@ -26,16 +27,24 @@ pub(crate) struct MachineContext {
     pub(crate) output: SchemaRef,
     /// Where it gives its late rows.
     pub(crate) late: LateRows,
+    /// Where state goes for which there is no memory, if it may.
+    pub(crate) spool: Option<Spool>,
 }
 
 impl MachineContext {
-    pub(crate) fn new(plan: &Plan, id: NodeId, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        plan: &Plan,
+        id: NodeId,
+        metrics: &Arc<Metrics>,
+        spool: Option<&Spool>,
+    ) -> Self {
         let node = &plan.nodes[id.0];
         let schema = |input: &NodeId| Arc::clone(&plan.nodes[input.0].schema);
         Self {
             inputs: node.inputs.iter().map(schema).collect(),
             output: Arc::clone(&node.schema),
             late: LateRows::new(metrics, has_dead_letters(plan, id)),
+            spool: spool.cloned(),
         }
     }
 }

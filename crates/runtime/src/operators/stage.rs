@@ -10,7 +10,7 @@
 //! does other things, rows that come in are taken as always; the watermarks behind them, too, and are told together at the
 //! end.
 //!
-//! Memory: the machine's, up to the job's limit ([`StateSize`]), and what one activation puts out: [`SLICE`] of work or [`SLICE_ROWS`], and one piece more. While
+//! Memory: the machine's, up to the job's limit ([`StateSize`]), above which it fails or is told to move state to disk, and what one activation puts out: [`SLICE`] of work or [`SLICE_ROWS`], and one piece more. While
 //! there is no room at the job's sinks it waits.
 //!
 //! Checkpoints: what comes behind a cut waits until everything before it has been absorbed and put out; then the state is
@@ -355,7 +355,18 @@ impl Running {
         let bytes = self.stage.machine.size() as u64;
         let before = std::mem::replace(&mut self.state_bytes, bytes);
         self.stage.metrics.resize_state(before, bytes);
-        self.stage.state_size.resize(before, bytes)
+        let Stage {
+            machine,
+            state_size,
+            ..
+        } = &mut self.stage;
+        match machine.spills() {
+            false => state_size.resize(before, bytes),
+            true => match state_size.resize_movable(before, bytes) {
+                Some(at_least) => machine.spill(at_least),
+                None => Ok(()),
+            },
+        }
     }
 }
 

@@ -66,6 +66,17 @@ pub(crate) trait Stateful: Send {
     /// What is in a part of a snapshot.
     fn held(&self, part: &Part) -> Result<Held>;
 
+    /// Whether the state can go to disk.
+    fn spills(&self) -> bool {
+        false
+    }
+
+    /// Begins to move to disk what can be moved, if that is so many bytes or more. It goes on while rows come, faster than they
+    /// make state.
+    fn spill(&mut self, _at_least: usize) -> Result<()> {
+        Ok(())
+    }
+
     /// How much memory the state takes, in bytes, roughly. Asked for whenever the watermark has risen, so it must be cheap.
     fn size(&self) -> usize;
 }

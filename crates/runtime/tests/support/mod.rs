@@ -418,6 +418,7 @@ impl Bench {
             job_id: "test".to_owned(),
             parallelism,
             state_limit_bytes: None,
+            over_limit: headwater_runtime::OverLimit::default(),
             state,
             preview: Arc::new(|_, _| anyhow::bail!("no previews here")),
         };

@@ -110,6 +110,7 @@ async fn every_task_is_measured() {
     check("stateful", "rows_out_total", 1.0);
     check("stateful", "batches_out_total", 1.0);
     check("stateful", "late_rows_total", 1.0);
+    check("stateful", "spilled_bytes", 0.0);
     check("sink", "messages_total", 1.0);
     check("sink", "rows_total", 1.0);
     check("sink", "batches_total", 1.0);

@@ -8,34 +8,56 @@ use rusqlite::{Transaction, params};
 use super::{Checkpoint, Database, StateError};
 use crate::durable::Seat;
 use crate::durable::part::{Kept, Part};
-use crate::ipc::encode;
+use crate::ipc::{decode, encode};
+use crate::spool::Spool;
 
 impl Database {
-    /// The state that an operator had on a worker.
-    pub(crate) fn state(&self, seat: &Seat) -> Result<Vec<Part>, StateError> {
-        let query = "SELECT about, id, piece.rows FROM state LEFT JOIN piece ON id = state.rows \
+    /// The state that an operator had on a worker. What there was no memory for then goes into a file, if there may be any.
+    pub(crate) fn state(
+        &self,
+        seat: &Seat,
+        spool: Option<&Spool>,
+    ) -> Result<Vec<Part>, StateError> {
+        let query = "SELECT about, id, spilled, piece.rows FROM state LEFT JOIN piece ON id = state.rows \
                      WHERE operator = ?1 AND worker = ?2 ORDER BY part";
-        let read = || {
-            let mut statement = self.connection.prepare_cached(query)?;
-            let rows = statement.query_map(params![seat.operator, seat.worker], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?;
-            rows.collect::<rusqlite::Result<Vec<(String, i64, Vec<u8>)>>>()
-        };
-        let stored = read().map_err(|source| self.failed(source))?;
-        let parts = stored.into_iter();
-        let parts = parts.map(|(about, id, rows)| Part::stored(about, id, &rows));
-        parts
-            .collect::<Result<_, _>>()
-            .map_err(|source| self.damaged(source))
+        let failed = |source| self.failed(source);
+        let mut statement = self.connection.prepare_cached(query).map_err(failed)?;
+        let seat = params![seat.operator, seat.worker];
+        let mut rows = statement.query(seat).map_err(failed)?;
+        let mut file = None;
+        let mut parts = Vec::new();
+        // one after the other: together they may be more than the memory
+        while let Some(row) = rows.next().map_err(failed)? {
+            let stored = || Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            let (about, id, spilled, rows): (_, _, _, Vec<u8>) = stored().map_err(failed)?;
+            parts.push(match spool.filter(|_| spilled) {
+                Some(spool) => {
+                    let file = match &mut file {
+                        Some(file) => file,
+                        none => none.insert(spool.file()?),
+                    };
+                    Part::stored_in_file(about, id, file.write_encoded(&rows)?)
+                }
+                None => {
+                    let rows = decode(&rows).map_err(|source| self.damaged(source))?;
+                    Part::stored(about, id, rows)
+                }
+            });
+        }
+        Ok(parts)
     }
 
     /// Writes the rows of parts that are not on disk yet, for the next checkpoint to name them.
     pub(crate) fn keep(&mut self, parts: &[Part]) -> Result<(), StateError> {
         let unkept = parts.iter().filter(|part| part.kept.place().is_none());
-        let encoded = unkept.map(|part| Ok((&part.kept, encode(&part.rows)?)));
-        let encoded = encoded.collect::<Result<Vec<_>, _>>();
-        let encoded = encoded.map_err(|source| self.damaged(source))?;
+        let encoded = unkept.map(|part| {
+            let rows = match &part.spilled {
+                Some(rows) => rows.encoded()?,
+                None => encode(&part.rows).map_err(|source| self.damaged(source))?,
+            };
+            Ok((&part.kept, rows))
+        });
+        let encoded = encoded.collect::<Result<Vec<_>, StateError>>()?;
         let mut places: Vec<(&Kept, i64)> = Vec::with_capacity(encoded.len());
         self.transact(|transaction| {
             let insert = "INSERT INTO piece (rows) VALUES (?1)";
@@ -82,12 +104,14 @@ fn replace_state(
 ) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM state", [])?;
     // nothing is inserted, and that is an error, for rows that are not there
-    let insert = "INSERT INTO state SELECT ?1, ?2, ?3, ?4, id FROM piece WHERE id = ?5";
+    let insert = "INSERT INTO state SELECT ?1, ?2, ?3, ?4, id, ?6 FROM piece WHERE id = ?5";
     let mut statement = transaction.prepare_cached(insert)?;
     for (seat, parts) in states {
         for (number, part) in parts.iter().enumerate() {
             let (about, place) = (part.text(), part.kept.place());
-            statement.insert(params![seat.operator, seat.worker, number, about, place])?;
+            let Seat { operator, worker } = seat;
+            let spilled = part.spilled.is_some();
+            statement.insert(params![operator, worker, number, about, place, spilled])?;
         }
     }
     let unnamed = "DELETE FROM piece WHERE id NOT IN (SELECT rows FROM state)";

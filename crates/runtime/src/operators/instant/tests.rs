@@ -32,6 +32,7 @@ fn counted(plan: Arc<dyn ExecutionPlan>, inputs: usize, metrics: &Arc<Metrics>) 
         inputs: vec![schema(); inputs],
         output: plan.schema(),
         late: LateRows::new(metrics, false),
+        spool: None,
     };
     let times = vec![1; inputs];
     Instant::new(&Arc::new(plan::Instant { plan, times }), &context)

@@ -167,6 +167,7 @@ fn over(functions: Vec<OverFunction>, ttl: u64, metrics: &Arc<Metrics>) -> Over 
         inputs: vec![input()],
         output: Arc::new(Schema::new(output)),
         late: LateRows::new(metrics, false),
+        spool: None,
     };
     Over::new(&Arc::new(plan), &context).expect("a machine")
 }

@@ -138,7 +138,10 @@ impl<'w> Bench<'w> {
             minimum,
             lane: Lane(7),
             metrics: Arc::clone(&metrics),
-            state_size: Arc::new(StateSize::new(Some(STATE_LIMIT_BYTES))),
+            state_size: Arc::new(StateSize::new(
+                Some(STATE_LIMIT_BYTES),
+                crate::job::OverLimit::Fail,
+            )),
             backlog: Arc::clone(&backlog),
             cuts,
         };

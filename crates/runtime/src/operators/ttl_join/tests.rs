@@ -61,6 +61,7 @@ fn counted(metrics: &Arc<Metrics>) -> TtlJoin {
         inputs: vec![side(), side()],
         output: Arc::new(output),
         late: LateRows::new(metrics, false),
+        spool: None,
     };
     TtlJoin::new(&Arc::new(plan), &context).expect("keys of a type that has a row format")
 }

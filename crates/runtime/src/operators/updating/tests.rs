@@ -75,6 +75,7 @@ impl Scene {
             inputs: vec![input()],
             output: Arc::new(Schema::new(fields)),
             late: LateRows::new(&metrics, false),
+            spool: None,
         };
         let aggregate = plan::UpdatingAggregate {
             keys,

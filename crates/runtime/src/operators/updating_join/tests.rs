@@ -58,6 +58,7 @@ fn counted(preserved: [bool; 2], metrics: &Arc<Metrics>) -> UpdatingJoin {
         inputs: vec![side(), side()],
         output: Arc::new(output),
         late: LateRows::new(metrics, false),
+        spool: None,
     };
     UpdatingJoin::new(&plan, &context).unwrap()
 }

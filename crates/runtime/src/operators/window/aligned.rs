@@ -4,7 +4,7 @@
 //! merged, and what they give is put out. A window that is one pane (a tumbling one) is put out as it is.
 //!
 //! At a checkpoint all panes are sealed, so that nothing has to be copied. What that leaves in runs is tidied up while rows
-//! come, in proportion to them.
+//! come, in proportion to them. So are runs moved to disk when there is no memory for them.
 //!
 //! A row whose windows have all ended is late. One of which only some have ended goes to the others.
 
@@ -28,8 +28,9 @@ use crate::durable::part::Part;
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::{Held, Stateful, times};
+use crate::spool::SpoolFile;
 
-/// How many groups are merged while rows come: so many for each row, and at least so many a batch.
+/// How many groups are merged, or moved to disk, while rows come: so many for each row, and at least so many a batch.
 const TIDIED_A_ROW: usize = 2;
 const TIDIED_A_BATCH: usize = if cfg!(test) { 1 } else { 1_024 };
 
@@ -46,6 +47,8 @@ pub(super) struct Aligned {
     panes: BTreeMap<i64, Pane>,
     /// Those whose runs are becoming fewer.
     untidy: VecDeque<i64>,
+    /// Those whose runs go to disk, and where.
+    spilling: Option<(Arc<SpoolFile>, VecDeque<i64>)>,
     /// The memory of the panes.
     bytes: usize,
     /// The last end that the watermark has reached: no window until there takes rows.
@@ -63,25 +66,24 @@ impl Aligned {
     ) -> Result<Self> {
         let functions = Functions::new(&plan.aggregates)?;
         let output = Output::new(&context.output, plan.window != Window::Instant)?;
+        let first = output.keys_begin();
+        let mut grouping = Grouping::new(functions, &context.output, first, plan.keys.len());
+        grouping.spool.clone_from(&context.spool);
         Ok(Self {
             time: plan.time,
             input: Input::new(plan),
             cut,
-            piece: if functions.are_slow() {
+            piece: if grouping.functions.are_slow() {
                 SLOW_PIECE
             } else {
                 PIECE
             },
-            grouping: Grouping::new(
-                functions,
-                &context.output,
-                output.keys_begin(),
-                plan.keys.len(),
-            ),
+            grouping,
             output,
             late: context.late.clone(),
             panes: BTreeMap::new(),
             untidy: VecDeque::new(),
+            spilling: None,
             bytes: 0,
             reached: i128::MIN,
             closed: i128::MIN,
@@ -122,6 +124,11 @@ impl Aligned {
             }
         }
         self.closed = self.reached;
+        if self.panes.is_empty() {
+            // no rows need come for the file to be closed
+            self.untidy.clear();
+            self.spilling = None;
+        }
         Ok(None)
     }
 
@@ -144,15 +151,45 @@ impl Aligned {
         Ok(work.map(|work| Closing::new(bounds, self.piece, work)))
     }
 
-    /// Merges some of what is in too many runs, after a batch of so many rows.
-    fn tidy(&mut self, rows: usize) -> Result<()> {
+    /// Moves some of the runs that go to disk, after a batch of so many rows.
+    fn spill_some(&mut self, rows: usize) -> Result<()> {
+        let mut most = TIDIED_A_BATCH.max(rows * TIDIED_A_ROW);
+        let is_due = self.closing.is_some() || self.closed < self.reached;
+        while let Some((file, numbers)) = &mut self.spilling
+            && most > 0
+        {
+            let Some(number) = numbers.front().copied() else {
+                self.spilling = None;
+                break;
+            };
+            let goes_on = match self.panes.get_mut(&number) {
+                Some(pane) => counted(&mut self.bytes, pane, |pane| {
+                    most = pane.spill(most, &self.grouping)?;
+                    let goes_on = pane.begin_spilling(file);
+                    if !goes_on && !is_due && pane.begin_merging(&self.grouping)? {
+                        self.untidy.push_back(number);
+                    }
+                    Ok(goes_on)
+                })?,
+                None => false,
+            };
+            if !goes_on {
+                numbers.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges some of what is in too many runs, likewise.
+    fn merge_some(&mut self, rows: usize) -> Result<()> {
         let mut most = TIDIED_A_BATCH.max(rows * TIDIED_A_ROW);
         while let Some(number) = self.untidy.front()
             && most > 0
         {
             if let Some(pane) = self.panes.get_mut(number) {
-                most = counted(&mut self.bytes, pane, |pane| pane.tidy(most))?;
-                if pane.is_tidying() {
+                let grouping = &self.grouping;
+                most = counted(&mut self.bytes, pane, |pane| pane.merge(most, grouping))?;
+                if pane.is_merging() {
                     continue;
                 }
             }
@@ -174,7 +211,8 @@ impl Stateful for Aligned {
                 self.update(pane, &columns.select(&selection)?)?;
             }
         }
-        self.tidy(rows.num_rows())?;
+        self.spill_some(rows.num_rows())?;
+        self.merge_some(rows.num_rows())?;
         Ok(Vec::new())
     }
 
@@ -203,7 +241,7 @@ impl Stateful for Aligned {
                 for part in pane.parts(*number) {
                     parts.push(part?);
                 }
-                pane.begin_tidying(&self.grouping)
+                pane.begin_merging(&self.grouping)
             });
             if untidy? {
                 self.untidy.push_back(*number);
@@ -229,11 +267,34 @@ impl Stateful for Aligned {
     }
 
     fn held(&self, part: &Part) -> Result<Held> {
-        if part.rows.num_columns() == 0 {
+        if part.is_word() {
             return Ok(Held::Word);
         }
         let (_, about): (i64, About) = part.about()?;
         Ok(Held::Keyed(about.keys(&part.rows)?))
+    }
+
+    fn spills(&self) -> bool {
+        self.grouping.spool.is_some()
+    }
+
+    fn spill(&mut self, at_least: usize) -> Result<()> {
+        let Some(spool) = self
+            .grouping
+            .spool
+            .as_ref()
+            .filter(|_| self.spilling.is_none())
+        else {
+            return Ok(());
+        };
+        if self.panes.values().map(Pane::spillable).sum::<usize>() >= at_least {
+            for pane in self.panes.values_mut() {
+                // once: what comes while they go is for the next time
+                counted(&mut self.bytes, pane, Pane::seal)?;
+            }
+            self.spilling = Some((spool.file()?, self.panes.keys().copied().collect()));
+        }
+        Ok(())
     }
 
     fn size(&self) -> usize {

@@ -1,5 +1,5 @@
 //! A window that has ended, on its way out, in pieces: first its runs are merged, unless there is but one, then the results
-//! are put out.
+//! are put out. If some of it is on disk, one partition after the other.
 
 use std::sync::Arc;
 
@@ -10,8 +10,10 @@ use datafusion::logical_expr::EmitTo;
 
 use super::aggregates::Accumulators;
 use super::groups::{Chunk, Grouping, Groups};
+use super::merge::Merge;
 use super::output::Output;
-use super::run::{Cursor, Merge, Run};
+use super::run::{Cursor, Run};
+use super::spilling::Division;
 
 /// How many groups are merged, or put out, at once: some milliseconds.
 pub(super) const PIECE: usize = 65_536;
@@ -33,8 +35,10 @@ pub(super) enum Work {
     Run(Cursor),
     /// To merge runs, and put out what they become.
     Merge(Merge),
-    /// To put the rest of it out.
-    PutOut(Results),
+    /// To merge the partitions of runs, and put out what each becomes.
+    Divide(Division),
+    /// To put the rest of it out, and then other partitions.
+    PutOut(Results, Option<Division>),
 }
 
 /// Groups that are put out.
@@ -48,9 +52,11 @@ pub(super) struct Results {
 impl Work {
     /// Of runs, if there are any.
     pub(super) fn of(mut runs: Vec<Arc<Run>>, grouping: &Grouping) -> Result<Option<Self>> {
-        Ok(match runs.len() {
-            0 => None,
-            1 => runs.pop().map(Cursor::new).map(Self::Run),
+        let on_disk = runs.iter().any(|run| run.is_on_disk());
+        Ok(match (runs.len(), &grouping.spool) {
+            (0, _) => None,
+            (1, _) => runs.pop().map(|run| Self::Run(Cursor::new(run, None))),
+            (_, Some(spool)) if on_disk => Some(Self::Divide(Division::new(runs, spool)?)),
             _ => Some(Self::Merge(Merge::new(grouping.groups()?, runs))),
         })
     }
@@ -59,25 +65,40 @@ impl Work {
     fn step(self, piece: usize, grouping: &Grouping) -> Result<(Option<Made>, Option<Self>)> {
         match self {
             Self::Run(mut cursor) => {
-                let groups = cursor.next(piece);
+                let groups = cursor.next(piece)?;
                 let made = groups.map(|groups| results_of(groups, grouping));
                 let rest = (!cursor.is_done()).then_some(Self::Run(cursor));
                 Ok((made.transpose()?, rest))
             }
+            Self::Merge(merge) if merge.is_done() => {
+                Self::PutOut(Results::new(merge.into_groups())?, None).step(piece, grouping)
+            }
             Self::Merge(mut merge) => {
                 merge.step(piece)?;
-                let rest = match merge.is_done() {
-                    true => Self::PutOut(Results::new(merge.into_groups())?),
-                    false => Self::Merge(merge),
-                };
-                Ok((None, Some(rest)))
+                Ok((None, Some(Self::Merge(merge))))
             }
-            Self::PutOut(mut results) => {
+            Self::Divide(mut division) => {
+                let (groups, _rest) = division.step(piece, grouping)?;
+                let rest = match groups {
+                    Some(groups) => Some(Self::PutOut(Results::new(groups)?, Some(division))),
+                    None => Self::others(division),
+                };
+                Ok((None, rest))
+            }
+            Self::PutOut(mut results, others) => {
                 let made = results.next(piece)?;
-                let is_done = results.next == results.groups;
-                Ok((Some(made), (!is_done).then_some(Self::PutOut(results))))
+                let rest = match results.next == results.groups {
+                    true => others.and_then(Self::others),
+                    false => Some(Self::PutOut(results, others)),
+                };
+                Ok((Some(made), rest))
             }
         }
+    }
+
+    /// What is left of partitions.
+    fn others(division: Division) -> Option<Self> {
+        (!division.is_done()).then_some(Self::Divide(division))
     }
 }
 
@@ -131,7 +152,8 @@ impl Closing {
         match &self.work {
             Work::Run(_) => 0,
             Work::Merge(merge) => merge.size(),
-            Work::PutOut(results) => results.accumulators.size(),
+            Work::Divide(division) => division.size(),
+            Work::PutOut(results, _) => results.accumulators.size(),
         }
     }
 }

@@ -13,6 +13,10 @@ use std::sync::Arc;
 use super::aggregates::{Accumulators, Functions, States};
 use super::input::Columns;
 use crate::durable::part::columns;
+use crate::spool::Spool;
+
+/// How many groups a piece has at most: what is handled in some milliseconds.
+const PIECE: usize = 65_536;
 
 /// What makes groups.
 #[derive(Clone)]
@@ -20,13 +24,18 @@ pub(super) struct Grouping {
     pub(super) functions: Functions,
     /// The columns of the keys.
     pub(super) keys: SchemaRef,
+    /// Where groups go for which there is no memory, if they may.
+    pub(super) spool: Option<Spool>,
 }
 
 impl Grouping {
     pub(super) fn new(functions: Functions, output: &SchemaRef, first: usize, keys: usize) -> Self {
         let fields = output.fields()[first..first + keys].to_vec();
-        let keys = Arc::new(Schema::new(fields));
-        Self { functions, keys }
+        Self {
+            functions,
+            keys: Arc::new(Schema::new(fields)),
+            spool: None,
+        }
     }
 
     /// A table of keys, unless there are none.
@@ -61,7 +70,7 @@ pub(super) struct Chunk {
 }
 
 /// How the columns of a chunk that is kept are divided: so many keys, then so many states of each function.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Layout {
     keys: usize,
     states: Vec<usize>,
@@ -141,14 +150,29 @@ impl Chunk {
         }
     }
 
-    /// As columns of one batch, and how they are divided.
-    pub(super) fn to_rows(&self) -> Result<(Layout, RecordBatch)> {
-        let all = self.keys.iter().chain(self.states.iter().flatten());
-        let layout = Layout {
+    /// All of them, in pieces.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = Self> {
+        // in tests there are two of few groups, too
+        let most = match cfg!(test) {
+            true => self.groups.div_ceil(2).max(1),
+            false => PIECE,
+        };
+        let firsts = (0..self.groups).step_by(most);
+        firsts.map(move |first| self.slice(first, most.min(self.groups - first)))
+    }
+
+    /// How its columns are divided.
+    pub(super) fn layout(&self) -> Layout {
+        Layout {
             keys: self.keys.len(),
             states: self.states.iter().map(Vec::len).collect(),
-        };
-        Ok((layout, columns(all.cloned().collect(), self.groups)?))
+        }
+    }
+
+    /// As columns of one batch.
+    pub(super) fn to_rows(&self) -> Result<RecordBatch> {
+        let all = self.keys.iter().chain(self.states.iter().flatten());
+        columns(all.cloned().collect(), self.groups)
     }
 
     /// The chunk again.

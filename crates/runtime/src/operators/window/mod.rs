@@ -15,19 +15,24 @@
 //!  batch ─► input ─► sessions of the keys (book) ─► segments of state ─► merged when a session ends ─► output
 //! ```
 //!
+//! The groups of a pane become *runs* of columns at checkpoints, and when there is no memory for them: see [`run`].
+//!
 //! Late rows, those whose windows have all closed, are noted and left out. Memory: a state for each key and pane, or for
-//! each open session, counted for the job's limit. Errors: those of functions.
+//! each open session, counted for the job's limit; where the job lets state go to disk, that of panes does. Errors: those of functions.
 
 mod aggregates;
 mod aligned;
+mod chore;
 mod closing;
 mod cut;
 mod groups;
 mod input;
+mod merge;
 mod output;
 mod pane;
 mod run;
 mod session;
+mod spilling;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,17 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 
+use super::chore::Chore;
 use super::closing::Work;
 use super::groups::{Grouping, Groups};
 use super::input::Columns;
-use super::run::{About, Merge, Run};
+use super::merge::Merge;
+use super::run::{About, Run};
 use crate::durable::part::Part;
+use crate::spool::SpoolFile;
+
+/// A run of fewer bytes stays in memory: to know where its pieces lie on disk takes about as much.
+const SPILLED_BYTES: usize = if cfg!(test) { 1 } else { 16 << 10 };
 
 /// A pane.
 #[derive(Default)]
@@ -23,7 +29,10 @@ pub(super) struct Pane {
     open: Option<Open>,
     /// The oldest first.
     runs: Vec<Arc<Run>>,
-    tidying: Option<Tidying>,
+    /// Some of them are becoming one.
+    merging: Option<Chore>,
+    /// Another goes to disk.
+    spilling: Option<Chore>,
 }
 
 /// Groups that take rows.
@@ -31,14 +40,6 @@ struct Open {
     groups: Groups,
     after: i128,
     bytes: usize,
-}
-
-/// Runs that are becoming one.
-struct Tidying {
-    /// The first of them.
-    first: usize,
-    count: usize,
-    merge: Merge,
 }
 
 impl Pane {
@@ -66,7 +67,8 @@ impl Pane {
         match last.and_then(Arc::get_mut) {
             Some(run) => run.restore(about, part),
             None => {
-                let run = Run::restored(about, part)?;
+                let mut run = Run::empty(about.layout.clone(), about.after);
+                run.restore(about, part)?;
                 self.runs.push(Arc::new(run));
                 Ok(())
             }
@@ -96,10 +98,10 @@ impl Pane {
         Ok(())
     }
 
-    /// Begins to merge runs, if there are too many and it does not do so already; whether it has. No window may be due: those that are not yet closed
-    /// then have all the rows that came until now, whatever had closed before they came.
-    pub(super) fn begin_tidying(&mut self, grouping: &Grouping) -> Result<bool> {
-        if self.tidying.is_some() {
+    /// Begins to merge runs, if there are too many and nothing is done to them already; whether it has. No window may be
+    /// due: those that are not yet closed then have all the rows that came until now, whatever had closed before they came.
+    pub(super) fn begin_merging(&mut self, grouping: &Grouping) -> Result<bool> {
+        if self.merging.is_some() || self.spilling.is_some() {
             return Ok(false);
         }
         let (mut first, mut groups) = (self.runs.len(), 0);
@@ -109,36 +111,47 @@ impl Pane {
             groups += self.runs[before].groups;
             first = before;
         }
-        let runs = &self.runs[first..];
-        if runs.len() > 1 {
-            self.tidying = Some(Tidying {
-                first,
-                count: runs.len(),
-                merge: Merge::new(grouping.groups()?, runs.iter().cloned()),
-            });
+        if self.runs.len() - first > 1 {
+            self.merging = Some(Chore::merge(&self.runs[first..], grouping)?);
         }
-        Ok(self.tidying.is_some())
+        Ok(self.merging.is_some())
     }
 
-    /// Merges so many groups, and puts one run in the place of many when all are merged; how many of them it did not need.
-    pub(super) fn tidy(&mut self, most: usize) -> Result<usize> {
-        let Some(tidying) = &mut self.tidying else {
-            return Ok(most);
-        };
-        let rest = tidying.merge.step(most)?;
-        if let Some(done) = self.tidying.take_if(|tidying| tidying.merge.is_done()) {
-            let places = done.first..done.first + done.count;
-            let after = self.runs[places.clone()].iter().map(|run| run.after).max();
-            let chunk = done.merge.into_groups().into_chunk()?;
-            let run = Run::new(&chunk, after.unwrap_or(i128::MIN));
-            self.runs.splice(places, [Arc::new(run)]);
-        }
-        Ok(rest)
+    /// Merges so many groups; how many of them it did not need.
+    pub(super) fn merge(&mut self, most: usize, grouping: &Grouping) -> Result<usize> {
+        step(&mut self.merging, &mut self.runs, most, grouping)
     }
 
     /// Whether runs are becoming one.
-    pub(super) fn is_tidying(&self) -> bool {
-        self.tidying.is_some()
+    pub(super) fn is_merging(&self) -> bool {
+        self.merging.is_some()
+    }
+
+    /// How much memory moving it to disk would win.
+    pub(super) fn spillable(&self) -> usize {
+        let runs = self.runs.iter().filter(|run| is_spillable(run));
+        let open = self.open.as_ref().map(|open| open.bytes);
+        runs.map(|run| run.bytes).chain(open).sum()
+    }
+
+    /// Begins to move a run to disk, if none is on its way; whether there is one.
+    pub(super) fn begin_spilling(&mut self, file: &Arc<SpoolFile>) -> bool {
+        // what is being merged in memory would take more of it
+        self.merging.take_if(|chore| chore.is_in_memory());
+        if self.spilling.is_none() {
+            let is_free = |run: &&Arc<Run>| {
+                let merging = self.merging.as_ref();
+                is_spillable(run) && !merging.is_some_and(|chore| chore.has(run))
+            };
+            let run = self.runs.iter().find(is_free);
+            self.spilling = run.map(|run| Chore::spill(run, Arc::clone(file)));
+        }
+        self.spilling.is_some()
+    }
+
+    /// Moves so many groups to disk; how many of them it did not need.
+    pub(super) fn spill(&mut self, most: usize, grouping: &Grouping) -> Result<usize> {
+        step(&mut self.spilling, &mut self.runs, most, grouping)
     }
 
     /// What a window with this end merges.
@@ -148,28 +161,49 @@ impl Pane {
         Ok(runs.cloned().collect())
     }
 
-    /// Everything, for a window whose only pane it is.
+    /// Everything, for a window whose only pane it is. The oldest is merged first, for functions that heed it.
     pub(super) fn into_work(mut self, grouping: &Grouping) -> Result<Option<Work>> {
-        if let Some(tidying) = self.tidying.take() {
+        if let Some(open) = self.open.take_if(|_| self.runs.is_empty()) {
+            return Ok(Some(Work::Merge(Merge::new(open.groups, []))));
+        }
+        self.seal()?;
+        let is_first = |chore: &Chore| self.runs.first().is_some_and(|run| chore.has(run));
+        if let Some(chore) = self.merging.filter(is_first)
+            && let Some(mut merge) = chore.into_merge(&mut self.runs)
+        {
             // what is merged is not merged again
-            self.seal()?;
-            self.runs
-                .drain(tidying.first..tidying.first + tidying.count);
-            let mut merge = tidying.merge;
-            merge.add(self.runs);
+            merge.add(self.runs, None);
             return Ok(Some(Work::Merge(merge)));
         }
-        match self.open {
-            Some(open) => Ok(Some(Work::Merge(Merge::new(open.groups, self.runs)))),
-            None => Work::of(self.runs, grouping),
-        }
+        Work::of(self.runs, grouping)
     }
 
     /// In bytes.
     pub(super) fn size(&self) -> usize {
         let runs = self.runs.iter().map(|run| run.bytes);
-        let tidying = self.tidying.as_ref().map(|tidying| tidying.merge.size());
+        let merging = self.merging.as_ref().map(Chore::size);
         let open = self.open.as_ref().map(|open| open.bytes);
-        runs.chain(tidying).chain(open).sum()
+        runs.chain(merging).chain(open).sum()
     }
+}
+
+fn is_spillable(run: &Arc<Run>) -> bool {
+    run.bytes >= SPILLED_BYTES && !run.is_on_disk()
+}
+
+/// Does as much of a chore as so many groups take; how many it did not need.
+fn step(
+    chore: &mut Option<Chore>,
+    runs: &mut Vec<Arc<Run>>,
+    most: usize,
+    grouping: &Grouping,
+) -> Result<usize> {
+    let Some(some) = chore else {
+        return Ok(most);
+    };
+    let rest = some.step(most, grouping)?;
+    if let Some(done) = chore.take_if(|chore| chore.is_done()) {
+        done.finish(runs)?;
+    }
+    Ok(rest)
 }

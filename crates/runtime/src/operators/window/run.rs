@@ -2,9 +2,9 @@
 //!
 //! A run is shared by whoever needs it, the pane, windows that close and checkpoints on their way to the disk, and never
 //! copied. It lies in pieces, so that nobody has to handle more than one at once; each is written to the disk by the first
-//! checkpoint that has it.
+//! checkpoint that has it. A run that had to make room in memory lies in a file ([`Spilling`](super::spilling::Spilling)), its
+//! pieces divided by key into partitions.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -12,41 +12,45 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
 
-use super::groups::{Chunk, Groups, Layout};
+use super::groups::{Chunk, Layout};
 use crate::backlog::Size;
 use crate::durable::part::{Kept, Part};
-
-/// How many groups a piece has at most: what is handled in some milliseconds.
-const PIECE: usize = if cfg!(test) { 3 } else { 65_536 };
+use crate::spool::Spilled;
 
 /// Groups of one pane, no key twice.
 pub(super) struct Run {
+    layout: Layout,
     pieces: Vec<Piece>,
     /// The end of the last window that had closed before their rows came.
     pub(super) after: i128,
     pub(super) groups: usize,
+    /// In memory.
     pub(super) bytes: usize,
 }
 
 struct Piece {
-    chunk: Chunk,
+    groups: Groups,
+    /// Which keys it has; `None` if that may be any.
+    partition: Option<usize>,
     kept: Kept,
 }
 
-impl Piece {
-    fn new(chunk: Chunk) -> Self {
-        let kept = Kept::default();
-        Self { chunk, kept }
-    }
+enum Groups {
+    InMemory(Chunk),
+    /// So many.
+    OnDisk(Spilled, usize),
 }
 
-/// What a piece is that is kept on disk.
+/// What a piece is that is kept by a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct About {
     /// Which of its pane's runs it is of.
     pub(super) run: usize,
     pub(super) after: i128,
-    layout: Layout,
+    partition: Option<usize>,
+    /// How many there are; if they were divided among other workers since, how many there were.
+    groups: usize,
+    pub(super) layout: Layout,
 }
 
 impl About {
@@ -57,130 +61,160 @@ impl About {
 }
 
 impl Run {
+    /// In memory.
     pub(super) fn new(chunk: &Chunk, after: i128) -> Self {
-        let firsts = (0..chunk.groups).step_by(PIECE);
-        let piece = |first| Piece::new(chunk.slice(first, PIECE.min(chunk.groups - first)));
-        Self {
-            pieces: firsts.map(piece).collect(),
-            after,
-            groups: chunk.groups,
-            bytes: chunk.size(),
+        let mut run = Self::empty(chunk.layout(), after);
+        for piece in chunk.pieces() {
+            run.push(piece.groups, None, Groups::InMemory(piece));
         }
+        // all at once, for pieces share their buffers
+        run.bytes = chunk.size();
+        run
+    }
+
+    /// Without a group.
+    pub(super) fn empty(layout: Layout, after: i128) -> Self {
+        Self {
+            layout,
+            pieces: Vec::new(),
+            after,
+            groups: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Adds groups of one partition that are on disk.
+    pub(super) fn add_on_disk(&mut self, partition: usize, groups: usize, rows: Spilled) {
+        self.bytes += size_of::<Piece>();
+        self.push(groups, Some(partition), Groups::OnDisk(rows, groups));
+    }
+
+    fn push(&mut self, count: usize, partition: Option<usize>, groups: Groups) {
+        self.groups += count;
+        self.pieces.push(Piece {
+            groups,
+            partition,
+            kept: Kept::default(),
+        });
+    }
+
+    /// Whether some of it is on disk.
+    pub(super) fn is_on_disk(&self) -> bool {
+        let mut pieces = self.pieces.iter();
+        pieces.any(|piece| matches!(piece.groups, Groups::OnDisk(..)))
+    }
+
+    /// Whether it is divided into partitions.
+    pub(super) fn is_divided(&self) -> bool {
+        self.pieces.iter().all(|piece| piece.partition.is_some())
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// What is kept of it, as the run of this number of its pane.
     pub(super) fn parts(&self, pane: i64, run: usize) -> impl Iterator<Item = Result<Part>> {
         self.pieces.iter().map(move |piece| {
-            let (layout, rows) = piece.chunk.to_rows()?;
-            let after = self.after;
-            let about = About { run, after, layout };
-            Ok(Part::new(&(pane, about), rows)?.of(&piece.kept))
+            let about = |groups| About {
+                run,
+                after: self.after,
+                partition: piece.partition,
+                groups,
+                layout: self.layout.clone(),
+            };
+            let part = match &piece.groups {
+                Groups::InMemory(chunk) => {
+                    Part::new(&(pane, about(chunk.groups)), chunk.to_rows()?)?
+                }
+                Groups::OnDisk(rows, count) => Part::spilled(&(pane, about(*count)), rows.clone())?,
+            };
+            Ok(part.of(&piece.kept))
         })
     }
 
-    /// Takes up the first piece of what a run was.
-    pub(super) fn restored(about: &About, part: &Part) -> Result<Self> {
-        let mut run = Self {
-            pieces: Vec::new(),
-            after: about.after,
-            groups: 0,
-            bytes: 0,
-        };
-        run.restore(about, part)?;
-        Ok(run)
-    }
-
-    /// Takes up another.
+    /// Takes up a piece of what a run was.
     pub(super) fn restore(&mut self, about: &About, part: &Part) -> Result<()> {
-        let chunk = Chunk::of_rows(&about.layout, &part.rows)?;
-        let kept = part.kept.clone();
-        self.groups += chunk.groups;
-        // columns that were decoded share one buffer
-        self.bytes += Size::of(&part.rows).bytes as usize;
-        self.pieces.push(Piece { chunk, kept });
+        let (groups, count, bytes) = match &part.spilled {
+            Some(rows) => {
+                let groups = Groups::OnDisk(rows.clone(), about.groups);
+                (groups, about.groups, size_of::<Piece>())
+            }
+            None => {
+                let chunk = Chunk::of_rows(&self.layout, &part.rows)?;
+                let count = chunk.groups;
+                // columns that were decoded share one buffer
+                let bytes = Size::of(&part.rows).bytes as usize;
+                (Groups::InMemory(chunk), count, bytes)
+            }
+        };
+        self.bytes += bytes;
+        self.groups += count;
+        self.pieces.push(Piece {
+            groups,
+            partition: about.partition,
+            kept: part.kept.clone(),
+        });
         Ok(())
     }
 }
 
 /// Where something has come in a run.
-#[derive(Clone)]
 pub(super) struct Cursor {
     run: Arc<Run>,
+    /// If it is after one only.
+    partition: Option<usize>,
     piece: usize,
+    /// Of the piece.
     group: usize,
+    /// The piece, if it was read from disk.
+    read: Option<Chunk>,
 }
 
 impl Cursor {
-    pub(super) fn new(run: Arc<Run>) -> Self {
-        Self {
+    /// At the first group, of one partition or of all.
+    pub(super) fn new(run: Arc<Run>, partition: Option<usize>) -> Self {
+        let mut cursor = Self {
             run,
+            partition,
             piece: 0,
             group: 0,
-        }
+            read: None,
+        };
+        cursor.pass();
+        cursor
+    }
+
+    /// Passes by pieces of other partitions.
+    fn pass(&mut self) {
+        let left = self.run.pieces[self.piece..].iter();
+        let other = |piece: &&Piece| self.partition.is_some() && piece.partition != self.partition;
+        self.piece += left.take_while(other).count();
     }
 
     /// The next groups, at most so many; none at the end.
-    pub(super) fn next(&mut self, most: usize) -> Option<Chunk> {
-        let piece = &self.run.pieces.get(self.piece)?.chunk;
-        let count = most.min(piece.groups - self.group);
-        let groups = piece.slice(self.group, count);
+    pub(super) fn next(&mut self, most: usize) -> Result<Option<Chunk>> {
+        let Some(piece) = self.run.pieces.get(self.piece) else {
+            return Ok(None);
+        };
+        let chunk = match (&piece.groups, &mut self.read) {
+            (Groups::InMemory(chunk), _) => chunk,
+            (_, Some(chunk)) => chunk,
+            (Groups::OnDisk(rows, _), none) => {
+                none.insert(Chunk::of_rows(&self.run.layout, &rows.rows()?)?)
+            }
+        };
+        let count = most.min(chunk.groups - self.group);
+        let groups = chunk.slice(self.group, count);
         self.group += count;
-        if self.group == piece.groups {
-            (self.piece, self.group) = (self.piece + 1, 0);
+        if self.group == chunk.groups {
+            (self.piece, self.group, self.read) = (self.piece + 1, 0, None);
+            self.pass();
         }
-        Some(groups)
+        Ok(Some(groups))
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.piece == self.run.pieces.len()
-    }
-}
-
-/// Runs on their way into one table of groups.
-pub(super) struct Merge {
-    groups: Groups,
-    left: VecDeque<Cursor>,
-}
-
-impl Merge {
-    /// Into `groups`, which are kept.
-    pub(super) fn new(groups: Groups, runs: impl IntoIterator<Item = Arc<Run>>) -> Self {
-        let left = runs.into_iter().map(Cursor::new).collect();
-        Self { groups, left }
-    }
-
-    pub(super) fn add(&mut self, runs: impl IntoIterator<Item = Arc<Run>>) {
-        self.left.extend(runs.into_iter().map(Cursor::new));
-    }
-
-    /// Merges so many groups; how many of them it did not need.
-    pub(super) fn step(&mut self, most: usize) -> Result<usize> {
-        let mut most = most;
-        while let Some(cursor) = self.left.front_mut()
-            && most > 0
-        {
-            if let Some(groups) = cursor.next(most) {
-                self.groups.merge(&groups)?;
-                most -= groups.groups;
-            }
-            if cursor.is_done() {
-                self.left.pop_front();
-            }
-        }
-        Ok(most)
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    /// All groups, when it is done.
-    pub(super) fn into_groups(self) -> Groups {
-        self.groups
-    }
-
-    /// In bytes, without the runs.
-    pub(super) fn size(&self) -> usize {
-        self.groups.size()
     }
 }

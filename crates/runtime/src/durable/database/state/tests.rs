@@ -72,7 +72,7 @@ fn what_comes_again_is_written_once_and_what_does_not_is_deleted() {
     drop(database);
 
     let mut database = open(&folder);
-    let left = database.state(&seat()).unwrap();
+    let left = database.state(&seat(), None).unwrap();
     assert_eq!(numbers(&left), [30, 10]);
     // also of an earlier run it is not written again; and no number comes again
     let d = part(40);
@@ -80,7 +80,7 @@ fn what_comes_again_is_written_once_and_what_does_not_is_deleted() {
     assert_eq!(pieces(&database), [1, 4]);
     commit(&mut database, &[&d]);
     assert_eq!(pieces(&database), [4]);
-    assert_eq!(numbers(&database.state(&seat()).unwrap()), [40]);
+    assert_eq!(numbers(&database.state(&seat(), None).unwrap()), [40]);
     database.clear().unwrap();
     assert_eq!(pieces(&database), [0_i64; 0]);
 }
@@ -96,7 +96,7 @@ fn until_the_checkpoint_is_there_the_last_one_is() {
 
     let mut database = open(&folder);
     assert_eq!(pieces(&database), [1, 2], "half of a checkpoint");
-    let left = database.state(&seat()).unwrap();
+    let left = database.state(&seat(), None).unwrap();
     assert_eq!(numbers(&left), [10]);
     commit(&mut database, &[&left[0]]);
     assert_eq!(pieces(&database), [1], "which the next one clears away");
@@ -104,6 +104,6 @@ fn until_the_checkpoint_is_there_the_last_one_is() {
     for gone in [&part(30), &b] {
         let refused = database.commit(&checkpoint(&[gone]));
         assert!(matches!(refused, Err(StateError::Database { .. })));
-        assert_eq!(numbers(&database.state(&seat()).unwrap()), [10]);
+        assert_eq!(numbers(&database.state(&seat(), None).unwrap()), [10]);
     }
 }

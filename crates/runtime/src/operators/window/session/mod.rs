@@ -196,7 +196,7 @@ impl Stateful for Session {
             let Some(chunk) = self.segments.chunk(first) else {
                 return internal_err!("open sessions have no state");
             };
-            let (layout, states) = chunk.to_rows()?;
+            let (layout, states) = (chunk.layout(), chunk.to_rows()?);
             let (firsts, lasts) = self.book.spans();
             let spans = [firsts, lasts].map(|times| Arc::new(Int64Array::from(times)) as _);
             let all = spans.into_iter().chain(states.columns().iter().cloned());

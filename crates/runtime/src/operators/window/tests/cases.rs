@@ -1,6 +1,10 @@
 //! What each kind of window does, in cases.
 
+use headwater_planner::plan::{NodeId, Plan};
+
 use super::*;
+use crate::durable::divide::divided;
+use crate::durable::part::Part;
 use crate::operators::stateful::END;
 
 const TUMBLE: Window = Window::Hop {
@@ -276,4 +280,71 @@ fn long_sessions_take_no_more_memory_than_short_ones() {
         .iter()
         .filter(|made| (made.0, made.1) == (0, 59 * 9 + 10));
     assert_eq!(long.count(), 200);
+}
+
+#[test]
+fn what_is_on_disk_is_divided_among_workers() {
+    let rows: Vec<Row> = (0..60)
+        .map(|n| {
+            (
+                ["a", "b", "c", "d", "e"].get(n as usize % 5).copied(),
+                Some(n),
+                n / 4,
+            )
+        })
+        .collect();
+    let mut whole = tested(HOP, true);
+    whole.rows(&rows);
+    whole.advance(END);
+    let mut expected = whole.due();
+    expected.sort();
+
+    let mut left = tested(HOP, true);
+    let (first, second) = rows.split_at(40);
+    left.rows(first);
+    left.machine.spill(1).expect("room on disk");
+    // while these come
+    second.iter().for_each(|row| left.rows(&[*row]));
+    let parts = left.machine.snapshot().expect("a snapshot");
+    let (on_disk, here): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.spilled.is_some());
+    assert!(on_disk.len() > 5 && here.len() > 1, "{parts:?}");
+    let parts = [vec![Part::word(&0).expect("a number")], parts].concat();
+    let (plan, machine) = (Plan::default(), left.machine.as_ref());
+    let parts = divided(&plan, NodeId(0), machine, vec![parts], 3).expect("it can be divided");
+    let mut made = Vec::new();
+    for parts in parts {
+        assert!(parts.iter().any(|part| part.spilled.is_some()));
+        let mut worker = tested(HOP, true);
+        worker
+            .machine
+            .restore(parts[1..].to_vec())
+            .expect("the state of the plan");
+        worker.advance(END);
+        made.extend(worker.due());
+    }
+    made.sort();
+    assert_eq!(made, expected);
+}
+
+#[test]
+fn what_goes_to_disk_takes_no_memory() {
+    let mut tested = tested(TUMBLE, true);
+    let keys = 3_000;
+    tested.machine.rows(0, many(keys, 7)).expect("no error");
+    let full = tested.machine.size();
+    tested.machine.spill(full * 2).expect("room on disk");
+    tested.rows(&[(Some("x"), Some(1), 8)]);
+    assert_eq!(
+        tested.metrics.snapshot().spilled_bytes,
+        0,
+        "it does not pay"
+    );
+    tested.machine.spill(full / 2).expect("room on disk");
+    tested.machine.rows(0, many(keys, 107)).expect("no error");
+    assert!(tested.metrics.snapshot().spilled_bytes > 10 * keys as u64);
+    // some of them has come since
+    tested.machine.rows(0, many(1, 207)).expect("no error");
+    tested.advance(100);
+    assert_eq!(tested.due().len(), keys as usize + 1);
+    assert!(tested.machine.size() < full * 2);
 }

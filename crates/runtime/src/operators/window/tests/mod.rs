@@ -22,9 +22,11 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 use headwater_connector::Metrics;
 use headwater_planner::plan::{Aggregate, TIME_TYPE, WINDOW, Window, WindowAggregate, time_field};
 
+use crate::durable::part::stored_again;
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::Stateful;
+use crate::spool::Spool;
 
 /// A row: key, value, event time.
 type Row = (Option<&'static str>, Option<i64>, i64);
@@ -145,6 +147,7 @@ fn tested(window: Window, has_key: bool) -> Tested {
         inputs: vec![input()],
         output: Arc::new(Schema::new(fields)),
         late: LateRows::new(&metrics, false),
+        spool: Some(Spool::new(&std::env::temp_dir(), &metrics)),
     };
     let key = || Arc::new(Column::new("key", 0)) as Arc<dyn PhysicalExpr>;
     let plan = WindowAggregate {
@@ -213,10 +216,16 @@ impl Tested {
     }
 
     /// Goes on with a new machine and what the old one leaves, by way of the disk.
-    fn restart(&mut self, window: Window) {
+    /// What was in a file already may stay there.
+    fn restart(&mut self, window: Window, stays: bool) {
         let late = self.late();
         let parts = self.machine.snapshot().expect("a snapshot");
-        let parts = parts.iter().map(crate::durable::part::stored_again);
+        let parts = parts
+            .iter()
+            .map(|part| match stays && part.spilled.is_some() {
+                true => part.clone(),
+                false => stored_again(part),
+            });
         let parts = parts.collect();
         *self = tested(window, self.has_key);
         self.metrics.add_late_rows(late);

@@ -14,8 +14,10 @@ enum Step {
     Rise(i64, usize),
     /// All that is due is taken, and then a checkpoint.
     Checkpoint,
-    /// The same, and another machine takes up the state.
-    Restart,
+    /// State goes to disk, if it can.
+    Spill,
+    /// All that is due is taken, and another machine takes up the state; what is on disk may stay there.
+    Restart(bool),
 }
 
 /// The windows of a row that are the same for all keys, as `(start, end)`: by trying each.
@@ -164,7 +166,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rows = prop::collection::vec(row, 1..20).prop_map(Step::Rows);
     let rise = (0..25_i64, 0..3_usize).prop_map(|(by, pieces)| Step::Rise(by, pieces));
     prop::collection::vec(
-        prop_oneof![6 => rows, 4 => rise, 3 => Just(Step::Checkpoint), 1 => Just(Step::Restart)],
+        prop_oneof![6 => rows, 4 => rise, 3 => Just(Step::Checkpoint), 2 => Just(Step::Spill),
+            1 => any::<bool>().prop_map(Step::Restart)],
         1..30,
     )
 }
@@ -186,14 +189,16 @@ fn run(window: Window, has_key: bool, steps: &[Step], batch_rows: usize) -> (Vec
                 made.extend(tested.due());
                 tested.machine.snapshot().expect("a snapshot");
             }
-            Step::Restart => {
+            Step::Spill => tested.machine.spill(1).expect("room on disk"),
+            Step::Restart(stays) => {
                 made.extend(tested.due());
-                tested.restart(window);
+                tested.restart(window, *stays);
             }
         }
     }
     tested.advance(END);
     made.extend(tested.due());
+    assert_eq!(tested.metrics.snapshot().spilled_bytes, 0);
     (made, tested.late())
 }
 
@@ -215,7 +220,7 @@ fn expected(window: Window, has_key: bool, steps: &[Step]) -> (Vec<Made>, u64) {
                 watermark += by;
                 oracle.advance(watermark);
             }
-            Step::Checkpoint | Step::Restart => {}
+            Step::Checkpoint | Step::Spill | Step::Restart(_) => {}
         }
     }
     oracle.advance(END);
