@@ -20,6 +20,7 @@ use headwater_planner::plan::{Frame, OverCall, OverFunction};
 
 use super::memory::{Argument, Memory};
 use super::runs::Runs;
+use crate::operators::updating::renewed;
 use crate::operators::window::arguments;
 
 /// The function.
@@ -73,7 +74,9 @@ impl Function {
     pub(super) fn results(&self, rows: &RecordBatch, runs: &mut Runs) -> Result<ArrayRef> {
         let given = self.given(rows, runs)?;
         match (&self.call, self.running, self.frame) {
-            (OverCall::Aggregate(_), Some(running), _) => given.running(runs, running),
+            (OverCall::Aggregate(aggregate), Some(running), _) => {
+                given.running(&aggregate.function, runs, running)
+            }
             (OverCall::Aggregate(aggregate), ..) => given.anew(&aggregate.function),
             (OverCall::Window(window), ..) if window.create_evaluator()?.uses_window_frame() => {
                 given.framed(window.as_ref())
@@ -152,7 +155,13 @@ impl Given {
     }
 
     /// The accumulators of the keys, which go on.
-    fn running(&self, runs: &mut Runs, index: usize) -> Result<ArrayRef> {
+    fn running(
+        &self,
+        function: &AggregateFunctionExpr,
+        runs: &mut Runs,
+        index: usize,
+    ) -> Result<ArrayRef> {
+        let stays = stays_when_read(function);
         let mut results = Vec::with_capacity(self.frames.len());
         let mut frames = self.frames.iter();
         for run in &mut runs.runs {
@@ -167,7 +176,10 @@ impl Given {
                     accumulator.update_batch(&self.slices(&(fed..frame.end)))?;
                     fed = frame.end;
                 }
-                results.push(accumulator.evaluate()?);
+                results.push(match stays {
+                    true => accumulator.evaluate()?,
+                    false => renewed(function, accumulator)?,
+                });
             }
         }
         ScalarValue::iter_to_array(results)
@@ -204,4 +216,18 @@ impl Given {
             &due,
         )?)
     }
+}
+
+/// Whether an accumulator is known to stay what it is when it is read. Some give their values away.
+fn stays_when_read(function: &AggregateFunctionExpr) -> bool {
+    let known = [
+        "count",
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "first_value",
+        "last_value",
+    ];
+    !function.is_distinct() && known.contains(&function.fun().name())
 }

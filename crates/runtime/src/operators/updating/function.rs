@@ -213,14 +213,7 @@ impl Function {
     pub(super) fn value(&self, state: &mut State) -> Result<ScalarValue> {
         match (state, &self.kind) {
             (State::Accumulator(accumulator), Kind::Renewed) => {
-                let states = accumulator.state()?;
-                let states = states.iter().map(|state| state.to_array_of_size(1));
-                let states = states.collect::<Result<Vec<_>>>()?;
-                *accumulator = self.function.create_accumulator()?;
-                accumulator.merge_batch(&states)?;
-                let mut read = self.function.create_accumulator()?;
-                read.merge_batch(&states)?;
-                read.evaluate()
+                renewed(&self.function, accumulator)
             }
             (State::Accumulator(accumulator), _) => accumulator.evaluate(),
             (State::Values { counts, .. }, kind) => {
@@ -250,4 +243,19 @@ impl State {
             Self::Values { counts, bytes } => bytes + counts.len() * size_of::<(Box<[u8]>, u64)>(),
         }
     }
+}
+
+/// What an accumulator says, of those that may give their values away when they are read: one like it is read instead.
+pub(in crate::operators) fn renewed(
+    function: &AggregateFunctionExpr,
+    accumulator: &mut Box<dyn Accumulator>,
+) -> Result<ScalarValue> {
+    let states = accumulator.state()?;
+    let states = states.iter().map(|state| state.to_array_of_size(1));
+    let states = states.collect::<Result<Vec<_>>>()?;
+    *accumulator = function.create_accumulator()?;
+    accumulator.merge_batch(&states)?;
+    let mut read = function.create_accumulator()?;
+    read.merge_batch(&states)?;
+    read.evaluate()
 }

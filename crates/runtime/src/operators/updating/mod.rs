@@ -35,6 +35,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, internal_err};
 use headwater_planner::plan;
 
+pub(in crate::operators) use self::function::renewed;
 use self::function::{Arguments, Function};
 use self::group::Group;
 use self::output::{Change, Output};
