@@ -7,6 +7,8 @@
 //!   state kept   the same, with a journal before the acknowledgement (of MQTT) and a checkpoint each second
 //! ```
 //!
+//! `changes` has no window: its results change, and are told once a second; with state, what is told is on disk before.
+//!
 //! Each runs in a process of its own, in turn, so that all have the same share of the machine's noise. What Headwater takes
 //! beyond `no window` is the window itself: watermarks, grouping, exchange, closing. All give as many results, which
 //! [`quick_tests`](crate::quick_tests) compares.
@@ -43,6 +45,10 @@ struct Options {
     /// Rows per run
     #[arg(long, value_name = "COUNT")]
     rows: Option<u64>,
+
+    /// Seconds between checkpoints: ten times as often as by default, so that short runs see some. Many, and none is taken
+    #[arg(long, value_name = "SECONDS", default_value_t = CHECKPOINT_SECONDS)]
+    checkpoint_interval_s: u64,
 }
 
 /// How many rows a run has.
@@ -50,6 +56,7 @@ const ROWS: u64 = 8_000_000;
 /// The same if it is only to be seen whether it works.
 pub(crate) const FEW_ROWS: u64 = 200_000;
 const REPETITIONS: u32 = 3;
+const CHECKPOINT_SECONDS: u64 = 1;
 
 pub(crate) fn main() -> Result<()> {
     let options = Options::parse();
@@ -62,7 +69,7 @@ pub(crate) fn main() -> Result<()> {
     let cases = Case::all(rows).into_iter();
     let mut table = Vec::new();
     for case in cases.filter(|case| options.filter.wants(&case.name())) {
-        let runs = interleaved(&case, repetitions)?;
+        let runs = interleaved(&case, repetitions, options.checkpoint_interval_s)?;
         writeln!(std::io::stderr(), "{}", case.name())?;
         let medians = runs
             .iter()
@@ -75,12 +82,16 @@ pub(crate) fn main() -> Result<()> {
 }
 
 /// All contenders in turn, again and again.
-fn interleaved(case: &Case, repetitions: u32) -> Result<Vec<(Contender, Vec<Usage>)>> {
+fn interleaved(
+    case: &Case,
+    repetitions: u32,
+    checkpoint_interval_s: u64,
+) -> Result<Vec<(Contender, Vec<Usage>)>> {
     let contenders = case.contenders().iter();
     let mut runs: Vec<_> = contenders.map(|who| (*who, Vec::new())).collect();
     for _ in 0..repetitions {
         for (who, runs) in &mut runs {
-            let usage = run(case, *who);
+            let usage = run(case, *who, checkpoint_interval_s);
             let usage = usage.with_context(|| format!("{} with {}", case.name(), who.name()))?;
             runs.push(usage);
         }
@@ -88,7 +99,7 @@ fn interleaved(case: &Case, repetitions: u32) -> Result<Vec<(Contender, Vec<Usag
     Ok(runs)
 }
 
-fn run(case: &Case, contender: Contender) -> Result<Usage> {
+fn run(case: &Case, contender: Contender, checkpoint_interval_s: u64) -> Result<Usage> {
     let broker = match case.input {
         Input::Impulse => None,
         Input::Mqtt => {
@@ -99,6 +110,7 @@ fn run(case: &Case, contender: Contender) -> Result<Usage> {
     let task = Task {
         case: *case,
         contender,
+        checkpoint_interval_s,
         addr: broker.as_ref().map(FakeBroker::addr),
     };
     Subject::start(VARIABLE, &task)?.finish()
@@ -108,7 +120,7 @@ fn run(case: &Case, contender: Contender) -> Result<Usage> {
 pub(crate) fn quick_test(case: &Case) -> Result<()> {
     let mut results = None;
     for contender in case.contenders() {
-        let usage = run(case, *contender)?;
+        let usage = run(case, *contender, CHECKPOINT_SECONDS)?;
         let name = contender.name();
         ensure!(
             usage.rows == case.rows && usage.late == 0 && usage.cpu_ns > 0,

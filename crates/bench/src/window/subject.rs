@@ -21,8 +21,6 @@ pub(super) const VARIABLE: &str = "HEADWATER_BENCH_WINDOW";
 
 /// How often progress is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
-/// How often state is kept: ten times as often as by default, so that short runs see it, too.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long nothing may move.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -31,6 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(super) struct Task {
     pub(super) case: Case,
     pub(super) contender: Contender,
+    pub(super) checkpoint_interval_s: u64,
     /// The broker, if rows come from one.
     pub(super) addr: Option<SocketAddr>,
 }
@@ -104,7 +103,7 @@ fn streamed(runtime: &Runtime, task: &Task, state: State) -> Result<Usage> {
 async fn start(task: &Task, state: State) -> Result<Job> {
     let engine = Engine::default();
     let options = JobOptions {
-        checkpoint_interval: CHECKPOINT_INTERVAL,
+        checkpoint_interval: Duration::from_secs(task.checkpoint_interval_s),
         job_id: "bench".to_owned(),
         parallelism: task.case.workers,
         state_limit_bytes: None,
