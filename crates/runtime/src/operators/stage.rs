@@ -206,6 +206,24 @@ impl Running {
             return Ok(());
         }
         if let Some(cuts) = &mut self.stage.cuts
+            && cuts.is_resuming()
+        {
+            let epoch = epoch.hold();
+            cuts.queue(Waiting { input, rows, epoch });
+            return Ok(());
+        }
+        self.receive_next(input, rows, epoch, output)
+    }
+
+    /// Takes the message whose turn it is, unless it must wait for a cut.
+    fn receive_next(
+        &mut self,
+        input: usize,
+        rows: Rows,
+        epoch: &impl Epoch,
+        output: &mut Output<'_>,
+    ) -> Result<()> {
+        if let Some(cuts) = &mut self.stage.cuts
             && cuts.holds_up(*epoch.time())
         {
             let epoch = epoch.hold();
@@ -219,13 +237,32 @@ impl Running {
         taken
     }
 
+    /// Takes some of the messages that wait no more.
+    fn resume(&mut self, output: &mut Output<'_>) -> Result<()> {
+        let began = Instant::now();
+        while let Some(Waiting { input, rows, epoch }) =
+            self.stage.cuts.as_mut().and_then(Cuts::resume)
+            && self.failed.is_none()
+        {
+            self.receive_next(input, rows, &epoch, output)?;
+            if began.elapsed() >= SLICE {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Hands over the state, if it is wanted and everything of these epochs has come and gone; whether messages that have
-    /// waited were taken.
+    /// waited were taken, which may have made something due, or are to be taken.
     fn cut(
         &mut self,
         frontiers: &[MutableAntichain<u64>],
         output: &mut Output<'_>,
     ) -> Result<bool> {
+        if self.stage.cuts.as_ref().is_some_and(Cuts::is_resuming) {
+            self.resume(output)?;
+            return Ok(true);
+        }
         let Some(cuts) = self
             .stage
             .cuts
@@ -240,12 +277,8 @@ impl Running {
         };
         let mut parts = vec![Part::word(&self.told)?];
         parts.extend(self.stage.machine.snapshot()?);
-        let waiting = cuts.hand_over(cut, parts);
-        let waited = !waiting.is_empty();
-        for Waiting { input, rows, epoch } in waiting {
-            self.receive(input, rows, &epoch, output)?;
-        }
-        Ok(waited)
+        cuts.hand_over(cut, parts);
+        Ok(cuts.is_resuming())
     }
 
     fn take(

@@ -1,4 +1,6 @@
 //! How a stage takes part in checkpoints: what comes behind a cut waits until the state at the cut has been handed over.
+//! Then it *resumes*, a little at a time, so that what is done with is acknowledged early and sources read on; whatever comes
+//! meanwhile queues behind it.
 //!
 //! Memory: the messages that wait, which the sources' credit bounds. Order: kept, within what waits and within what does
 //! not; a lane's messages are in the order of their epochs.
@@ -21,6 +23,8 @@ pub(crate) struct Cuts {
     /// The last cut at which it handed over its state.
     done: u64,
     waiting: VecDeque<Waiting>,
+    /// What waits no more, and what has come since.
+    resumed: VecDeque<Waiting>,
 }
 
 /// A message that has come behind a cut.
@@ -38,6 +42,7 @@ impl Cuts {
             seat,
             done: 0,
             waiting: VecDeque::new(),
+            resumed: VecDeque::new(),
         }
     }
 
@@ -56,12 +61,26 @@ impl Cuts {
         self.waiting.push_back(message);
     }
 
-    /// Hands over the state at a cut, and gives back what has waited.
-    pub(super) fn hand_over(&mut self, cut: u64, parts: Vec<Part>) -> VecDeque<Waiting> {
+    /// Whether there is something before which nothing may be taken.
+    pub(super) fn is_resuming(&self) -> bool {
+        !self.resumed.is_empty()
+    }
+
+    pub(super) fn queue(&mut self, message: Waiting) {
+        self.resumed.push_back(message);
+    }
+
+    /// The next message that waits no more; it may have to wait for the next cut.
+    pub(super) fn resume(&mut self) -> Option<Waiting> {
+        self.resumed.pop_front()
+    }
+
+    /// Hands over the state at a cut; what has waited resumes.
+    pub(super) fn hand_over(&mut self, cut: u64, parts: Vec<Part>) {
         self.done = cut;
         let seat = self.seat.clone();
         // without a coordinator the job is ending
         self.reports.send((cut, Report::State { seat, parts })).ok();
-        std::mem::take(&mut self.waiting)
+        self.resumed.append(&mut self.waiting);
     }
 }
