@@ -63,6 +63,7 @@ fn kind(operator: &PlanOperator) -> String {
         PlanOperator::Chain(_) => "chain",
         PlanOperator::Union => "union",
         PlanOperator::Watermark(_) => "watermark",
+        PlanOperator::PartialWindowAggregate(_) => "partial window aggregate",
         PlanOperator::Exchange(_) => "exchange",
         PlanOperator::WindowAggregate(_) => "window aggregate",
         PlanOperator::Instant(_) => "window query",

@@ -72,6 +72,7 @@ impl<F: FnMut(&Connection) -> Result<Sink, PlanError>> Route<F> {
             | PlanOperator::Over(_) => self.chain(plan, id),
             PlanOperator::Values(_)
             | PlanOperator::Union
+            | PlanOperator::PartialWindowAggregate(_)
             | PlanOperator::Exchange(_)
             | PlanOperator::Instant(_)
             | PlanOperator::TtlJoin(_)
@@ -124,6 +125,20 @@ impl<F: FnMut(&Connection) -> Result<Sink, PlanError>> Route<F> {
     pub(crate) fn takes(&self, sink: &Sink) -> bool {
         self.taking.contains(&sink.id)
     }
+}
+
+/// Whether a source above a node, or the node itself, has dead letters.
+pub(crate) fn has_letters_above(plan: &Plan, id: NodeId) -> bool {
+    let mut open = vec![id];
+    let mut seen = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        let node = &plan.nodes[id.0];
+        match &node.operator {
+            PlanOperator::Source(table) if has_letters(table) => return true,
+            _ => open.extend(node.inputs.iter().filter(|input| seen.insert(**input))),
+        }
+    }
+    false
 }
 
 fn has_letters(table: &Connection) -> bool {

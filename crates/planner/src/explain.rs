@@ -8,7 +8,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use headwater_connector::Connection;
 
-use crate::plan::{Node, Over, Plan, PlanOperator, Step};
+use crate::plan::{Node, Over, Plan, PlanOperator, Step, WindowAggregate};
 use crate::type_name::sql_type;
 
 /// One paragraph a node: its id, what it does, from which nodes; under it its steps and its columns.
@@ -55,13 +55,15 @@ impl Plan {
             PlanOperator::Watermark(watermark) => {
                 write!(f, ": watermark of '{}'", watermark.table)?
             }
+            PlanOperator::PartialWindowAggregate(by) => {
+                write!(f, ": partial ")?;
+                write_window(by, f)?;
+            }
             PlanOperator::Exchange(keys) if keys.is_empty() => write!(f, ": all to one worker")?,
             PlanOperator::Exchange(keys) => write!(f, ": exchange by {}", List(keys))?,
-            PlanOperator::WindowAggregate(by) if by.keys.is_empty() => {
-                write!(f, ": {}", by.window)?
-            }
             PlanOperator::WindowAggregate(by) => {
-                write!(f, ": {} by {}", by.window, List(&by.keys))?
+                write!(f, ": ")?;
+                write_window(by, f)?;
             }
             PlanOperator::Instant(_) => write!(f, ": query over each window")?,
             PlanOperator::Over(over) => write_over(over, f)?,
@@ -90,6 +92,15 @@ impl Plan {
             }
         }
         write!(f, "\n  -> {}", Columns(&node.schema))
+    }
+}
+
+/// `tumble 10s by device`.
+fn write_window(by: &WindowAggregate, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{}", by.window)?;
+    match by.keys.as_slice() {
+        [] => Ok(()),
+        keys => write!(f, " by {}", List(keys)),
     }
 }
 

@@ -63,6 +63,9 @@ pub enum PlanOperator {
     Lookup(Arc<Lookup>),
     /// Gives rows their event time, and watermarks.
     Watermark(Arc<Watermark>),
+    /// Aggregates each batch by itself, by key and pane of a window, and so before the exchange of the window that it is of: the
+    /// groups are sent in the place of rows.
+    PartialWindowAggregate(Arc<WindowAggregate>),
     /// Brings rows with equal keys to the same worker; without keys, all rows to one.
     Exchange(Vec<Arc<dyn PhysicalExpr>>),
     /// Aggregates by key and window.

@@ -24,7 +24,7 @@ use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::unnest::UnnestExec;
 use headwater_connector::{Connection, Registry};
 
-use crate::dead_letter::{Letters, Route};
+use crate::dead_letter::{Letters, Route, has_letters_above};
 use crate::error::PlanError;
 use crate::overflow;
 use crate::plan::{Node, NodeId, Plan, PlanOperator, Step};
@@ -225,6 +225,7 @@ impl Dataflow {
             let schema = Arc::clone(&rows.schema);
             let mut input = self.node(rows, target);
             if let Some(keys) = stream.exchange.as_ref().and_then(|by| by.get(index)) {
+                input = self.partial(stream, input, target);
                 let id = self.name("exchange", target);
                 let exchange = PlanOperator::Exchange(keys.clone());
                 input = self.push(id, exchange, vec![input], schema);
@@ -238,6 +239,22 @@ impl Dataflow {
             steps: Vec::new(),
             schema,
         })
+    }
+
+    /// A node that makes groups of rows before they are exchanged, where that may pay. Late rows that become dead letters are wanted
+    /// as they were.
+    fn partial(&mut self, stream: &StreamExec, input: NodeId, target: &str) -> NodeId {
+        match &stream.operator {
+            PlanOperator::WindowAggregate(by)
+                if by.has_small_states() && !has_letters_above(&self.plan, input) =>
+            {
+                let id = self.name("partial", target);
+                let operator = PlanOperator::PartialWindowAggregate(Arc::clone(by));
+                let schema = Arc::clone(&self.plan.nodes[input.0].schema);
+                self.push(id, operator, vec![input], schema)
+            }
+            _ => input,
+        }
     }
 
     fn values(&mut self, values: RecordBatch, target: &str) -> Rows {

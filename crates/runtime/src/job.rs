@@ -259,6 +259,7 @@ fn assemble<'a>(
             PlanOperator::Chain(_)
             | PlanOperator::Union
             | PlanOperator::Watermark(_)
+            | PlanOperator::PartialWindowAggregate(_)
             | PlanOperator::Exchange(_)
             | PlanOperator::DeadLetters { .. } => {}
         }

@@ -154,6 +154,7 @@ const TICK: i64 = 2;
 const WATERMARK: i64 = 3;
 const IDLE: i64 = 4;
 const FAULT: i64 = 5;
+const PARTIAL: i64 = 6;
 
 /// The bytes before the content.
 const HEADER_BYTES: usize = 32;
@@ -164,6 +165,7 @@ fn encode(from: usize, rows: &Rows) -> Vec<u8> {
         Rows::Empty => (FAULT, Ok(b"nothing".to_vec())),
         Rows::Batch(batch) => (BATCH, ipc::encode(batch)),
         Rows::Rejected(batch) => (REJECTED, ipc::encode(batch)),
+        Rows::Partial(groups) => (PARTIAL, ipc::encode(groups)),
         Rows::Control(Control::Tick { now_us }) => (TICK, Ok(now_us.to_le_bytes().to_vec())),
         Rows::Control(Control::Watermark { lane, mark }) => {
             let number = i64::from(lane.0).to_le_bytes();
@@ -191,6 +193,7 @@ fn decode(bytes: &[u8]) -> Result<Rows, ArrowError> {
     let control = match word(bytes, 1)? {
         BATCH => return ipc::decode(content).map(Rows::Batch),
         REJECTED => return ipc::decode(content).map(Rows::Rejected),
+        PARTIAL => return ipc::decode(content).map(Rows::Partial),
         TICK => Control::Tick {
             now_us: word(content, 0)?.cast_unsigned(),
         },

@@ -19,6 +19,8 @@ pub(crate) enum Rows {
     Batch(RecordBatch),
     /// A batch of dead letters.
     Rejected(RecordBatch),
+    /// Groups that were made of rows before an exchange, on their way to the window behind it (`window/partial.rs`).
+    Partial(RecordBatch),
     /// A remark about the rows behind it.
     Control(Control),
 }
@@ -41,10 +43,18 @@ impl Rows {
         }
     }
 
+    /// Wraps groups.
+    pub(crate) fn partial(groups: RecordBatch) -> Self {
+        match groups.num_rows() {
+            0 => Self::Empty,
+            _ => Self::Partial(groups),
+        }
+    }
+
     /// How large the batch is.
     pub(crate) fn size(&self) -> Size {
         match self {
-            Self::Batch(batch) | Self::Rejected(batch) => Size::of(batch),
+            Self::Batch(batch) | Self::Rejected(batch) | Self::Partial(batch) => Size::of(batch),
             Self::Empty | Self::Control(_) => Size::default(),
         }
     }
@@ -71,7 +81,9 @@ impl Accountable for Rows {
         match self {
             Self::Empty => 0,
             // a batch holds far fewer than 2^63 rows, so the conversion is exact
-            Self::Batch(batch) | Self::Rejected(batch) => batch.num_rows() as i64,
+            Self::Batch(batch) | Self::Rejected(batch) | Self::Partial(batch) => {
+                batch.num_rows() as i64
+            }
             Self::Control(_) => 1,
         }
     }

@@ -10,7 +10,9 @@ use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 use headwater_connector::{Metrics, OperatorError, thread_cpu_ns};
 use headwater_format::BadData;
-use headwater_planner::plan::{Lookup, Node, NodeId, Plan, PlanOperator, Step, Watermark};
+use headwater_planner::plan::{
+    Lookup, Node, NodeId, Plan, PlanOperator, Step, Watermark, WindowAggregate,
+};
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{Scope, Stream};
@@ -43,6 +45,7 @@ use crate::operators::source::{SourceParts, no_rows, source_rows};
 use crate::operators::stage::{Cuts, Stage, restore, stage_rows};
 use crate::operators::stateful::Stateful;
 use crate::operators::watermark::{Watermarks, watermark_rows};
+use crate::operators::window::{Partial, partial_rows};
 use crate::peers::Layout;
 use crate::peers::away::Away;
 use crate::rows::Rows;
@@ -202,6 +205,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             PlanOperator::Lookup(lookup) => self.lookup(id, node, lookup),
             PlanOperator::Union => Some(self.union(id, node)),
             PlanOperator::Watermark(watermark) => self.watermark(id, node, watermark),
+            PlanOperator::PartialWindowAggregate(plan) => self.partial(id, node, plan),
             PlanOperator::Exchange(keys) => self.exchange(id, node, keys),
             PlanOperator::WindowAggregate(_)
             | PlanOperator::Instant(_)
@@ -314,6 +318,22 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         Some(watermark_rows(rows, &node.id, watermarks, fail))
     }
 
+    /// With one worker it is nothing at all, like the exchange behind it.
+    fn partial(
+        &self,
+        id: NodeId,
+        node: &Node,
+        plan: &WindowAggregate,
+    ) -> Option<Stream<'scope, u64, Rows>> {
+        let rows = self.input(node.inputs[0])?;
+        if self.scope.peers() == 1 {
+            return Some(rows);
+        }
+        let fail = self.compute_fault(id);
+        let partial = Partial::new(plan, &node.schema).map_err(&fail).ok()?;
+        Some(partial_rows(rows, &node.id, partial, fail))
+    }
+
     fn exchange(
         &self,
         id: NodeId,
@@ -337,13 +357,7 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             parts,
         } = self.ends.machines.remove(&id)?;
         let mut minimum = self.lanes_above(node);
-        let (fate, operator) = (Arc::clone(&self.blueprint.fate), self.name(id));
-        let fail = move |error| {
-            fate.fail(JobError::Compute {
-                operator: operator.clone(),
-                reason: row_fault(&error),
-            });
-        };
+        let fail = self.compute_fault(id);
         restore(machine.as_mut(), &mut minimum, parts)
             .map_err(&fail)
             .ok()?;
@@ -385,6 +399,17 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         let (fate, operator) = (Arc::clone(&self.blueprint.fate), self.name(id));
         move |error| {
             fate.fail(JobError::Evaluate {
+                operator: operator.clone(),
+                reason: row_fault(&error),
+            });
+        }
+    }
+
+    /// What to do when a function over many rows fails.
+    fn compute_fault(&self, id: NodeId) -> impl Fn(DataFusionError) + 'static {
+        let (fate, operator) = (Arc::clone(&self.blueprint.fate), self.name(id));
+        move |error| {
+            fate.fail(JobError::Compute {
                 operator: operator.clone(),
                 reason: row_fault(&error),
             });

@@ -13,6 +13,8 @@ const WIDTH_NS: u64 = 10_000_000_000;
 pub(crate) enum Query {
     /// Of 10 seconds.
     Tumble,
+    /// The same without keys.
+    Total,
     /// Of 10 seconds, one each second.
     Hop,
     /// With a gap of 5 seconds. Each key is active for 10 seconds, then silent for 90.
@@ -76,7 +78,12 @@ impl Case {
     /// Every case, in the order of the table.
     pub(crate) fn all(rows: u64) -> Vec<Self> {
         let impulse = [
+            (Query::Total, 1),
+            (Query::Tumble, 10),
             (Query::Tumble, 1_000),
+            (Query::Tumble, 2_000),
+            (Query::Tumble, 2_700),
+            (Query::Tumble, 4_000),
             (Query::Tumble, 1_000_000),
             (Query::Hop, 1_000),
             (Query::Session, 1_000),
@@ -111,7 +118,7 @@ impl Case {
     /// As in `tumble-1000-keys-2-workers`.
     pub(crate) fn name(&self) -> String {
         let query = match self.query {
-            Query::Tumble => "tumble",
+            Query::Tumble | Query::Total => "tumble",
             Query::Hop => "hop",
             Query::Session => "session",
             Query::Join => "join",
@@ -125,10 +132,11 @@ impl Case {
             Input::Mqtt => "mqtt-",
         };
         let s = if self.workers == 1 { "" } else { "s" };
-        format!(
-            "{input}{query}-{}-keys-{}-worker{s}",
-            self.keys, self.workers
-        )
+        let keys = match self.query {
+            Query::Total => "no".to_owned(),
+            _ => self.keys.to_string(),
+        };
+        format!("{input}{query}-{keys}-keys-{}-worker{s}", self.workers)
     }
 
     /// Who runs, the references first.
@@ -173,11 +181,9 @@ impl Case {
         self.rows / self.sources().len() as u64
     }
 
-    /// The event time between one row of a source and the next: a key has 100 rows in a window if there are a thousand, and
-    /// 4 if there are a million.
+    /// The event time between one row of a source and the next: a window has 100,000 rows, or 4 of each key if that is more.
     pub(super) fn interval_ns(&self) -> u64 {
-        let rows_per_key = if self.keys > 1_000 { 4 } else { 100 };
-        WIDTH_NS / (self.keys * rows_per_key)
+        WIDTH_NS / (4 * self.keys).max(100_000)
     }
 
     /// The key of a row, given its number, in SQL. Keys that follow each other are far apart.
@@ -196,8 +202,7 @@ impl Case {
     pub(super) fn stream_sql(&self) -> String {
         let grouped = |window: &str, from: &str| {
             format!(
-                "SELECT key, {window} AS window, count(*) AS n, avg(value) AS mean, max(value) AS highest
-                 FROM {from} GROUP BY 1, 2"
+                "SELECT key, {window} AS window, {AGGREGATES} FROM {from} GROUP BY 1, 2"
             )
         };
         let tumble = "tumble(INTERVAL '10 seconds')";
@@ -206,6 +211,7 @@ impl Case {
         };
         match self.query {
             Query::Tumble => grouped(tumble, "a"),
+            Query::Total => format!("SELECT {tumble} AS window, {AGGREGATES} FROM a GROUP BY 1"),
             Query::Sum => sum("value"),
             Query::SumOfFloats => sum("value::DOUBLE"),
             Query::Changes => CHANGES.to_owned(),
@@ -225,9 +231,7 @@ impl Case {
     pub(super) fn batch_sql(&self) -> String {
         let grouped = |from: &str| {
             format!(
-                "SELECT key, date_bin(INTERVAL '10 seconds', at) AS start, count(*) AS n, avg(value) AS mean,
-                   max(value) AS highest
-                 FROM {from} GROUP BY 1, 2"
+                "SELECT key, date_bin(INTERVAL '10 seconds', at) AS start, {AGGREGATES} FROM {from} GROUP BY 1, 2"
             )
         };
         let sum = |of: &str| {
@@ -237,6 +241,9 @@ impl Case {
         };
         match self.query {
             Query::Tumble => grouped("a"),
+            Query::Total => format!(
+                "SELECT date_bin(INTERVAL '10 seconds', at) AS start, {AGGREGATES} FROM a GROUP BY 1"
+            ),
             Query::Sum => sum("value"),
             Query::SumOfFloats => sum("value::DOUBLE"),
             Query::Changes => CHANGES.to_owned(),
@@ -261,6 +268,9 @@ impl Case {
         }
     }
 }
+
+/// What is computed of each group.
+const AGGREGATES: &str = "count(*) AS n, avg(value) AS mean, max(value) AS highest";
 
 /// Asked of a stream and of a batch alike.
 const CHANGES: &str =

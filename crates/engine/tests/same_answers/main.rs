@@ -20,7 +20,7 @@ use headwater_engine::connector::CHANGE;
 use proptest::prelude::*;
 use std::sync::Arc;
 
-use crate::rows::{Events, events};
+use crate::rows::{Events, events, many_events};
 use crate::stream::answers;
 
 /// How a query is asked of a stream, and of a batch.
@@ -115,6 +115,38 @@ fn cases() -> Vec<Case> {
                FROM (SELECT device FROM a UNION ALL SELECT device FROM b) GROUP BY window, device)",
             "SELECT date_bin(INTERVAL '10 seconds', ts), device, count(*)
              FROM (SELECT ts, device FROM a UNION ALL SELECT ts, device FROM b) GROUP BY 1, 2",
+        ),
+    ]
+}
+
+/// Aggregates whose states are sent in the place of rows.
+fn aggregated() -> Vec<Case> {
+    let of = "count(*), count(device), sum(value), avg(value), min(value), max(ts), bit_xor(value), bool_or(value > 98),
+               CAST(round(stddev(value) * 1000) AS BIGINT), sum(value) FILTER (WHERE value < 7)";
+    vec![
+        Case {
+            name: "many aggregates, by two keys",
+            stream: "SELECT window.start AS s, device, rest, a, b, c, d, e, f, g, h, i, j FROM (
+               SELECT tumble(INTERVAL '10 seconds') AS window, device, value % 3 AS rest, count(*) AS a, count(device) AS b,
+                 sum(value) AS c, avg(value) AS d, min(value) AS e, max(ts) AS f, bit_xor(value) AS g, bool_or(value > 98) AS h,
+                 CAST(round(stddev(value) * 1000) AS BIGINT) AS i, sum(value) FILTER (WHERE value < 7) AS j
+               FROM a GROUP BY window, device, value % 3)",
+            batch: format!(
+                "SELECT date_bin(INTERVAL '10 seconds', ts), device, value % 3, {of} FROM a GROUP BY 1, 2, 3"
+            ),
+        },
+        case(
+            "without keys",
+            "SELECT window.start AS s, n, total, mean FROM (
+               SELECT tumble(INTERVAL '3 seconds') AS window, count(*) AS n, sum(value) AS total, avg(value) AS mean
+               FROM a GROUP BY window)",
+            "SELECT date_bin(INTERVAL '3 seconds', ts), count(*), sum(value), avg(value) FROM a GROUP BY 1",
+        ),
+        case(
+            "distinct keys",
+            "SELECT window.start AS s, device FROM (
+               SELECT DISTINCT tumble(INTERVAL '10 seconds') AS window, device FROM a)",
+            "SELECT DISTINCT date_bin(INTERVAL '10 seconds', ts), device FROM a",
         ),
     ]
 }
@@ -216,11 +248,15 @@ async fn batch_answers(a: &Events, b: &Events, sql: &str) -> Vec<String> {
 }
 
 fn check(cases: Vec<Case>, a: &Events, b: &Events) {
+    check_in_batches(cases, (a, b), &[1, 32, 8192]);
+}
+
+fn check_in_batches(cases: Vec<Case>, (a, b): (&Events, &Events), batches: &[usize]) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for case in cases {
         let expected = runtime.block_on(batch_answers(a, b, &case.batch));
         for parallelism in [1, 2, 3] {
-            for batch_rows in [1, 32, 8192] {
+            for batch_rows in batches.iter().copied() {
                 let rows = runtime.block_on(answers(a, b, case.stream, parallelism, batch_rows));
                 let place = format!(
                     "{}, parallelism {parallelism}, batches of {batch_rows}",
@@ -241,6 +277,12 @@ proptest! {
     }
 
     #[test]
+    fn windows_of_many_rows_answer_what_a_batch_does(a in many_events(2_000), b in many_events(500)) {
+        let cases = aggregated().into_iter().chain(cases()).collect();
+        check_in_batches(cases, (&a, &b), &[500, 8192]);
+    }
+
+    #[test]
     fn changes_lead_to_what_a_batch_answers(a in events(150), b in events(40)) {
         check(changing(), &a, &b);
     }
@@ -258,7 +300,7 @@ proptest! {
 
 #[test]
 fn nothing_is_answered_with_nothing() {
-    for cases in [cases(), changing(), joins::cases(), over::cases()] {
+    for cases in [cases(), aggregated(), changing(), joins::cases(), over::cases()] {
         check(cases, &Events::default(), &Events::default());
     }
 }

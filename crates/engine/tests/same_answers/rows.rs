@@ -1,5 +1,6 @@
 //! Events in an order that a watermark allows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, StringArray, TimestampNanosecondArray};
@@ -23,13 +24,24 @@ struct Event {
 
 /// Up to `most` events, each less than [`LAG_MS`] behind the latest one before it. They begin before 1970.
 pub(crate) fn events(most: usize) -> impl Strategy<Value = Events> {
+    apart(1_500, 0..most)
+}
+
+/// So many events, or more, which are close to each other: hundreds of a key in each window, so that groups of them are made
+/// before they are exchanged.
+pub(crate) fn many_events(least: usize) -> impl Strategy<Value = Events> {
+    apart(10, least..least + 500)
+}
+
+/// Events of which each is less than so long after the latest one before it.
+fn apart(step_ms: i64, count: Range<usize>) -> impl Strategy<Value = Events> {
     let event = (
-        0..1_500_i64,
+        0..step_ms,
         0..LAG_MS,
         prop::option::weighted(0.9, 0..5_u8),
         0..100_i64,
     );
-    prop::collection::vec(event, 0..most).prop_map(|events| {
+    prop::collection::vec(event, count).prop_map(|events| {
         let mut latest_ms = -20_000;
         let events = events.into_iter().map(|(step, back, device, value)| {
             latest_ms += step;

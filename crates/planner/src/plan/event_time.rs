@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::ExecutionPlan;
@@ -143,6 +143,27 @@ pub struct WindowAggregate {
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     /// What is computed of each group.
     pub aggregates: Vec<Aggregate>,
+}
+
+impl WindowAggregate {
+    /// Whether groups of a few rows each can be sent in the place of rows: windows are the same for all keys, no function heeds
+    /// an order or what came before, and each can merge states, all of a fixed width, of many groups at once.
+    pub fn has_small_states(&self) -> bool {
+        let mut functions = self.aggregates.iter().map(|aggregate| &aggregate.function);
+        !matches!(self.window, Window::Session { .. })
+            && functions.all(|function| has_small_states(function))
+    }
+}
+
+fn has_small_states(function: &AggregateFunctionExpr) -> bool {
+    let is_small = |state: &FieldRef| {
+        let data_type = state.data_type();
+        data_type.is_primitive() || *data_type == DataType::Boolean
+    };
+    function.groups_accumulator_supported()
+        && !function.is_distinct()
+        && function.order_bys().is_empty()
+        && function.state_fields().is_ok_and(|states| states.iter().all(is_small))
 }
 
 /// A query over the rows of one instant at a time, that is over one window: joins of two windowed streams, functions `OVER

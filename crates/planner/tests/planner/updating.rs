@@ -294,7 +294,9 @@ fn a_condition_without_columns_stays_above_the_aggregate() {
       -> no columns
     watermark_preview_0_0: watermark of 'others' <- chain_preview_0_0
       -> __headwater_time TIMESTAMP NOT NULL
-    exchange_preview_0_0: all to one worker <- watermark_preview_0_0
+    partial_preview_0_0: partial tumble 60s <- watermark_preview_0_0
+      -> __headwater_time TIMESTAMP NOT NULL
+    exchange_preview_0_0: all to one worker <- partial_preview_0_0
       -> __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: tumble 60s <- exchange_preview_0_0
       -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL

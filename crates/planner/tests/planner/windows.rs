@@ -28,7 +28,9 @@ fn a_tumbling_window() {
     chain_preview_0_0 <- watermark_preview_0_0
       project device, temperature, __headwater_time
       -> device TEXT NOT NULL, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
-    exchange_preview_0_0: exchange by device <- chain_preview_0_0
+    partial_preview_0_0: partial tumble 60s by device <- chain_preview_0_0
+      -> device TEXT NOT NULL, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
+    exchange_preview_0_0: exchange by device <- partial_preview_0_0
       -> device TEXT NOT NULL, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: tumble 60s by device <- exchange_preview_0_0
       -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, avg(timed.temperature) DOUBLE, __headwater_time TIMESTAMP NOT NULL
@@ -53,7 +55,9 @@ fn the_time_of_arrival_if_no_other_is_declared() {
       -> no columns
     watermark_preview_0_0: watermark of 'readings' <- chain_preview_0_0
       -> __headwater_time TIMESTAMP NOT NULL
-    exchange_preview_0_0: all to one worker <- watermark_preview_0_0
+    partial_preview_0_0: partial hop 1s, 10s <- watermark_preview_0_0
+      -> __headwater_time TIMESTAMP NOT NULL
+    exchange_preview_0_0: all to one worker <- partial_preview_0_0
       -> __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: hop 1s, 10s <- exchange_preview_0_0
       -> hop(1s, 10s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
@@ -110,14 +114,18 @@ fn windows_of_windows() {
     chain_preview_0_1 <- watermark_preview_0_0
       project device, __headwater_time
       -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
-    exchange_preview_0_0: exchange by device <- chain_preview_0_1
+    partial_preview_0_0: partial tumble 60s by device <- chain_preview_0_1
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
+    exchange_preview_0_0: exchange by device <- partial_preview_0_0
       -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: tumble 60s by device <- exchange_preview_0_0
       -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_2 <- window_preview_0_0
       project tumble(60s) AS w, count(Int64(1)) AS n, __headwater_time
       -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
-    exchange_preview_0_1: exchange by w <- chain_preview_0_2
+    partial_preview_0_1: partial each window by w <- chain_preview_0_2
+      -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
+    exchange_preview_0_1: exchange by w <- partial_preview_0_1
       -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_1: each window by w <- exchange_preview_0_1
       -> w STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, max(n) BIGINT, __headwater_time TIMESTAMP NOT NULL
@@ -141,14 +149,18 @@ fn windows_of_windows() {
     chain_preview_0_1 <- watermark_preview_0_0
       project device, __headwater_time
       -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
-    exchange_preview_0_0: exchange by device <- chain_preview_0_1
+    partial_preview_0_0: partial tumble 60s by device <- chain_preview_0_1
+      -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
+    exchange_preview_0_0: exchange by device <- partial_preview_0_0
       -> device TEXT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: tumble 60s by device <- exchange_preview_0_0
       -> tumble(60s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT NOT NULL, count(Int64(1)) BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     chain_preview_0_2 <- window_preview_0_0
       project count(Int64(1)) AS n, __headwater_time
       -> n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
-    exchange_preview_0_1: all to one worker <- chain_preview_0_2
+    partial_preview_0_1: partial tumble 3600s <- chain_preview_0_2
+      -> n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
+    exchange_preview_0_1: all to one worker <- partial_preview_0_1
       -> n BIGINT NOT NULL, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_1: tumble 3600s <- exchange_preview_0_1
       -> tumble(3600s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, max(n) BIGINT, __headwater_time TIMESTAMP NOT NULL
@@ -197,7 +209,9 @@ fn unions_and_views() {
       -> device TEXT, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
     union_preview_0_0: union <- chain_preview_0_0, chain_preview_0_1
       -> device TEXT, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
-    exchange_preview_0_0: exchange by device <- union_preview_0_0
+    partial_preview_0_0: partial cumulate 60s, 3600s by device <- union_preview_0_0
+      -> device TEXT, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
+    exchange_preview_0_0: exchange by device <- partial_preview_0_0
       -> device TEXT, temperature DOUBLE, __headwater_time TIMESTAMP NOT NULL
     window_preview_0_0: cumulate 60s, 3600s by device <- exchange_preview_0_0
       -> cumulate(60s, 3600s) STRUCT<start TIMESTAMP, end TIMESTAMP> NOT NULL, device TEXT, max(both.temperature) DOUBLE, __headwater_time TIMESTAMP NOT NULL
@@ -441,4 +455,31 @@ fn event_time_of_a_sink() {
     1 | CREATE TABLE a (ts TIMESTAMP, WATERMARK FOR ts) WITH (connector = 'fake', type = 'sink', topic = 'a')
       |                               ^
     "#);
+}
+
+#[test]
+fn groups_are_made_before_the_exchange_where_their_states_are_small() {
+    let check = |select: &str, window: &str, expected: bool| {
+        let plan = timed(&format!("SELECT {select} FROM timed GROUP BY {window}, device"));
+        assert_eq!(plan.contains("partial_preview"), expected, "{plan}");
+    };
+    let tumble = "tumble(INTERVAL '1 minute')";
+    let small = "count(*), sum(temperature), avg(temperature), min(ts), max(temperature), stddev(temperature), var_pop(temperature),
+      bool_and(temperature > 1), corr(temperature, temperature), sum(1) FILTER (WHERE temperature > 0)";
+    check(small, tumble, true);
+    check(small, "cumulate(INTERVAL '1 minute', INTERVAL '1 hour')", true);
+    check("device", "hop(INTERVAL '1 second', INTERVAL '5 seconds')", true);
+    check(small, "session(INTERVAL '1 minute')", false);
+    for large in [
+        "count(DISTINCT temperature)",
+        "min(device || 'x')",
+        "array_agg(temperature)",
+        "string_agg(device, ',')",
+        "first_value(temperature ORDER BY ts)",
+        "median(temperature)",
+        "approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY temperature)",
+    ] {
+        check(large, tumble, false);
+        check(&format!("count(*), {large}"), tumble, false);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use headwater_connector::{Metrics, Position, SinkOperator, SourceOperator, State};
-use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator};
 use tokio::sync::{mpsc, oneshot};
 
 use super::coordinator::{Coordinator, History, Suspension};
@@ -62,6 +62,22 @@ fn is_stateful(operator: &PlanOperator) -> bool {
     )
 }
 
+/// The text of a plan as far as its state depends on it: partial aggregates keep none, so where they are may change.
+fn without_partials(plan: &Plan) -> String {
+    let is_partial =
+        |node: &Node| matches!(node.operator, PlanOperator::PartialWindowAggregate(_));
+    let mut plain = plan.clone();
+    for input in plain.nodes.iter_mut().flat_map(|node| &mut node.inputs) {
+        let above = &plan.nodes[input.0];
+        if is_partial(above) {
+            *input = above.inputs[0];
+        }
+    }
+    let kept = plain.nodes.iter().filter(|node| !is_partial(node));
+    let kept: Vec<_> = kept.map(|node| plain.describe(node)).collect();
+    kept.join("\n")
+}
+
 /// Whether rows of a source come to an operator with state.
 fn leads_to_state(plan: &Plan, source: NodeId) -> bool {
     let mut below = vec![false; plan.nodes.len()];
@@ -96,7 +112,7 @@ impl Keeping {
         let Some(folder) = state.folder().map_err(StateError::Folder)? else {
             return Ok(None);
         };
-        let database = open(folder, &plan.to_string(), workers)?;
+        let database = open(folder, &without_partials(plan), workers)?;
         let (store, requests) = Store::new();
         let (reports, received) = mpsc::unbounded_channel();
         Ok(Some(Self {
@@ -230,5 +246,50 @@ impl Keeping {
                 suspension: Suspension::new(self.shares),
             },
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_expr::expressions::Column;
+    use headwater_planner::plan::{Window, WindowAggregate};
+
+    use super::*;
+
+    #[test]
+    fn a_plan_is_known_by_what_keeps_state() {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let by = Arc::new(WindowAggregate {
+            window: Window::Instant,
+            time: 0,
+            keys: vec![Arc::new(Column::new("n", 0))],
+            aggregates: Vec::new(),
+        });
+        let node = |id: &str, operator: PlanOperator, inputs: &[usize]| Node {
+            id: id.to_owned(),
+            operator,
+            inputs: inputs.iter().copied().map(NodeId).collect(),
+            schema: Arc::clone(&schema),
+        };
+        let exchange = || PlanOperator::Exchange(by.keys.clone());
+        let window = || PlanOperator::WindowAggregate(Arc::clone(&by));
+        let partial = || PlanOperator::PartialWindowAggregate(Arc::clone(&by));
+        let nodes = vec![
+            node("a", PlanOperator::Union, &[]),
+            node("partial", partial(), &[0]),
+            node("exchange", exchange(), &[1]),
+            node("window", window(), &[2]),
+        ];
+        let plain = Plan {
+            nodes: vec![
+                node("a", PlanOperator::Union, &[]),
+                node("exchange", exchange(), &[0]),
+                node("window", window(), &[1]),
+            ],
+        };
+        assert_eq!(without_partials(&Plan { nodes }), plain.to_string());
+        assert_eq!(without_partials(&plain), plain.to_string());
     }
 }

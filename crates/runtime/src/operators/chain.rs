@@ -129,7 +129,7 @@ pub(crate) fn chain_rows<'scope>(
     let evaluate = move |rows| match rows {
         Rows::Batch(batch) => chain.evaluate(&batch),
         control @ Rows::Control(_) => Ok(vec![control]),
-        Rows::Empty | Rows::Rejected(_) => Ok(Vec::new()),
+        Rows::Empty | Rows::Rejected(_) | Rows::Partial(_) => Ok(Vec::new()),
     };
     apply(rows, Pipeline, name, evaluate, fail)
 }

@@ -5,7 +5,8 @@
 //! nothing at all.
 //!
 //! The worker is a hash of the keys, with the same seed everywhere; without keys it is the first. Keys are columns, made
-//! by a chain above, so they do not fail.
+//! by a chain above, so they do not fail. Groups that were made of rows go where their rows would: their keys are their first
+//! columns.
 //!
 //! Where a job runs in several processes, there is such a pair of operators also before every sink: it brings all rows to
 //! the process of the sink, and nothing of what is said about time, which ends there anyway. What goes from process to
@@ -14,9 +15,10 @@
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::metrics::Time;
 use datafusion::physical_plan::repartition::BatchPartitioner;
 use timely::dataflow::Stream;
@@ -37,7 +39,10 @@ pub(crate) struct Exchange {
 
 /// Which worker rows are for.
 enum Route {
-    ByKey(BatchPartitioner),
+    ByKey {
+        rows: BatchPartitioner,
+        groups: BatchPartitioner,
+    },
     /// All to one, and what is said about time to all.
     First,
     /// All to one, and nothing else to anyone.
@@ -46,12 +51,14 @@ enum Route {
 
 impl Exchange {
     pub(crate) fn new(keys: &[Arc<dyn PhysicalExpr>], workers: usize) -> Result<Self> {
-        let by = |keys: &[_]| {
-            BatchPartitioner::new_hash_partitioner(keys.to_vec(), workers, Time::new())
-        };
+        let by = |keys| BatchPartitioner::new_hash_partitioner(keys, workers, Time::new());
+        let column = |index| Arc::new(Column::new("", index)) as Arc<dyn PhysicalExpr>;
         let route = match keys {
             [] => Route::First,
-            keys => Route::ByKey(by(keys)?),
+            keys => Route::ByKey {
+                rows: by(keys.to_vec())?,
+                groups: by((0..keys.len()).map(column).collect())?,
+            },
         };
         Ok(Self {
             workers,
@@ -84,7 +91,16 @@ impl Exchange {
 
     fn parcels(&mut self, rows: Rows) -> Result<Vec<Parcel>> {
         match rows {
-            Rows::Batch(batch) => self.divide(batch),
+            Rows::Batch(batch) => match &mut self.route {
+                Route::ByKey { rows, .. } => divide(rows, batch, Rows::new),
+                Route::First => Ok(vec![Parcel::new(0, Rows::new(batch))]),
+                Route::Sink(worker) => Ok(vec![Parcel::new(*worker, Rows::new(batch))]),
+            },
+            Rows::Partial(made) => match &mut self.route {
+                Route::ByKey { groups, .. } => divide(groups, made, Rows::partial),
+                Route::First => Ok(vec![Parcel::new(0, Rows::partial(made))]),
+                Route::Sink(_) => internal_err!("groups have come to a sink"),
+            },
             Rows::Control(_) if matches!(self.route, Route::Sink(_)) => Ok(Vec::new()),
             Rows::Control(_) => {
                 let copy = |worker| Parcel::new(worker, rows.clone());
@@ -93,20 +109,20 @@ impl Exchange {
             Rows::Rejected(_) | Rows::Empty => Ok(Vec::new()),
         }
     }
+}
 
-    fn divide(&mut self, batch: RecordBatch) -> Result<Vec<Parcel>> {
-        let partitioner = match &mut self.route {
-            Route::ByKey(partitioner) => partitioner,
-            Route::First => return Ok(vec![Parcel::new(0, Rows::new(batch))]),
-            Route::Sink(worker) => return Ok(vec![Parcel::new(*worker, Rows::new(batch))]),
-        };
-        let mut parcels = Vec::with_capacity(self.workers);
-        partitioner.partition(batch, |worker, part| {
-            parcels.push(Parcel::new(worker, Rows::new(part)));
-            Ok(())
-        })?;
-        Ok(parcels)
-    }
+/// The share of each worker.
+fn divide(
+    by: &mut BatchPartitioner,
+    batch: RecordBatch,
+    wrap: fn(RecordBatch) -> Rows,
+) -> Result<Vec<Parcel>> {
+    let mut parcels = Vec::new();
+    by.partition(batch, |worker, part| {
+        parcels.push(Parcel::new(worker, wrap(part)));
+        Ok(())
+    })?;
+    Ok(parcels)
 }
 
 /// Builds the operators. An error goes to `fail`, and the batch is withheld.

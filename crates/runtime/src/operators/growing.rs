@@ -144,7 +144,7 @@ impl Next {
                 }))
             }
             Rows::Control(control) => Some(Self::Control(held(), control)),
-            Rows::Empty | Rows::Rejected(_) => None,
+            Rows::Empty | Rows::Rejected(_) | Rows::Partial(_) => None,
         }
     }
 }

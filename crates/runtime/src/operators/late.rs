@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use headwater_connector::Metrics;
 use headwater_connector::dead_letter::DeadLetters;
 
@@ -43,6 +43,15 @@ impl LateRows {
         self.metrics.add_dead_letters(count as u64);
         let mut letters = letters.lock().unwrap_or_else(PoisonError::into_inner);
         add_letters(rows, (0..count).map(|row| (row, LATE)), &mut letters)
+    }
+
+    /// Notes late rows of which only the number is known.
+    pub(crate) fn note_count(&self, rows: u64) -> Result<()> {
+        if self.letters.is_some() {
+            return internal_err!("late rows that are dead letters have been aggregated");
+        }
+        self.metrics.drop_late_rows(rows, || LATE.to_owned());
+        Ok(())
     }
 
     /// What they have become since this was asked last.

@@ -314,6 +314,10 @@ impl Running {
                     self.due(epoch).tick = Some(tick);
                 }
             }
+            Rows::Partial(groups) => {
+                let rows = self.stage.machine.groups(&groups)?;
+                self.stage.metrics.add_rows(rows);
+            }
             Rows::Rejected(_) | Rows::Empty => {}
         }
         Ok(())

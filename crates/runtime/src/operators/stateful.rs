@@ -34,6 +34,14 @@ pub(crate) trait Stateful: Send {
     /// Takes the rows of one input (0 for the only one or the left one), and answers with what can be put out at once.
     fn rows(&mut self, input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>>;
 
+    /// Takes groups that were made of rows before the exchange; how many rows they are of. None is answered at once.
+    ///
+    /// # Errors
+    /// If the machine takes rows alone, which the plan knows.
+    fn groups(&mut self, _groups: &RecordBatch) -> Result<u64> {
+        internal_err!("groups have come to an operator that takes rows")
+    }
+
     /// Whether rows that were taken have made something due: [`emit`](Stateful::emit) is then called as after an advance.
     fn is_due(&self) -> bool {
         false

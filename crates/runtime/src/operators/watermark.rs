@@ -96,7 +96,7 @@ impl Watermarks {
                 let ends = self.above.note(0, lane, mark) && self.above.reached() == END;
                 Ok(ends.then(|| self.say(Mark::At(END))).into_iter().collect())
             }
-            Rows::Rejected(_) | Rows::Empty => Ok(Vec::new()),
+            Rows::Rejected(_) | Rows::Partial(_) | Rows::Empty => Ok(Vec::new()),
         }
     }
 

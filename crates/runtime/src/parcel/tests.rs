@@ -53,6 +53,7 @@ fn all_that_is_sent_arrives() {
     check(Rows::Batch(batch()));
     check(Rows::Batch(batch().slice(1, 2)));
     check(Rows::Rejected(batch()));
+    check(Rows::Partial(batch()));
     check(Rows::Control(Control::Tick { now_us: u64::MAX }));
     for mark in [Mark::At(i64::MIN), Mark::At(-5), Mark::At(END), Mark::Idle] {
         let lane = Lane(u32::MAX);

@@ -19,6 +19,14 @@ fn numbers(values: impl IntoIterator<Item = i64>) -> RecordBatch {
     RecordBatch::try_from_iter([("n", Arc::new(column) as _)]).unwrap()
 }
 
+/// By the number modulo the number of keys, or without keys.
+fn exchange(workers: usize, keyed: bool) -> Exchange {
+    let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
+    let key = binary(col("n", &schema).unwrap(), Op::Modulo, lit(KEYS), &schema).unwrap();
+    let keys = keyed.then_some(key);
+    Exchange::new(keys.as_slice(), workers).unwrap()
+}
+
 /// What each of some workers gets, in its order, if each of them sends all keys and then a tick, in two rounds. The
 /// numbers are the keys and a hundred times the sender, the time is ten times the sender and the round.
 fn received(config: timely::Config, workers: usize, keyed: bool) -> Vec<Vec<Rows>> {
@@ -28,14 +36,7 @@ fn received(config: timely::Config, workers: usize, keyed: bool) -> Vec<Vec<Rows
         let (index, sender) = (worker.index(), sender.lock().unwrap().clone());
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, rows) = scope.new_input::<Rows>();
-            let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
-            let keys: &[_] = if keyed {
-                let key = binary(col("n", &schema).unwrap(), Op::Modulo, lit(KEYS), &schema);
-                &[key.unwrap()]
-            } else {
-                &[]
-            };
-            let exchange = Exchange::new(keys, workers).unwrap();
+            let exchange = exchange(workers, keyed);
             let fail = |error| panic!("{error}");
             let rows = exchange_rows(rows, "exchange", exchange, fail);
             let see = move |rows| {
@@ -117,6 +118,29 @@ fn equal_keys_meet_on_one_worker() {
         }
         assert_eq!(count, workers * 2 * KEYS as usize, "all rows, once");
         assert!(places.values().all(|workers| workers.len() == 1));
+    }
+}
+
+#[test]
+fn groups_go_where_their_rows_go() {
+    for keyed in [true, false] {
+        let mut exchange = exchange(3, keyed);
+        let mut places = |rows: Rows| {
+            let parcels = exchange.address(rows).unwrap().into_iter();
+            let places = parcels.flat_map(|parcel| {
+                let to = parcel.to();
+                let keys = match parcel.open().unwrap() {
+                    Rows::Batch(batch) | Rows::Partial(batch) => keys(&[Rows::Batch(batch)]),
+                    _ => Vec::new(),
+                };
+                keys.into_iter().map(move |key| (key % KEYS, to))
+            });
+            places.collect::<BTreeMap<i64, usize>>()
+        };
+        let rows = places(Rows::new(numbers(0..3 * KEYS)));
+        assert_eq!(rows.len(), KEYS as usize);
+        // a group has its key in the first column
+        assert_eq!(places(Rows::partial(numbers(0..KEYS))), rows);
     }
 }
 

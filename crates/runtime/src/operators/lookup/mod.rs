@@ -184,7 +184,7 @@ impl Looking {
                 }
             }
             said @ Rows::Control(_) => self.wait(held, What::Said(said)),
-            Rows::Rejected(_) | Rows::Empty => {}
+            Rows::Rejected(_) | Rows::Partial(_) | Rows::Empty => {}
         }
         Ok(())
     }

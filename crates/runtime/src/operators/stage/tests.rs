@@ -223,6 +223,7 @@ fn text(rows: &Rows) -> String {
             values => format!("{values:?}"),
         },
         Rows::Rejected(letters) => format!("{} late", letters.num_rows()),
+        Rows::Partial(groups) => format!("{} groups", groups.num_rows()),
         Rows::Control(Control::Tick { now_us }) => format!("tick {now_us}"),
         Rows::Control(Control::Watermark { lane, mark }) => format!("{} {mark:?}", lane.0),
     }

@@ -76,6 +76,7 @@ fn text(rows: &Rows) -> String {
             format!("{:?}", &times.values()[..])
         }
         Rows::Rejected(letters) => format!("{} rejected", letters.num_rows()),
+        Rows::Partial(groups) => format!("{} groups", groups.num_rows()),
         Rows::Control(Control::Tick { now_us }) => format!("tick {now_us}"),
         Rows::Control(Control::Watermark { lane, mark }) => {
             assert_eq!(*lane, OWN);

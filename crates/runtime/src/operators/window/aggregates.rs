@@ -57,6 +57,12 @@ impl Functions {
         Ok(Accumulators(accumulators.collect::<Result<_>>()?))
     }
 
+    /// How many columns the states of each function are.
+    pub(super) fn state_columns(&self) -> Result<Vec<usize>> {
+        let states = self.0.iter().map(|function| Ok(function.state_fields()?.len()));
+        states.collect()
+    }
+
     /// Whether the state of each group is an object of its own, so that closing takes its time.
     pub(super) fn are_slow(&self) -> bool {
         let mut functions = self.0.iter();

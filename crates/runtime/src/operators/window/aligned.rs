@@ -18,10 +18,11 @@ use headwater_planner::plan::{Window, WindowAggregate};
 use super::aggregates::Functions;
 use super::closing::{Closing, PIECE, SLOW_PIECE, Work};
 use super::cut::Cut;
-use super::groups::Grouping;
-use super::input::{Columns, Input};
+use super::groups::{Grouping, Groups, Layout};
+use super::input::Input;
 use super::output::Output;
 use super::pane::Pane;
+use super::partial::PartialGroups;
 use super::run::About;
 use super::split::split;
 use crate::durable::part::Part;
@@ -40,6 +41,7 @@ pub(super) struct Aligned {
     input: Input,
     cut: Cut,
     grouping: Grouping,
+    layout: Layout,
     output: Output,
     late: LateRows,
     /// How many groups a piece of output has.
@@ -78,6 +80,7 @@ impl Aligned {
             } else {
                 PIECE
             },
+            layout: grouping.layout()?,
             grouping,
             output,
             late: context.late.clone(),
@@ -91,8 +94,12 @@ impl Aligned {
         })
     }
 
-    /// Takes rows of one pane.
-    fn update(&mut self, pane: i64, columns: &Columns) -> Result<()> {
+    /// Has the groups of a pane take rows.
+    fn update(
+        &mut self,
+        pane: i64,
+        take: impl FnOnce(&mut Groups) -> Result<()>,
+    ) -> Result<()> {
         // until its first window ends all rows of a pane belong to the same windows
         let after = match i128::from(pane) < self.reached {
             true => self.reached,
@@ -100,7 +107,7 @@ impl Aligned {
         };
         let pane = self.panes.entry(pane).or_default();
         counted(&mut self.bytes, pane, |pane| {
-            pane.update(columns, &self.grouping, after)
+            pane.update(&self.grouping, after, take)
         })
     }
 
@@ -149,6 +156,12 @@ impl Aligned {
         }
         let work = Work::of(runs, &self.grouping)?;
         Ok(work.map(|work| Closing::new(bounds, self.piece, work)))
+    }
+
+    /// Does what is done after so many rows, or groups of rows.
+    fn tidy(&mut self, rows: usize) -> Result<()> {
+        self.spill_some(rows)?;
+        self.merge_some(rows)
     }
 
     /// Moves some of the runs that go to disk, after a batch of so many rows.
@@ -206,14 +219,25 @@ impl Stateful for Aligned {
             if self.cut.last_end(pane) <= self.reached {
                 self.late.note(&selection.of_batch(&rows)?)?;
             } else if selection.len() == rows.num_rows() {
-                self.update(pane, &columns)?;
+                self.update(pane, |groups| groups.update(&columns))?;
             } else {
-                self.update(pane, &columns.select(&selection)?)?;
+                let columns = columns.select(&selection)?;
+                self.update(pane, |groups| groups.update(&columns))?;
             }
         }
-        self.spill_some(rows.num_rows())?;
-        self.merge_some(rows.num_rows())?;
+        self.tidy(rows.num_rows())?;
         Ok(Vec::new())
+    }
+
+    fn groups(&mut self, groups: &RecordBatch) -> Result<u64> {
+        let PartialGroups { pane, rows, chunk } = PartialGroups::read(&self.layout, groups)?;
+        if self.cut.last_end(pane) <= self.reached {
+            self.late.note_count(rows)?;
+        } else {
+            self.update(pane, |groups| groups.merge(&chunk))?;
+        }
+        self.tidy(chunk.groups)?;
+        Ok(rows)
     }
 
     fn advance(&mut self, watermark: i64) -> Result<()> {

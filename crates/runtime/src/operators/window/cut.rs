@@ -6,6 +6,8 @@
 
 use std::ops::RangeInclusive;
 
+use headwater_planner::plan::Window;
+
 /// Panes and windows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cut {
@@ -29,6 +31,20 @@ enum Windows {
 }
 
 impl Cut {
+    /// That of a kind of windows, unless they follow the rows of each key.
+    pub(super) fn of(window: Window) -> Option<Self> {
+        Some(match window {
+            Window::Session { .. } => return None,
+            Window::Hop {
+                slide_ns,
+                width_ns,
+                offset_ns,
+            } => Self::hop(slide_ns, width_ns, offset_ns),
+            Window::Cumulate { step_ns, width_ns } => Self::cumulate(step_ns, width_ns),
+            Window::Instant => Self::instant(),
+        })
+    }
+
     /// Windows of `width_ns`, one every `slide_ns`, all lengths positive, the slide not greater than the width.
     pub(super) fn hop(slide_ns: i64, width_ns: i64, offset_ns: i64) -> Self {
         let pane_ns = greatest_common_divisor(slide_ns, width_ns);

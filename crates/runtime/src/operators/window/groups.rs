@@ -45,6 +45,14 @@ impl Grouping {
         has_keys.then(table).transpose()
     }
 
+    /// How the columns of its groups are divided.
+    pub(super) fn layout(&self) -> Result<Layout> {
+        Ok(Layout {
+            keys: self.keys.fields().len(),
+            states: self.functions.state_columns()?,
+        })
+    }
+
     pub(super) fn groups(&self) -> Result<Groups> {
         Ok(Groups {
             table: self.table()?,
@@ -58,7 +66,7 @@ impl Grouping {
 pub(super) struct Groups {
     table: Option<Box<dyn GroupValues>>,
     accumulators: Accumulators,
-    /// The group of each row; only kept for its memory.
+    /// The group of each row that came last.
     numbers: Vec<usize>,
 }
 
@@ -77,6 +85,11 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// How many columns there are.
+    pub(super) fn columns(&self) -> usize {
+        self.keys + self.states.iter().sum::<usize>()
+    }
+
     /// The keys of a chunk that is kept.
     pub(super) fn keys(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
         Ok(Chunk::of_rows(self, rows)?.keys)
@@ -121,6 +134,11 @@ impl Groups {
 
     /// The keys and states of all groups.
     pub(super) fn into_chunk(mut self) -> Result<Chunk> {
+        self.drain()
+    }
+
+    /// The same, and there are none any more.
+    pub(super) fn drain(&mut self) -> Result<Chunk> {
         let (groups, keys) = self.take_keys()?;
         let states = self.accumulators.states()?;
         Ok(Chunk {
@@ -128,6 +146,11 @@ impl Groups {
             keys,
             states,
         })
+    }
+
+    /// The group of each row that came last.
+    pub(super) fn numbers(&self) -> &[usize] {
+        &self.numbers
     }
 
     pub(super) fn size(&self) -> usize {
@@ -171,11 +194,16 @@ impl Chunk {
 
     /// As columns of one batch.
     pub(super) fn to_rows(&self) -> Result<RecordBatch> {
-        let all = self.keys.iter().chain(self.states.iter().flatten());
-        columns(all.cloned().collect(), self.groups)
+        self.to_rows_with([])
     }
 
-    /// The chunk again.
+    /// With other columns behind them.
+    pub(super) fn to_rows_with<const N: usize>(&self, others: [ArrayRef; N]) -> Result<RecordBatch> {
+        let all = self.keys.iter().chain(self.states.iter().flatten());
+        columns(all.cloned().chain(others).collect(), self.groups)
+    }
+
+    /// The chunk again; columns behind it do not matter.
     pub(super) fn of_rows(layout: &Layout, rows: &RecordBatch) -> Result<Self> {
         let mut columns = rows.columns().iter().cloned();
         let mut take = |count: usize| -> Vec<_> { columns.by_ref().take(count).collect() };

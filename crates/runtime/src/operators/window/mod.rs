@@ -15,6 +15,9 @@
 //!  batch ─► input ─► sessions of the keys (book) ─► segments of state ─► merged when a session ends ─► output
 //! ```
 //!
+//! Where there are several workers, rows can become groups before they come to the worker of their key, a batch at a time, and
+//! the panes take those: see [`partial`].
+//!
 //! The groups of a pane become *runs* of columns at checkpoints, and when there is no memory for them: see [`run`].
 //!
 //! Late rows, those whose windows have all closed, are noted and left out. Memory: a state for each key and pane, or for
@@ -30,6 +33,7 @@ mod input;
 mod merge;
 mod output;
 mod pane;
+mod partial;
 mod run;
 mod session;
 mod spilling;
@@ -39,13 +43,14 @@ mod tests;
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use headwater_planner::plan::{Window, WindowAggregate};
 
 pub(in crate::operators) use self::aggregates::check_order;
 use self::aligned::Aligned;
 use self::cut::Cut;
 pub(in crate::operators) use self::input::arguments;
+pub(crate) use self::partial::{Partial, partial_rows};
 use self::session::Session;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::Stateful;
@@ -55,22 +60,9 @@ pub(crate) fn machine(
     plan: &Arc<WindowAggregate>,
     context: &MachineContext,
 ) -> Result<Box<dyn Stateful>> {
-    Ok(match plan.window {
-        Window::Session { gap_ns } => Box::new(Session::new(plan, gap_ns, context)?),
-        Window::Hop {
-            slide_ns,
-            width_ns,
-            offset_ns,
-        } => Box::new(Aligned::new(
-            plan,
-            Cut::hop(slide_ns, width_ns, offset_ns),
-            context,
-        )?),
-        Window::Cumulate { step_ns, width_ns } => Box::new(Aligned::new(
-            plan,
-            Cut::cumulate(step_ns, width_ns),
-            context,
-        )?),
-        Window::Instant => Box::new(Aligned::new(plan, Cut::instant(), context)?),
+    Ok(match (plan.window, Cut::of(plan.window)) {
+        (Window::Session { gap_ns }, _) => Box::new(Session::new(plan, gap_ns, context)?),
+        (_, Some(cut)) => Box::new(Aligned::new(plan, cut, context)?),
+        (window, None) => return internal_err!("nothing is known of the window {window}"),
     })
 }

@@ -14,7 +14,6 @@ use datafusion::common::Result;
 use super::chore::Chore;
 use super::closing::Work;
 use super::groups::{Grouping, Groups};
-use super::input::Columns;
 use super::merge::Merge;
 use super::run::{About, Run};
 use crate::durable::part::Part;
@@ -75,12 +74,12 @@ impl Pane {
         }
     }
 
-    /// Takes rows for the windows that end after `after`.
+    /// Has its groups take rows, or the groups of rows, for the windows that end after `after`.
     pub(super) fn update(
         &mut self,
-        columns: &Columns,
         grouping: &Grouping,
         after: i128,
+        take: impl FnOnce(&mut Groups) -> Result<()>,
     ) -> Result<()> {
         if self.open.as_ref().is_some_and(|open| open.after != after) {
             self.seal()?;
@@ -93,7 +92,7 @@ impl Pane {
                 bytes: 0,
             }),
         };
-        open.groups.update(columns)?;
+        take(&mut open.groups)?;
         open.bytes = open.groups.size();
         Ok(())
     }

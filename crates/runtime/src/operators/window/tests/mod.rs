@@ -2,6 +2,7 @@
 
 mod cases;
 mod oracle;
+mod partials;
 
 use std::sync::Arc;
 
@@ -22,10 +23,12 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 use headwater_connector::Metrics;
 use headwater_planner::plan::{Aggregate, TIME_TYPE, WINDOW, Window, WindowAggregate, time_field};
 
+use super::partial::Partial;
 use crate::durable::part::stored_again;
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::Stateful;
+use crate::rows::Rows;
 use crate::spool::Spool;
 
 /// A row: key, value, event time.
@@ -121,9 +124,30 @@ fn aggregated(values: &[Option<i64>]) -> String {
 /// A machine and what it counts.
 struct Tested {
     machine: Box<dyn Stateful>,
+    /// What is before it, if there are several workers.
+    partial: Option<Partial>,
     metrics: Arc<Metrics>,
     has_key: bool,
     has_window: bool,
+}
+
+fn plan(window: Window, has_key: bool) -> WindowAggregate {
+    let key = || Arc::new(Column::new("key", 0)) as Arc<dyn PhysicalExpr>;
+    WindowAggregate {
+        window,
+        time: 2,
+        keys: has_key.then(key).into_iter().collect(),
+        aggregates: aggregates(),
+    }
+}
+
+/// A machine behind partial aggregates.
+fn tested_behind_partials(window: Window, has_key: bool) -> Tested {
+    let partial = Partial::new(&plan(window, has_key), &input()).expect("not a session");
+    Tested {
+        partial: Some(partial),
+        ..tested(window, has_key)
+    }
 }
 
 fn tested(window: Window, has_key: bool) -> Tested {
@@ -149,14 +173,9 @@ fn tested(window: Window, has_key: bool) -> Tested {
         late: LateRows::new(&metrics, false),
         spool: Some(Spool::new(&std::env::temp_dir(), &metrics)),
     };
-    let key = || Arc::new(Column::new("key", 0)) as Arc<dyn PhysicalExpr>;
-    let plan = WindowAggregate {
-        window,
-        time: 2,
-        keys: has_key.then(key).into_iter().collect(),
-        aggregates,
-    };
+    let plan = plan(window, has_key);
     Tested {
+        partial: None,
         machine: super::machine(&Arc::new(plan), &context).expect("a machine"),
         metrics,
         has_key,
@@ -166,8 +185,23 @@ fn tested(window: Window, has_key: bool) -> Tested {
 
 impl Tested {
     fn rows(&mut self, rows: &[Row]) {
-        let made = self.machine.rows(0, batch(rows)).expect("no error");
-        assert_eq!(made, []);
+        let rows = Rows::new(batch(rows));
+        let sent = match &mut self.partial {
+            Some(partial) => partial.take(rows).expect("no error"),
+            None => vec![rows],
+        };
+        for sent in sent {
+            match sent {
+                Rows::Batch(rows) => {
+                    let made = self.machine.rows(0, rows).expect("no error");
+                    assert_eq!(made, []);
+                }
+                Rows::Partial(groups) => {
+                    self.machine.groups(&groups).expect("no error");
+                }
+                other => panic!("{other:?} is sent"),
+            }
+        }
     }
 
     fn advance(&mut self, watermark: i64) {
@@ -227,7 +261,9 @@ impl Tested {
                 false => stored_again(part),
             });
         let parts = parts.collect();
+        let partial = self.partial.take();
         *self = tested(window, self.has_key);
+        self.partial = partial;
         self.metrics.add_late_rows(late);
         self.machine.restore(parts).expect("the state of the plan");
     }
