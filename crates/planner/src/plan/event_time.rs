@@ -163,7 +163,9 @@ fn has_small_states(function: &AggregateFunctionExpr) -> bool {
     function.groups_accumulator_supported()
         && !function.is_distinct()
         && function.order_bys().is_empty()
-        && function.state_fields().is_ok_and(|states| states.iter().all(is_small))
+        && function
+            .state_fields()
+            .is_ok_and(|states| states.iter().all(is_small))
 }
 
 /// A query over the rows of one instant at a time, that is over one window: joins of two windowed streams, functions `OVER

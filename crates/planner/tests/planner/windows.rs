@@ -460,15 +460,25 @@ fn event_time_of_a_sink() {
 #[test]
 fn groups_are_made_before_the_exchange_where_their_states_are_small() {
     let check = |select: &str, window: &str, expected: bool| {
-        let plan = timed(&format!("SELECT {select} FROM timed GROUP BY {window}, device"));
+        let plan = timed(&format!(
+            "SELECT {select} FROM timed GROUP BY {window}, device"
+        ));
         assert_eq!(plan.contains("partial_preview"), expected, "{plan}");
     };
     let tumble = "tumble(INTERVAL '1 minute')";
     let small = "count(*), sum(temperature), avg(temperature), min(ts), max(temperature), stddev(temperature), var_pop(temperature),
       bool_and(temperature > 1), corr(temperature, temperature), sum(1) FILTER (WHERE temperature > 0)";
     check(small, tumble, true);
-    check(small, "cumulate(INTERVAL '1 minute', INTERVAL '1 hour')", true);
-    check("device", "hop(INTERVAL '1 second', INTERVAL '5 seconds')", true);
+    check(
+        small,
+        "cumulate(INTERVAL '1 minute', INTERVAL '1 hour')",
+        true,
+    );
+    check(
+        "device",
+        "hop(INTERVAL '1 second', INTERVAL '5 seconds')",
+        true,
+    );
     check(small, "session(INTERVAL '1 minute')", false);
     for large in [
         "count(DISTINCT temperature)",

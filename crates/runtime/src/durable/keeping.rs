@@ -64,8 +64,7 @@ fn is_stateful(operator: &PlanOperator) -> bool {
 
 /// The text of a plan as far as its state depends on it: partial aggregates keep none, so where they are may change.
 fn without_partials(plan: &Plan) -> String {
-    let is_partial =
-        |node: &Node| matches!(node.operator, PlanOperator::PartialWindowAggregate(_));
+    let is_partial = |node: &Node| matches!(node.operator, PlanOperator::PartialWindowAggregate(_));
     let mut plain = plan.clone();
     for input in plain.nodes.iter_mut().flat_map(|node| &mut node.inputs) {
         let above = &plan.nodes[input.0];

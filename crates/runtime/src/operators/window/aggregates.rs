@@ -59,7 +59,10 @@ impl Functions {
 
     /// How many columns the states of each function are.
     pub(super) fn state_columns(&self) -> Result<Vec<usize>> {
-        let states = self.0.iter().map(|function| Ok(function.state_fields()?.len()));
+        let states = self
+            .0
+            .iter()
+            .map(|function| Ok(function.state_fields()?.len()));
         states.collect()
     }
 

@@ -95,11 +95,7 @@ impl Aligned {
     }
 
     /// Has the groups of a pane take rows.
-    fn update(
-        &mut self,
-        pane: i64,
-        take: impl FnOnce(&mut Groups) -> Result<()>,
-    ) -> Result<()> {
+    fn update(&mut self, pane: i64, take: impl FnOnce(&mut Groups) -> Result<()>) -> Result<()> {
         // until its first window ends all rows of a pane belong to the same windows
         let after = match i128::from(pane) < self.reached {
             true => self.reached,

@@ -140,6 +140,10 @@ impl Groups {
     /// The same, and there are none any more.
     pub(super) fn drain(&mut self) -> Result<Chunk> {
         let (groups, keys) = self.take_keys()?;
+        if let Some(table) = &mut self.table {
+            // of several keys it knows them still
+            table.clear_shrink(groups);
+        }
         let states = self.accumulators.states()?;
         Ok(Chunk {
             groups,
@@ -198,7 +202,10 @@ impl Chunk {
     }
 
     /// With other columns behind them.
-    pub(super) fn to_rows_with<const N: usize>(&self, others: [ArrayRef; N]) -> Result<RecordBatch> {
+    pub(super) fn to_rows_with<const N: usize>(
+        &self,
+        others: [ArrayRef; N],
+    ) -> Result<RecordBatch> {
         let all = self.keys.iter().chain(self.states.iter().flatten());
         columns(all.cloned().chain(others).collect(), self.groups)
     }

@@ -40,7 +40,7 @@ const ROWS_A_GROUP: usize = 3;
 const ROWS_A_PANE: usize = if cfg!(test) { 2 } else { 64 };
 
 /// For how many times as many rows as were tried in vain they go as they are.
-const RESTS: usize = if cfg!(test) { 1 } else { 64 };
+const RESTS: usize = if cfg!(test) { 1 } else { 256 };
 
 /// Makes groups of batches.
 pub(crate) struct Partial {
@@ -124,12 +124,21 @@ impl Partial {
     fn pane(&mut self, pane: i64, columns: &Columns) -> Result<RecordBatch> {
         self.groups.update(columns)?;
         let chunk = self.groups.drain()?;
-        let mut rows = vec![0_i64; chunk.groups];
+        let rows = self.rows_of_groups(&chunk, columns.rows);
+        let pane = Int64Array::from_value(pane, chunk.groups);
+        chunk.to_rows_with([Arc::new(pane), Arc::new(Int64Array::from(rows))])
+    }
+
+    /// How many rows each group has, of so many that have come.
+    fn rows_of_groups(&self, chunk: &Chunk, count: usize) -> Vec<i64> {
+        if chunk.keys.is_empty() {
+            return vec![i64::try_from(count).unwrap_or(i64::MAX)];
+        }
+        let mut rows = vec![0; chunk.groups];
         for group in self.groups.numbers() {
             rows[*group] += 1;
         }
-        let pane = Int64Array::from_value(pane, chunk.groups);
-        chunk.to_rows_with([Arc::new(pane), Arc::new(Int64Array::from(rows))])
+        rows
     }
 }
 

@@ -233,7 +233,7 @@ proptest! {
         let (mut expected, late) = expected(window, has_key, &steps);
         expected.sort();
         let has_panes = !matches!(window, Window::Session { .. });
-        let ways = [(1, false), (7, false), (8192, false), (1, true), (7, true), (8192, true)];
+        let ways = [(1, false), (7, false), (8192, false), (8192, true)];
         for (batch_rows, partial) in ways {
             let tested = match partial && has_panes {
                 true => tested_behind_partials(window, has_key),

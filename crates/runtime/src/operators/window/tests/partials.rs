@@ -16,8 +16,12 @@ fn partial() -> Partial {
 
 /// What rows of so many keys, in turn, all of one pane, become: how many groups, or none if they go as they are.
 fn groups(partial: &mut Partial, rows: i64, keys: usize) -> Option<usize> {
-    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"][..keys].iter().cycle();
-    let rows = keys.zip(0..rows).map(|(key, value)| (Some(*key), Some(value), 3));
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"][..keys]
+        .iter()
+        .cycle();
+    let rows = keys
+        .zip(0..rows)
+        .map(|(key, value)| (Some(*key), Some(value), 3));
     let rows: Vec<Row> = rows.collect();
     let sent = partial.take(Rows::new(batch(&rows))).expect("no error");
     match sent.as_slice() {
