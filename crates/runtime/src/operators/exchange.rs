@@ -39,14 +39,17 @@ pub(crate) struct Exchange {
 
 /// Which worker rows are for.
 enum Route {
-    ByKey {
-        rows: BatchPartitioner,
-        groups: BatchPartitioner,
-    },
+    ByKey(Box<ByKey>),
     /// All to one, and what is said about time to all.
     First,
     /// All to one, and nothing else to anyone.
     Sink(usize),
+}
+
+/// The same keys of rows and of groups.
+struct ByKey {
+    rows: BatchPartitioner,
+    groups: BatchPartitioner,
 }
 
 impl Exchange {
@@ -55,10 +58,10 @@ impl Exchange {
         let column = |index| Arc::new(Column::new("", index)) as Arc<dyn PhysicalExpr>;
         let route = match keys {
             [] => Route::First,
-            keys => Route::ByKey {
+            keys => Route::ByKey(Box::new(ByKey {
                 rows: by(keys.to_vec())?,
                 groups: by((0..keys.len()).map(column).collect())?,
-            },
+            })),
         };
         Ok(Self {
             workers,
@@ -92,12 +95,12 @@ impl Exchange {
     fn parcels(&mut self, rows: Rows) -> Result<Vec<Parcel>> {
         match rows {
             Rows::Batch(batch) => match &mut self.route {
-                Route::ByKey { rows, .. } => divide(rows, batch, Rows::new),
+                Route::ByKey(by) => divide(&mut by.rows, batch, Rows::new),
                 Route::First => Ok(vec![Parcel::new(0, Rows::new(batch))]),
                 Route::Sink(worker) => Ok(vec![Parcel::new(*worker, Rows::new(batch))]),
             },
             Rows::Partial(made) => match &mut self.route {
-                Route::ByKey { groups, .. } => divide(groups, made, Rows::partial),
+                Route::ByKey(by) => divide(&mut by.groups, made, Rows::partial),
                 Route::First => Ok(vec![Parcel::new(0, Rows::partial(made))]),
                 Route::Sink(_) => internal_err!("groups have come to a sink"),
             },

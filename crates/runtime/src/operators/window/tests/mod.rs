@@ -199,7 +199,7 @@ impl Tested {
                 Rows::Partial(groups) => {
                     self.machine.groups(&groups).expect("no error");
                 }
-                other => panic!("{other:?} is sent"),
+                other => unreachable!("{other:?} is sent"),
             }
         }
     }

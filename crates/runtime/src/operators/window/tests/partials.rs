@@ -30,7 +30,7 @@ fn groups(partial: &mut Partial, rows: i64, keys: usize) -> Option<usize> {
             assert_eq!(sent.num_rows(), rows.len());
             None
         }
-        other => panic!("{other:?} is sent"),
+        other => unreachable!("{other:?} is sent"),
     }
 }
 
