@@ -19,6 +19,8 @@ mod cpu;
 use cpu::CpuTime;
 
 const ROWS: usize = 1024;
+/// As many as a source gathers for a batch under load: rows and columns no longer fit into the nearest caches.
+const MANY_ROWS: usize = 8192;
 
 fn sensor(i: usize) -> Vec<u8> {
     let (whole, tenth) = (i % 40 + 10, i % 10);
@@ -75,7 +77,7 @@ fn ours(criterion: &mut Criterion<CpuTime>, group: &str, schema: &SchemaRef, pay
     });
     group.bench_function("arrow-json", |b| {
         let builder = arrow_json::ReaderBuilder::new(Arc::clone(schema));
-        let mut decoder = builder.with_batch_size(ROWS).build_decoder().unwrap();
+        let mut decoder = builder.with_batch_size(payloads.len()).build_decoder().unwrap();
         b.iter(|| {
             for payload in payloads {
                 decoder.decode(black_box(payload)).unwrap();
@@ -98,6 +100,8 @@ fn decode(criterion: &mut Criterion<CpuTime>) {
     let payloads: Vec<_> = (0..ROWS).map(sensor).collect();
     assert!(payloads.iter().all(|payload| payload.len() == 97));
     ours(criterion, "decode/sensor", &sensor_schema(), &payloads);
+    let payloads: Vec<_> = (0..MANY_ROWS).map(sensor).collect();
+    ours(criterion, "decode/sensors", &sensor_schema(), &payloads);
     let payloads: Vec<_> = (0..ROWS).map(texts).collect();
     ours(criterion, "decode/texts", &text_schema(), &payloads);
 }

@@ -59,7 +59,7 @@ impl<'a> Source<'a> for Document<'a> {
                 .map(|()| Token::Boolean(false))?,
             b'n' => self.scanner.literal("null").map(|()| Token::Null)?,
             _ => {
-                let number = self.scanner.number()?;
+                let number = self.scanner.number(Ok)?;
                 let unsigned = || number.to_u64().map(i128::from);
                 match number.to_i64().map(i128::from).or_else(unsigned) {
                     Some(value) => Token::Integer(value),

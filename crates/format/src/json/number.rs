@@ -26,12 +26,15 @@ const POWERS: [f64; 23] = [
 
 /// The number that a text is as a whole; `None` if it is none by JSON's grammar.
 pub(crate) fn whole(text: &[u8]) -> Option<Number<'_>> {
-    scan(text).filter(|number| number.text.len() == text.len())
+    scan(text, |number| number).filter(|number| number.text.len() == text.len())
 }
 
 /// Takes the number at the beginning of some bytes; `None` if there is none by JSON's grammar.
+///
+/// A number is given away, not returned: on its way through an `Option` it is written to memory in pieces and read back in others, for
+/// which the processor waits until all writes before are through, those into cold columns, too.
 #[inline(always)]
-pub(crate) fn scan(bytes: &[u8]) -> Option<Number<'_>> {
+pub(crate) fn scan<'a, T>(bytes: &'a [u8], take: impl FnOnce(Number<'a>) -> T) -> Option<T> {
     let negative = bytes.first() == Some(&b'-');
     let start = usize::from(negative);
     let mut mantissa = 0;
@@ -55,13 +58,13 @@ pub(crate) fn scan(bytes: &[u8]) -> Option<Number<'_>> {
         at = end;
         exponent = exponent.saturating_add(power);
     }
-    Some(Number {
+    Some(take(Number {
         text: &bytes[..at],
         negative,
         mantissa,
         exponent,
         exact: count <= 19,
-    })
+    }))
 }
 
 /// Adds the digits from `at` on to the mantissa (which may overflow); answers the index behind them.

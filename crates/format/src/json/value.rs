@@ -69,18 +69,22 @@ fn converted<T>(
     convert: impl Fn(Number<'_>) -> Option<T>,
 ) -> Result<T> {
     let at = scanner.position();
-    let number = number(scanner, expected)?;
-    match convert(number) {
+    number(scanner, expected, |number| match convert(number) {
         Some(value) => Ok(value),
         None => Err(unfit(number.text, at, not)),
-    }
+    })
 }
 
+/// What is made of a number, bare or quoted.
 #[inline(always)]
-fn number<'a>(scanner: &mut Scanner<'a>, expected: &str) -> Result<Number<'a>> {
+fn number<T>(
+    scanner: &mut Scanner<'_>,
+    expected: &str,
+    take: impl Fn(Number<'_>) -> Result<T>,
+) -> Result<T> {
     match scanner.peek() {
-        b'-' | b'0'..=b'9' => scanner.number(),
-        _ => quoted_number(scanner, expected),
+        b'-' | b'0'..=b'9' => scanner.number(take),
+        _ => take(quoted_number(scanner, expected)?),
     }
 }
 
@@ -149,8 +153,9 @@ pub(super) fn timestamp(scanner: &mut Scanner<'_>, unit: TimeUnit, digits: u32) 
         return temporal(scanner, expected, |text| time::parse_timestamp(text, unit));
     }
     let at = scanner.position();
-    let number = number(scanner, "a timestamp")?;
-    since_1970(number, unit, digits).ok_or_else(|| beyond(number, at, unit, digits))
+    number(scanner, "a timestamp", |number| {
+        since_1970(number, unit, digits).ok_or_else(|| beyond(number, at, unit, digits))
+    })
 }
 
 #[inline(always)]
