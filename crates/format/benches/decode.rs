@@ -77,7 +77,10 @@ fn ours(criterion: &mut Criterion<CpuTime>, group: &str, schema: &SchemaRef, pay
     });
     group.bench_function("arrow-json", |b| {
         let builder = arrow_json::ReaderBuilder::new(Arc::clone(schema));
-        let mut decoder = builder.with_batch_size(payloads.len()).build_decoder().unwrap();
+        let mut decoder = builder
+            .with_batch_size(payloads.len())
+            .build_decoder()
+            .unwrap();
         b.iter(|| {
             for payload in payloads {
                 decoder.decode(black_box(payload)).unwrap();

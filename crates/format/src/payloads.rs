@@ -1,6 +1,7 @@
 //! The payloads that an encoder has written.
 
 use std::mem;
+use std::ops::Range;
 
 use bytes::Bytes;
 use prost::Message;
@@ -9,7 +10,7 @@ use crate::error::FormatError;
 
 /// Payloads, end to end in one growing buffer.
 ///
-/// They leave it as [`Bytes`] that share the buffer, so that neither a payload nor a row is allocated by itself.
+/// They leave it in that buffer, so that neither a payload nor a row is allocated by itself.
 #[derive(Debug, Default)]
 pub struct Payloads {
     pub(crate) buffer: Vec<u8>,
@@ -87,18 +88,14 @@ impl Payloads {
         })
     }
 
-    /// All of them, in the order of the rows, as shared slices of one buffer, which is freed with the last of them.
-    /// A new buffer with as much room takes its place.
-    pub fn take(&mut self) -> impl ExactSizeIterator<Item = Bytes> + Send + use<> {
-        let room = (self.buffer.len(), self.ends.len());
-        let buffer = Bytes::from(mem::replace(&mut self.buffer, Vec::with_capacity(room.0)));
-        let ends = mem::replace(&mut self.ends, Vec::with_capacity(room.1));
+    /// The buffer with all of them, and where in it they lie, in the order of the rows. A new buffer with as much room takes
+    /// its place.
+    pub fn take(&mut self) -> (Bytes, Vec<Range<usize>>) {
+        let room = self.buffer.len();
+        let buffer = mem::replace(&mut self.buffer, Vec::with_capacity(room));
         let mut start = 0;
-        ends.into_iter().map(move |end| {
-            let payload = buffer.slice(start..end);
-            start = end;
-            payload
-        })
+        let place = |end| mem::replace(&mut start, end)..end;
+        (buffer.into(), self.ends.drain(..).map(place).collect())
     }
 }
 
@@ -120,11 +117,12 @@ mod tests {
         let mut payloads = filled();
         assert_eq!((payloads.len(), payloads.bytes()), (3, 8));
         let borrowed: Vec<_> = payloads.iter().map(<[u8]>::to_vec).collect();
-        let taken: Vec<_> = payloads.take().collect();
-        assert_eq!(taken, ["one", "", "three"]);
+        let (buffer, places) = payloads.take();
+        let taken: Vec<_> = places.into_iter().map(|place| &buffer[place]).collect();
+        assert_eq!(taken, [&b"one"[..], b"", b"three"]);
         assert_eq!(taken, borrowed);
         assert!(payloads.is_empty());
-        assert_eq!(payloads.take().len(), 0);
+        assert_eq!(payloads.take().1, []);
     }
 
     #[test]

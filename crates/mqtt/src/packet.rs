@@ -11,6 +11,7 @@ mod control;
 mod decode;
 mod encode;
 mod inbound;
+mod outbound;
 mod properties;
 #[cfg(test)]
 #[allow(
@@ -24,8 +25,9 @@ pub use buffer::ReadBuffer;
 pub use connect::connect;
 pub use control::{ConnAck, Limits, disconnect, subscribe, unsubscribe};
 pub use decode::{Ack, AckKind, Control, Decoded, Decoder};
-pub use encode::{PINGREQ, Publish, acknowledge, acknowledge_unknown, puback};
+pub use encode::{PINGREQ, Publish, PublishRef, acknowledge, acknowledge_unknown, puback};
 pub use inbound::{Batch, Inbound, Message};
+pub use outbound::{Envelope, Outbound, Parcel, Piece};
 pub use properties::{Properties, PropertiesWriter, Property};
 
 /// The first byte's upper half: what kind of packet it is (section 2.1.2).

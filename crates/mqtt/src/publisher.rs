@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::driver;
 use crate::error::MqttError;
 use crate::options::ConnectOptions;
-use crate::packet::Publish;
+use crate::packet::{Outbound, Piece, Publish};
 
 /// The most messages that cross to the driver in one piece.
 const CHUNK_MESSAGES: usize = 1024;
@@ -37,7 +37,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Counts messages, bytes, reconnects and what is unacknowledged in its [`Metrics`].
 #[derive(Debug)]
 pub struct Publisher {
-    queue: mpsc::Sender<Vec<Publish>>,
+    queue: mpsc::Sender<Piece>,
     accepted: u64,
     progress: watch::Receiver<Progress>,
     refusals: Arc<Refusals>,
@@ -175,14 +175,22 @@ impl Publisher {
     /// # Errors
     /// What retrying does not mend. That a single message was refused comes out of [`flush`](Self::flush).
     pub async fn publish(&mut self, batch: Vec<Publish>) -> Result<(), MqttError> {
-        let mut rest = batch.into_iter();
-        while !rest.as_slice().is_empty() {
-            let len = chunk_len(rest.as_slice());
-            let chunk = rest.by_ref().take(len).collect();
+        self.send(batch.into()).await
+    }
+
+    /// [`publish`](Self::publish) of messages that lie in one buffer, which is shared and not copied.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send(&mut self, messages: Outbound) -> Result<(), MqttError> {
+        let mut rest = Piece::from(messages);
+        while !rest.is_empty() {
+            let chunk = rest.split(CHUNK_MESSAGES, CHUNK_BYTES);
+            let len = chunk.len() as u64;
             if self.queue.send(chunk).await.is_err() {
                 return Err(self.failure());
             }
-            self.accepted += len as u64;
+            self.accepted += len;
         }
         Ok(())
     }
@@ -252,22 +260,10 @@ impl Drop for Flush {
     }
 }
 
-/// How many messages of the batch make the next piece; at least one.
-fn chunk_len(batch: &[Publish]) -> usize {
-    let mut bytes = 0;
-    batch
-        .iter()
-        .take(CHUNK_MESSAGES)
-        .take_while(|publish| {
-            let fits = bytes < CHUNK_BYTES;
-            bytes += publish.len();
-            fits
-        })
-        .count()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use bytes::Bytes;
 
     use super::*;
@@ -316,8 +312,13 @@ mod tests {
     fn chunks_are_bounded_in_messages_and_bytes() {
         let publish =
             |len: usize| Publish::new(Bytes::from_static(b"t"), vec![0; len], QoS::AtLeastOnce);
-        assert_eq!(chunk_len(&vec![publish(10); 5000]), CHUNK_MESSAGES);
-        assert_eq!(chunk_len(&vec![publish(CHUNK_BYTES); 3]), 1);
-        assert_eq!(chunk_len(&[publish(1)]), 1);
+        let lens = |batch: Vec<Publish>| {
+            let mut rest = Piece::from(batch);
+            let mut chunks = || (!rest.is_empty()).then(|| rest.split(CHUNK_MESSAGES, CHUNK_BYTES));
+            iter::from_fn(|| chunks().map(|chunk| chunk.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(lens(vec![publish(10); 2_500]), [1_024, 1_024, 452]);
+        assert_eq!(lens(vec![publish(CHUNK_BYTES); 3]), [1, 1, 1]);
+        assert_eq!(lens(vec![publish(1)]), [1]);
     }
 }

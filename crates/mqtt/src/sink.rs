@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::FutureExt;
 use headwater_connector::dead_letter::{Rejection, Rejects};
 use headwater_connector::{
@@ -27,9 +26,8 @@ use headwater_connector::{
 use crate::config::{self, MqttProfile, MqttTable, SinkOptions};
 use crate::error::MqttError;
 use crate::options::{ProtocolVersion, QoS};
-use crate::packet::Publish;
+use crate::packet::{Envelope, Outbound};
 use crate::publisher::{OnRefused, Publisher};
-use envelope::Envelope;
 
 pub(crate) use column::text_map;
 pub(crate) use envelope::EnvelopePlan;
@@ -100,44 +98,32 @@ impl MqttSink {
     }
 
     /// The messages of a batch whose payloads have been encoded.
-    fn messages(&mut self, rows: &RecordBatch) -> Result<Vec<Publish>, OperatorError> {
-        let payloads = self.encoder.payloads().take();
+    fn messages(&mut self, rows: &RecordBatch) -> Result<Outbound, OperatorError> {
+        let (buffer, payloads) = self.encoder.payloads().take();
         if let Some(envelope) = &self.fixed {
-            let messages = payloads.map(|payload| envelope.clone().around(payload));
-            return Ok(messages.collect());
+            return Ok(Outbound::alike(envelope.clone(), buffer, payloads));
         }
         let mut envelopes = self.plan.of(rows).map_err(OperatorError::fatal)?;
         let mut messages = Vec::with_capacity(rows.num_rows());
-        for (row, payload) in payloads.enumerate() {
+        for (row, place) in payloads.into_iter().enumerate() {
+            let payload = &buffer[place.clone()];
             let envelope = match self.must_check_text {
                 false => envelopes.get(row),
                 true => envelopes
                     .get(row)
-                    .and_then(|envelope| envelope.check_text(&payload)),
+                    .and_then(|envelope| envelope.check_text(payload)),
             };
             match envelope {
-                Ok(envelope) => messages.push(envelope.around(payload)),
+                Ok(envelope) => messages.push((envelope, place)),
                 Err(bad) => self.rejects.reject(&Rejection {
-                    payload: &payload,
+                    payload,
                     topic: bad.topic.as_deref(),
                     error: &bad.error,
                     position: None,
                 })?,
             }
         }
-        Ok(messages)
-    }
-}
-
-impl Envelope {
-    fn around(self, payload: Bytes) -> Publish {
-        Publish {
-            topic: self.topic,
-            payload,
-            qos: self.qos,
-            retain: self.retain,
-            properties: self.properties,
-        }
+        Ok(Outbound::each(buffer, messages))
     }
 }
 
@@ -213,7 +199,7 @@ impl SinkOperator for MqttSink {
         self.metrics.add_rows(rows.num_rows() as u64);
         let messages = self.messages(&rows)?;
         let name = Arc::clone(&self.name);
-        let taken = self.publisher()?.publish(messages).await;
+        let taken = self.publisher()?.send(messages).await;
         taken.map_err(|e| failed(&name, &e))
     }
 

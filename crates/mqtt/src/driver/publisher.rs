@@ -10,13 +10,13 @@ use super::socket::{Alarm, Socket, Turn};
 use super::{Logins, Role, lost, now, supervise};
 use crate::error::MqttError;
 use crate::options::ConnectOptions;
-use crate::packet::Publish;
+use crate::packet::Piece;
 use crate::publisher::{OnRefused, Progress, Refusals};
 use crate::session::{Link, PublisherSession};
 
 /// What a publisher's task shares with its handle.
 pub(crate) struct PublisherDriver {
-    pub(crate) queue: mpsc::Receiver<Vec<Publish>>,
+    pub(crate) queue: mpsc::Receiver<Piece>,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) on_refused: Option<OnRefused>,
@@ -80,8 +80,8 @@ impl Role for Sending {
                         Turn::End => return Err(link.closed()),
                     }
                 }
-                batch = self.driver.queue.recv(), if wants_more => match batch {
-                    Some(batch) => self.take(batch),
+                piece = self.driver.queue.recv(), if wants_more => match piece {
+                    Some(piece) => self.take(piece),
                     None => self.orphaned = true,
                 },
                 () = alarm.wait(self.session.deadline()) => self.session.tick(now())?,
@@ -108,16 +108,15 @@ impl Role for Sending {
 }
 
 impl Sending {
-    /// Takes this batch and those that wait behind it, to write them at once.
-    fn take(&mut self, batch: Vec<Publish>) {
-        let mut next = Some(batch);
-        while let Some(batch) = next {
-            let bytes = batch
-                .iter()
-                .map(|publish| publish.payload.len() as u64)
-                .sum();
-            self.driver.metrics.add_messages(batch.len() as u64, bytes);
-            self.session.publish(batch);
+    /// Takes this piece and those that wait behind it, to write them at once.
+    fn take(&mut self, piece: Piece) {
+        let mut next = Some(piece);
+        while let Some(piece) = next {
+            let bytes = piece.iter().map(|publish| publish.payload.len() as u64);
+            self.driver
+                .metrics
+                .add_messages(piece.len() as u64, bytes.sum());
+            self.session.publish(piece);
             next = if self.session.has_room() {
                 self.driver.queue.try_recv().ok()
             } else {

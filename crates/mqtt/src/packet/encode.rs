@@ -37,6 +37,50 @@ impl Publish {
         }
     }
 
+    /// The same, borrowed.
+    pub fn by_ref(&self) -> PublishRef<'_> {
+        PublishRef {
+            topic: &self.topic,
+            payload: &self.payload,
+            qos: self.qos,
+            retain: self.retain,
+            properties: &self.properties,
+        }
+    }
+
+    /// Frames the packet; see [`PublishRef::encode`].
+    pub fn encode(&self, protocol: ProtocolVersion, packet_id: u16, dup: bool, out: &mut BytesMut) {
+        self.by_ref().encode(protocol, packet_id, dup, out);
+    }
+}
+
+/// A message to publish that lies elsewhere; its parts are those of a [`Publish`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishRef<'a> {
+    /// The topic.
+    pub topic: &'a [u8],
+    /// The payload.
+    pub payload: &'a [u8],
+    /// How often it is delivered.
+    pub qos: QoS,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+    /// Its properties.
+    pub properties: &'a [u8],
+}
+
+impl PublishRef<'_> {
+    /// A copy.
+    pub fn to_owned(self) -> Publish {
+        Publish {
+            topic: Bytes::copy_from_slice(self.topic),
+            payload: Bytes::copy_from_slice(self.payload),
+            qos: self.qos,
+            retain: self.retain,
+            properties: Bytes::copy_from_slice(self.properties),
+        }
+    }
+
     /// Topic, payload and properties, in bytes: what it counts against the bounds of queues.
     pub fn len(&self) -> usize {
         self.topic.len() + self.payload.len() + self.properties.len()
@@ -71,16 +115,16 @@ impl Publish {
         let flags = (u8::from(dup) << 3) | (self.qos.level() << 1) | u8::from(self.retain);
         let (header, header_len) = fixed_header(0x30 | flags, len, self.topic.len());
         out.extend_from_slice(&header[..header_len]);
-        out.extend_from_slice(&self.topic);
+        out.extend_from_slice(self.topic);
         let [high, low] = packet_id.to_be_bytes();
         if self.qos != QoS::AtMostOnce {
             out.extend_from_slice(&[high, low]);
         }
         if protocol == ProtocolVersion::V5 {
             put_varint(self.properties.len(), out);
-            out.extend_from_slice(&self.properties);
+            out.extend_from_slice(self.properties);
         }
-        out.extend_from_slice(&self.payload);
+        out.extend_from_slice(self.payload);
     }
 }
 

@@ -241,7 +241,7 @@ proptest! {
         for (publish, id, dup) in &sent {
             let before = bytes.len();
             publish.encode(protocol, *id, *dup, &mut bytes);
-            prop_assert_eq!(bytes.len() - before, publish.packet_len(protocol));
+            prop_assert_eq!(bytes.len() - before, publish.by_ref().packet_len(protocol));
             let mut packet = BytesMut::from(&bytes[before..]);
             if v5 {
                 let read = rumqttc::v5::mqttbytes::v5::Packet::read(&mut packet, None).unwrap();
@@ -280,7 +280,7 @@ fn properties_go_out_as_they_come_in() {
     for protocol in [ProtocolVersion::V5, ProtocolVersion::V311] {
         let mut out = BytesMut::new();
         publish.encode(protocol, 7, false, &mut out);
-        assert_eq!(out.len(), publish.packet_len(protocol));
+        assert_eq!(out.len(), publish.by_ref().packet_len(protocol));
         let mut input = ReadBuffer::default();
         input.for_read(out.len()).extend_from_slice(&out);
         let mut decoder = Decoder::new(protocol, MAX_PACKET_SIZE);

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use super::link::BIRTH_ID;
 use crate::options::QoS;
-use crate::packet::Publish;
+use crate::packet::{Parcel, PublishRef};
 
 /// How many packet ids there are; 0 is none, and the last is that of the birth message.
 const IDS: u64 = BIRTH_ID as u64 - 1;
@@ -39,7 +39,7 @@ struct Slot {
     /// The publish's number in the life of its publisher.
     number: u64,
     /// `None` once it is done.
-    publish: Option<Publish>,
+    publish: Option<Parcel>,
     stage: Stage,
 }
 
@@ -69,7 +69,7 @@ pub(super) enum Recorded {
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     pub(super) packet_id: u16,
-    pub(super) publish: &'a Publish,
+    pub(super) publish: PublishRef<'a>,
     /// How far it came on earlier connections.
     pub(super) stage: Stage,
 }
@@ -111,10 +111,10 @@ impl InFlight {
     }
 
     /// Adds a publish, to be sent after all the others. There must be [room](Self::has_room).
-    pub(super) fn push(&mut self, number: u64, publish: Publish) {
+    pub(super) fn push(&mut self, number: u64, publish: Parcel) {
         debug_assert!(self.has_room(), "a packet id would be in use twice");
         self.live += 1;
-        self.bytes += publish.len();
+        self.bytes += publish.get().len();
         self.slots.push_back(Slot {
             number,
             publish: Some(publish),
@@ -157,7 +157,7 @@ impl InFlight {
         let slot = self.slots.get(self.sent)?;
         Some(Turn {
             packet_id: self.id_at(self.sent),
-            publish: slot.publish.as_ref()?,
+            publish: slot.publish.as_ref()?.get(),
             stage: slot.stage,
         })
     }
@@ -168,26 +168,26 @@ impl InFlight {
             slot.stage = stage;
             self.sent += 1;
             self.unanswered += 1;
-            let exactly_once = |publish: &Publish| publish.qos == QoS::ExactlyOnce;
+            let exactly_once = |publish: &Parcel| publish.get().qos == QoS::ExactlyOnce;
             self.unreleased += usize::from(slot.publish.as_ref().is_some_and(exactly_once));
         }
     }
 
     /// Takes out the publish that was peeked at, because it cannot be sent.
-    pub(super) fn remove_next(&mut self) -> Option<(u64, Publish)> {
+    pub(super) fn remove_next(&mut self) -> Option<(u64, Parcel)> {
         self.finish(self.sent)
     }
 
     /// Takes out the publish that the broker has answered for good. `None` if none of this connection has this id and
     /// has come this far.
-    pub(super) fn answered(&mut self, packet_id: u16, stage: Stage) -> Option<(u64, Publish)> {
+    pub(super) fn answered(&mut self, packet_id: u16, stage: Stage) -> Option<(u64, Parcel)> {
         let at = self.position(packet_id).filter(|at| *at < self.sent)?;
         if self.slots.get(at)?.stage != stage {
             return None;
         }
         let done = self.finish(at)?;
         self.unanswered -= 1;
-        self.unreleased -= usize::from(done.1.qos == QoS::ExactlyOnce);
+        self.unreleased -= usize::from(done.1.get().qos == QoS::ExactlyOnce);
         Some(done)
     }
 
@@ -197,7 +197,7 @@ impl InFlight {
         let Some((at, slot)) = at.and_then(|at| Some((at, self.slots.get_mut(at)?))) else {
             return Recorded::Unknown;
         };
-        let exactly_once = |publish: &Publish| publish.qos == QoS::ExactlyOnce;
+        let exactly_once = |publish: &Parcel| publish.get().qos == QoS::ExactlyOnce;
         if !slot.publish.as_ref().is_some_and(exactly_once) {
             return Recorded::Unknown;
         }
@@ -224,12 +224,12 @@ impl InFlight {
         usize::try_from((u64::from(packet_id) + IDS - front) % IDS).ok()
     }
 
-    fn finish(&mut self, at: usize) -> Option<(u64, Publish)> {
+    fn finish(&mut self, at: usize) -> Option<(u64, Parcel)> {
         let slot = self.slots.get_mut(at)?;
         let publish = slot.publish.take()?;
         let number = slot.number;
         self.live -= 1;
-        self.bytes -= publish.len();
+        self.bytes -= publish.get().len();
         while self
             .slots
             .front()
@@ -251,17 +251,14 @@ impl InFlight {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 mod tests {
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::packet::{Piece, Publish};
 
-    fn publish(number: u64) -> Publish {
-        Publish::new(
-            Bytes::from_static(b"t"),
-            number.to_string(),
-            QoS::AtLeastOnce,
-        )
+    fn publish(number: u64) -> Parcel {
+        let publish = Publish::new("t", number.to_string(), QoS::AtLeastOnce);
+        Piece::from(vec![publish]).first().unwrap()
     }
 
     fn send(in_flight: &mut InFlight) -> Option<(u16, bool)> {

@@ -228,7 +228,7 @@ impl Link {
         birth.qos = birth.qos.min(QoS::AtLeastOnce).min(self.limits.max_qos);
         birth.retain &= self.limits.retain_available;
         let protocol = self.options.protocol;
-        if birth.packet_len(protocol) > self.limits.max_packet_size as usize {
+        if birth.by_ref().packet_len(protocol) > self.limits.max_packet_size as usize {
             tracing::warn!("the broker does not take packets as large as the birth message");
             return;
         }

@@ -8,7 +8,7 @@ use super::in_flight::{InFlight, Recorded, Stage};
 use super::refused::Refused;
 use crate::error::{MqttError, ReasonCode};
 use crate::options::{ConnectOptions, ProtocolVersion, QoS};
-use crate::packet::{self, Ack, AckKind, Publish, ReadBuffer};
+use crate::packet::{self, Ack, AckKind, Parcel, Piece, PublishRef, ReadBuffer};
 
 /// Output beyond which nothing more is framed until some of it was written, in bytes.
 const OUTPUT_HIGH: usize = 256 * 1024;
@@ -30,14 +30,69 @@ const QUEUE_BYTES_HIGH: usize = 2 * 1024 * 1024;
 pub struct PublisherSession {
     link: Link,
     accepted: u64,
-    queue: VecDeque<(u64, Publish)>,
-    queue_bytes: usize,
+    queue: Queue,
     in_flight: InFlight,
     unwritten: VecDeque<Unwritten>,
     resumed: bool,
     refused: Vec<Refused>,
     watched: Option<Watched>,
     uncalled_told: bool,
+}
+
+/// What was given and not sent yet, in its order.
+#[derive(Debug, Default)]
+struct Queue {
+    /// With the number of the first of each; none is empty.
+    pieces: VecDeque<(u64, Piece)>,
+    messages: usize,
+    /// Of topics, payloads and properties.
+    bytes: usize,
+}
+
+impl Queue {
+    fn push_back(&mut self, first: u64, piece: Piece) {
+        self.count(&piece);
+        if !piece.is_empty() {
+            self.pieces.push_back((first, piece));
+        }
+    }
+
+    fn push_front(&mut self, first: u64, piece: Piece) {
+        self.count(&piece);
+        self.pieces.push_front((first, piece));
+    }
+
+    fn count(&mut self, piece: &Piece) {
+        self.messages += piece.len();
+        self.bytes += piece.iter().map(|publish| publish.len()).sum::<usize>();
+    }
+
+    /// The number of the first publish.
+    fn front(&self) -> Option<u64> {
+        self.pieces.front().map(|(first, _)| *first)
+    }
+
+    /// The first publish, and its number.
+    #[inline]
+    fn first(&self) -> Option<(u64, Parcel)> {
+        let (first, piece) = self.pieces.front()?;
+        Some((*first, piece.first()?))
+    }
+
+    /// The first publish, of so many bytes, goes elsewhere.
+    #[inline]
+    fn skip_first(&mut self, bytes: usize) {
+        let Some((first, piece)) = self.pieces.front_mut() else {
+            return;
+        };
+        *first += 1;
+        piece.skip_first();
+        if piece.is_empty() {
+            self.pieces.pop_front();
+        }
+        self.messages -= 1;
+        self.bytes -= bytes;
+    }
 }
 
 /// The publish that has waited longest for its answer.
@@ -56,7 +111,7 @@ struct Unwritten {
     number: u64,
     /// Where its last byte lies within the connection.
     end: u64,
-    publish: Publish,
+    publish: Parcel,
 }
 
 impl PublisherSession {
@@ -72,8 +127,7 @@ impl PublisherSession {
         Self {
             link: Link::new(options),
             accepted: 0,
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue: Queue::default(),
             in_flight: InFlight::default(),
             unwritten: VecDeque::new(),
             resumed: false,
@@ -100,12 +154,12 @@ impl PublisherSession {
 
     /// Whether more publishes should be given. Giving them anyway is safe but unbounded.
     pub fn has_room(&self) -> bool {
-        self.queue.len() < QUEUE_MESSAGES_HIGH && self.queue_bytes < QUEUE_BYTES_HIGH
+        self.queue.messages < QUEUE_MESSAGES_HIGH && self.queue.bytes < QUEUE_BYTES_HIGH
     }
 
     /// How many publishes are not done.
     pub fn unfinished(&self) -> usize {
-        self.queue.len() + self.in_flight.len() + self.unwritten.len()
+        self.queue.messages + self.in_flight.len() + self.unwritten.len()
     }
 
     /// How many QoS 1 publishes are sent on this connection and not answered.
@@ -115,7 +169,7 @@ impl PublisherSession {
 
     /// All publishes up to this number are done: acknowledged, refused or (QoS 0) written.
     pub fn completed(&self) -> u64 {
-        let queued = self.queue.front().map(|(number, _)| *number);
+        let queued = self.queue.front();
         let unwritten = self.unwritten.front().map(|unwritten| unwritten.number);
         [queued, unwritten, self.in_flight.oldest()]
             .into_iter()
@@ -130,12 +184,11 @@ impl PublisherSession {
     }
 
     /// Takes publishes, in their order.
-    pub fn publish(&mut self, batch: Vec<Publish>) {
-        for publish in batch {
-            self.accepted += 1;
-            self.queue_bytes += publish.len();
-            self.queue.push_back((self.accepted, publish));
-        }
+    pub fn publish(&mut self, piece: impl Into<Piece>) {
+        let piece = piece.into();
+        let first = self.accepted + 1;
+        self.accepted += piece.len() as u64;
+        self.queue.push_back(first, piece);
         self.pump();
     }
 
@@ -157,8 +210,7 @@ impl PublisherSession {
             number, publish, ..
         } in self.unwritten.drain(..).rev()
         {
-            self.queue_bytes += publish.len();
-            self.queue.push_front((number, publish));
+            self.queue.push_front(number, publish.into());
         }
         self.watched = None;
         self.in_flight.restart();
@@ -211,7 +263,7 @@ impl PublisherSession {
         };
         match done {
             Some((number, publish)) if ack.reason.is_error() && kind != AckKind::PubComp => {
-                self.refuse(number, &publish, ack.reason, ack.message);
+                self.refuse(number, publish.get(), ack.reason, ack.message);
             }
             Some(_) => {}
             None => tracing::debug!(packet_id, ?kind, "an acknowledgement that answers nothing"),
@@ -301,7 +353,7 @@ impl PublisherSession {
         }
         if let Some((reason, message)) = refusal(&self.link, turn.publish) {
             if let Some((number, publish)) = self.in_flight.remove_next() {
-                self.refuse(number, &publish, reason, message);
+                self.refuse(number, publish.get(), reason, message);
             }
             return true;
         }
@@ -318,22 +370,19 @@ impl PublisherSession {
         if self.in_flight.peek().is_some() {
             return false;
         }
-        let Some((_, publish)) = self.queue.front() else {
+        let Some((number, parcel)) = self.queue.first() else {
             return false;
         };
+        let publish = parcel.get();
         let answered = publish.qos != QoS::AtMostOnce;
         if answered && !self.may_fly(publish.qos == QoS::ExactlyOnce) {
             return false;
         }
-        let refusal = refusal(&self.link, publish);
-        let Some((number, publish)) = self.queue.pop_front() else {
-            return false;
-        };
-        self.queue_bytes -= publish.len();
-        if let Some((reason, message)) = refusal {
-            self.refuse(number, &publish, reason, message);
+        self.queue.skip_first(publish.len());
+        if let Some((reason, message)) = refusal(&self.link, publish) {
+            self.refuse(number, publish, reason, message);
         } else if answered {
-            self.in_flight.push(number, publish);
+            self.in_flight.push(number, parcel);
             self.send_in_flight();
         } else {
             let protocol = self.link.options().protocol;
@@ -341,7 +390,7 @@ impl PublisherSession {
             self.unwritten.push_back(Unwritten {
                 number,
                 end: self.link.queued(),
-                publish,
+                publish: parcel,
             });
         }
         true
@@ -369,7 +418,7 @@ impl PublisherSession {
     fn refuse(
         &mut self,
         number: u64,
-        publish: &Publish,
+        publish: PublishRef<'_>,
         reason: ReasonCode,
         message: Option<String>,
     ) {
@@ -407,7 +456,7 @@ impl PublisherSession {
 }
 
 /// Why a publish must not be sent to this broker at all.
-fn refusal(link: &Link, publish: &Publish) -> Option<(ReasonCode, Option<String>)> {
+fn refusal(link: &Link, publish: PublishRef<'_>) -> Option<(ReasonCode, Option<String>)> {
     let limits = link.limits();
     if publish.topic.is_empty() || publish.topic.len() > usize::from(u16::MAX) {
         let message = "a topic has 1 to 65535 bytes".to_owned();

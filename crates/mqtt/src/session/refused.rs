@@ -1,7 +1,7 @@
 //! What a publisher reports of a publish that cannot be delivered.
 
 use crate::error::{MqttError, ReasonCode};
-use crate::packet::Publish;
+use crate::packet::{Publish, PublishRef};
 
 /// A publish that the broker, or its limits, did not let through.
 #[derive(Debug, Clone)]
@@ -17,14 +17,14 @@ pub struct Refused {
 impl Refused {
     pub(super) fn new(
         number: u64,
-        publish: &Publish,
+        publish: PublishRef<'_>,
         reason: ReasonCode,
         message: Option<String>,
     ) -> Self {
-        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        let topic = String::from_utf8_lossy(publish.topic).into_owned();
         Self {
             number,
-            publish: publish.clone(),
+            publish: publish.to_owned(),
             error: MqttError::Refused {
                 topic,
                 reason,

@@ -28,7 +28,7 @@ use super::fixed::{Fixed, Written, legal, refuse_properties, shown};
 use super::topic_plan::{Piece, TopicPlan, topic_plan};
 use crate::config::{MqttProfile, MqttTable, ProtocolVersion, SinkOptions};
 use crate::options::QoS;
-use crate::packet::{Properties, PropertiesWriter, Property};
+use crate::packet::{Envelope, Properties, PropertiesWriter, Property};
 use crate::topic::check_topic;
 
 /// How many bytes of topics are allocated at once.
@@ -46,15 +46,6 @@ pub(crate) struct EnvelopePlan {
     columns: Vec<ColumnPlan>,
     /// Which columns make the payload, if not all.
     payload: Option<Vec<usize>>,
-}
-
-/// The envelope of one row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Envelope {
-    pub(crate) topic: Bytes,
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) properties: Bytes,
 }
 
 impl Envelope {

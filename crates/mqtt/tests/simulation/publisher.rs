@@ -376,7 +376,7 @@ impl World {
             let payload = wire::payload(self.published, rng.random_range(0..300));
             Publish::new(Bytes::from_static(b"t/x"), payload, qos_of(self.published))
         });
-        let batch = batch.collect();
+        let batch: Vec<_> = batch.collect();
         self.session.publish(batch);
     }
 
