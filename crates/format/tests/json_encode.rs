@@ -35,7 +35,7 @@ fn written(config: &FormatConfig, batch: &RecordBatch) -> Vec<String> {
     encoder.encode(batch, &mut payloads).unwrap();
     assert_eq!(payloads.len(), batch.num_rows());
     let text = |payload: &[u8]| String::from_utf8(payload.to_vec()).unwrap();
-    payloads.take().map(|payload| text(&payload)).collect()
+    payloads.iter().map(text).collect()
 }
 
 fn values(config: &FormatConfig, column: ArrayRef) -> Vec<String> {
@@ -366,8 +366,8 @@ fn payloads_gather_over_batches() {
     let mut payloads = Payloads::new();
     encoder.encode(&batch, &mut payloads).unwrap();
     encoder.encode(&batch.slice(1, 1), &mut payloads).unwrap();
-    let all: Vec<_> = payloads.take().collect();
-    assert_eq!(all, [r#"{"v":1}"#, r#"{"v":2}"#, r#"{"v":2}"#]);
+    let all: Vec<_> = payloads.iter().collect();
+    assert_eq!(all, [br#"{"v":1}"#, br#"{"v":2}"#, br#"{"v":2}"#]);
 }
 
 #[test]

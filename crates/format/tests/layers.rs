@@ -215,8 +215,8 @@ proptest! {
             let mut payloads = Payloads::new();
             Encoder::new(&config, batch.schema()).unwrap().encode(&batch, &mut payloads).unwrap();
             let mut decoder = Decoder::new(&config, batch.schema()).unwrap();
-            for payload in payloads.take() {
-                prop_assert_eq!(decoder.push(&payload), Ok(1));
+            for payload in payloads.iter() {
+                prop_assert_eq!(decoder.push(payload), Ok(1));
             }
             prop_assert_eq!(decoder.finish().unwrap(), batch.columns());
         }

@@ -390,10 +390,10 @@ fn timestamps_are_written_as_asked() {
             let mut payloads = Payloads::new();
             let mut encoder = Encoder::new(&config, Arc::clone(&schema)).unwrap();
             encoder.encode(&batch, &mut payloads).unwrap();
-            let payload = payloads.take().next().unwrap();
-            assert_eq!(by_others(format, &payload)["v"].to_string(), expect);
+            let payload = payloads.iter().next().unwrap();
+            assert_eq!(by_others(format, payload)["v"].to_string(), expect);
             let mut decoder = Decoder::new(&config, Arc::clone(&schema)).unwrap();
-            decoder.push(&payload).unwrap();
+            decoder.push(payload).unwrap();
             assert_eq!(decoder.finish().unwrap(), batch.columns());
         }
     }

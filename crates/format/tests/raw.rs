@@ -128,7 +128,7 @@ fn written(config: &FormatConfig, column: impl Array + 'static) -> Vec<Vec<u8>> 
     let mut encoder = Encoder::new(config, batch.schema()).unwrap();
     let mut payloads = Payloads::new();
     encoder.encode(&batch, &mut payloads).unwrap();
-    payloads.take().map(|payload| payload.to_vec()).collect()
+    payloads.iter().map(<[u8]>::to_vec).collect()
 }
 
 #[test]

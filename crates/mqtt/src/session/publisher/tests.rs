@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::packet::Publish;
 
 /// A session that is logged in, and its clock.
 fn logged_in(timeout: Duration) -> (PublisherSession, ReadBuffer, Instant) {
