@@ -32,6 +32,7 @@ mod heartbeat;
 mod in_flight;
 mod link;
 mod publisher;
+mod queue;
 mod receipts;
 mod refused;
 mod subscriber;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Link;
 use super::in_flight::{InFlight, Recorded, Stage};
+use super::queue::Queue;
 use super::refused::Refused;
 use crate::error::{MqttError, ReasonCode};
 use crate::options::{ConnectOptions, ProtocolVersion, QoS};
@@ -37,62 +38,6 @@ pub struct PublisherSession {
     refused: Vec<Refused>,
     watched: Option<Watched>,
     uncalled_told: bool,
-}
-
-/// What was given and not sent yet, in its order.
-#[derive(Debug, Default)]
-struct Queue {
-    /// With the number of the first of each; none is empty.
-    pieces: VecDeque<(u64, Piece)>,
-    messages: usize,
-    /// Of topics, payloads and properties.
-    bytes: usize,
-}
-
-impl Queue {
-    fn push_back(&mut self, first: u64, piece: Piece) {
-        self.count(&piece);
-        if !piece.is_empty() {
-            self.pieces.push_back((first, piece));
-        }
-    }
-
-    fn push_front(&mut self, first: u64, piece: Piece) {
-        self.count(&piece);
-        self.pieces.push_front((first, piece));
-    }
-
-    fn count(&mut self, piece: &Piece) {
-        self.messages += piece.len();
-        self.bytes += piece.iter().map(|publish| publish.len()).sum::<usize>();
-    }
-
-    /// The number of the first publish.
-    fn front(&self) -> Option<u64> {
-        self.pieces.front().map(|(first, _)| *first)
-    }
-
-    /// The first publish, and its number.
-    #[inline]
-    fn first(&self) -> Option<(u64, Parcel)> {
-        let (first, piece) = self.pieces.front()?;
-        Some((*first, piece.first()?))
-    }
-
-    /// The first publish, of so many bytes, goes elsewhere.
-    #[inline]
-    fn skip_first(&mut self, bytes: usize) {
-        let Some((first, piece)) = self.pieces.front_mut() else {
-            return;
-        };
-        *first += 1;
-        piece.skip_first();
-        if piece.is_empty() {
-            self.pieces.pop_front();
-        }
-        self.messages -= 1;
-        self.bytes -= bytes;
-    }
 }
 
 /// The publish that has waited longest for its answer.
@@ -154,12 +99,12 @@ impl PublisherSession {
 
     /// Whether more publishes should be given. Giving them anyway is safe but unbounded.
     pub fn has_room(&self) -> bool {
-        self.queue.messages < QUEUE_MESSAGES_HIGH && self.queue.bytes < QUEUE_BYTES_HIGH
+        self.queue.len() < QUEUE_MESSAGES_HIGH && self.queue.bytes() < QUEUE_BYTES_HIGH
     }
 
     /// How many publishes are not done.
     pub fn unfinished(&self) -> usize {
-        self.queue.messages + self.in_flight.len() + self.unwritten.len()
+        self.queue.len() + self.in_flight.len() + self.unwritten.len()
     }
 
     /// How many QoS 1 publishes are sent on this connection and not answered.
