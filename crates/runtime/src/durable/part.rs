@@ -173,3 +173,11 @@ pub(crate) fn stored_again(part: &Part) -> Part {
     let rows = crate::ipc::decode(&bytes).expect("what was encoded can be decoded");
     Part::stored(part.about, 0, rows)
 }
+
+/// Notes that the rows of a part are on the disk; false if they were already.
+#[cfg(test)]
+pub(crate) fn is_written(part: &Part) -> bool {
+    let is_new = part.kept.place().is_none();
+    part.kept.at(0);
+    is_new
+}

@@ -6,7 +6,7 @@
 //! So changes are on disk before they are told; and a job that starts again first takes back what was told behind its
 //! checkpoint, the last change first. Then whoever applies the changes has what the job has.
 //!
-//! Bounds: the batches of one flush wait for the disk together. A crash while changes are taken back takes them back once more:
+//! Bounds: the batches of one flush wait for the disk together, and are written some megabytes at a time. A crash while changes are taken back takes them back once more:
 //! every row ends as it was before the first of them.
 
 use std::sync::Arc;
@@ -24,6 +24,9 @@ use crate::bridge::SinkBatch;
 /// How many batches are read back at once.
 const READ_BATCHES: usize = 16;
 
+/// After how many bytes of Arrow memory a transaction is ended although more batches wait.
+const PORTION_BYTES: u64 = 4 << 20;
+
 /// The log of one sink.
 pub(crate) struct Told {
     pub(crate) store: Store,
@@ -34,12 +37,18 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// Returns when the changes are on disk.
+    /// Returns when the changes are on disk. They get there in portions, for others wait for the file, too.
     pub(crate) async fn keep(&self, batches: &[SinkBatch]) -> Result<(), OperatorError> {
-        let tellings = batches.iter();
-        let tellings = tellings.map(|batch| Telling::new(&self.sink, batch.epoch, &batch.rows));
-        let tellings = tellings.collect::<Result<_, _>>().map_err(unfit)?;
-        self.store.tell(tellings).await.ok_or_else(given_up)
+        let mut left = batches;
+        while !left.is_empty() {
+            let (portion, rest) = left.split_at(portion(left));
+            left = rest;
+            let tellings = portion.iter();
+            let tellings = tellings.map(|batch| Telling::new(&self.sink, batch.epoch, &batch.rows));
+            let tellings = tellings.collect::<Result<_, _>>().map_err(unfit)?;
+            self.store.tell(tellings).await.ok_or_else(given_up)?;
+        }
+        Ok(())
     }
 
     /// Takes back what an earlier run has told behind the last checkpoint; returns when that is accepted.
@@ -70,6 +79,17 @@ impl Told {
         }
         Ok(())
     }
+}
+
+/// How many of these batches are written together: one at least.
+fn portion(batches: &[SinkBatch]) -> usize {
+    let mut bytes = 0;
+    let fitting = batches.iter().take_while(|batch| {
+        let fits = bytes < PORTION_BYTES;
+        bytes += batch.size.bytes;
+        fits
+    });
+    fitting.count()
 }
 
 /// The changes that undo others: each the other way round, the last first.

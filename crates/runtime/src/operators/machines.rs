@@ -13,7 +13,7 @@ use crate::operators::late::LateRows;
 use crate::operators::over::Over;
 use crate::operators::stateful::Stateful;
 use crate::operators::ttl_join::TtlJoin;
-use crate::operators::updating::UpdatingAggregate;
+use crate::operators::updating;
 use crate::operators::updating_join::UpdatingJoin;
 use crate::operators::window;
 use crate::spool::Spool;
@@ -59,7 +59,7 @@ pub(crate) fn machine(
         PlanOperator::Instant(plan) => Some(Box::new(Instant::new(plan, context))),
         PlanOperator::Over(over) => Some(Box::new(Over::new(over, context)?)),
         PlanOperator::TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?)),
-        PlanOperator::UpdatingAggregate(by) => Some(Box::new(UpdatingAggregate::new(by, context)?)),
+        PlanOperator::UpdatingAggregate(by) => Some(updating::machine(by, context)?),
         PlanOperator::UpdatingJoin(join) => Some(Box::new(UpdatingJoin::new(join, context)?)),
         _ => None,
     })

@@ -51,8 +51,8 @@ pub(crate) trait Stateful: Send {
     /// row. It only rises. What has become due is taken by [`emit`](Stateful::emit).
     fn advance(&mut self, watermark: i64) -> Result<()>;
 
-    /// The next piece of what has become due, in time of a few milliseconds; `None` when there is nothing more. Rows of a
-    /// later watermark never come before all of an earlier one.
+    /// The next piece of what has become due, in time of a few milliseconds; it may be without rows, and `None` says that
+    /// there is nothing more. Rows of a later watermark never come before all of an earlier one.
     fn emit(&mut self) -> Result<Option<RecordBatch>>;
 
     /// Notes the time of day, in microseconds since 1970, about once a second while rows come or not: for what is done by

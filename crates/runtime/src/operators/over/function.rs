@@ -20,7 +20,6 @@ use headwater_planner::plan::{Frame, OverCall, OverFunction};
 
 use super::memory::{Argument, Memory};
 use super::runs::Runs;
-use crate::operators::updating::renewed;
 use crate::operators::window::arguments;
 
 /// The function.
@@ -230,4 +229,19 @@ fn stays_when_read(function: &AggregateFunctionExpr) -> bool {
         "last_value",
     ];
     !function.is_distinct() && known.contains(&function.fun().name())
+}
+
+/// What an accumulator says, of those that may give their values away when they are read: one like it is read instead.
+fn renewed(
+    function: &AggregateFunctionExpr,
+    accumulator: &mut Box<dyn Accumulator>,
+) -> Result<ScalarValue> {
+    let states = accumulator.state()?;
+    let states = states.iter().map(|state| state.to_array_of_size(1));
+    let states = states.collect::<Result<Vec<_>>>()?;
+    *accumulator = function.create_accumulator()?;
+    accumulator.merge_batch(&states)?;
+    let mut read = function.create_accumulator()?;
+    read.merge_batch(&states)?;
+    read.evaluate()
 }

@@ -1,343 +1,40 @@
 //! Aggregates by key that change as rows come in: what was sent is taken back, and what is true now is sent.
 //!
-//! ```text
-//!  rows ──► keys ──► groups: counts, accumulators, what was sent      tick, END      retractions and rows
-//!                    the groups that have changed ────────────────────────────────►  out, `CHANGE` says which
-//! ```
-//!
 //! Input: rows; with `change`, rows that take back an equal one that came before. Output: about once a second, and at the
 //! end, for each group that has changed: the row that was sent, taken back, and the row that is true now, each at most
 //! once, and neither if they are equal. A group whose rows have all been taken back is taken back itself. The event time
-//! of both is that of the group's latest row; groups come in the order in which they changed first. Without functions, over
-//! rows that only come (`DISTINCT`), nothing is ever taken back: a new group is put out at once, with the event time of its
-//! first row, so that it comes before the watermark that follows it, as windows and joins below want it.
+//! of both is that of the group's latest row. Between groups there is no order.
 //! Time: rows are never late. A group to which nothing has come for the time to live, in event time, is forgotten without
 //! a word: what comes for it later begins anew, and what takes back a row of it is left out.
-//! Memory: the groups, up to an eighth longer than the time to live, and the keys of those that have changed, counted when
-//! they are put out; see `function` for what a group keeps. Errors: those of functions.
+//! Memory: the groups, up to an eighth longer than the time to live, and what is noted of those that have changed.
+//! Errors: those of functions.
+//!
+//! Two machines: one for rows that only come, whose state is columns ([`rows`]), and one for rows that may be taken back
+//! ([`changes`]).
 
-mod function;
-mod group;
-mod output;
-mod snapshot;
+mod changes;
+mod rows;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 mod tests;
-mod values;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
-use arrow::record_batch::RecordBatch;
-use arrow::row::{RowConverter, SortField};
-use datafusion::common::{Result, internal_err};
-use headwater_planner::plan;
+use datafusion::common::Result;
+use headwater_planner::plan::UpdatingAggregate;
 
-pub(in crate::operators) use self::function::renewed;
-use self::function::{Arguments, Function};
-use self::group::Group;
-use self::output::{Change, Output};
-use crate::durable::part::Part;
+use self::changes::OfChanges;
+use self::rows::OfRows;
 use crate::operators::machines::MachineContext;
-use crate::operators::stateful::{END, Held, Stateful, times};
+use crate::operators::stateful::Stateful;
 
-/// How many groups are looked at for one piece of the output.
-const PIECE_GROUPS: usize = 4_096;
-
-/// How many groups go into one part of a snapshot.
-const PART_GROUPS: usize = 65_536;
-
-/// The keys of a group, in Arrow's row format.
-type Key = Box<[u8]>;
-
-/// The machine.
-pub(crate) struct UpdatingAggregate {
-    aggregate: Arc<plan::UpdatingAggregate>,
-    converter: RowConverter,
-    functions: Vec<Function>,
-    groups: HashMap<Key, Group>,
-    /// Those that have changed since the last flush, in the order in which they did.
-    changed: Vec<Key>,
-    /// Those that are being flushed.
-    due: VecDeque<Key>,
-    /// Whether nothing that is put out is ever taken back: `DISTINCT` over rows that only come.
-    tells_at_once: bool,
-    ttl_ns: u64,
-    /// From which watermark on it pays to look for groups whose time is over.
-    sweep_at: i64,
-    /// The size of the groups.
-    bytes: usize,
-    /// How many changes there have been.
-    changes: i64,
-    /// Whether it has been told the time.
-    is_running: bool,
-    output: Output,
-}
-
-/// The rows of one group in a batch.
-#[derive(Default)]
-struct Rows {
-    added: Vec<u32>,
-    retracted: Vec<u32>,
-    /// The event time of the first of them, and the latest one.
-    first: i64,
-    latest: i64,
-}
-
-impl UpdatingAggregate {
-    pub(crate) fn new(
-        aggregate: &Arc<plan::UpdatingAggregate>,
-        context: &MachineContext,
-    ) -> Result<Self> {
-        let input = &context.inputs[0];
-        let keys = aggregate.keys.iter().map(|key| key.data_type(input));
-        let keys = keys.map(|key| key.map(SortField::new));
-        let functions = aggregate.aggregates.iter();
-        let functions =
-            functions.map(|function| Function::new(function, input, aggregate.change.is_some()));
-        Ok(Self {
-            converter: RowConverter::new(keys.collect::<Result<_>>()?)?,
-            functions: functions.collect::<Result<_>>()?,
-            groups: HashMap::new(),
-            changed: Vec::new(),
-            due: VecDeque::new(),
-            tells_at_once: aggregate.aggregates.is_empty() && aggregate.change.is_none(),
-            ttl_ns: u64::try_from(aggregate.ttl.as_nanos()).unwrap_or(u64::MAX),
-            sweep_at: i64::MIN,
-            bytes: 0,
-            changes: 0,
-            is_running: false,
-            output: Output::new(&context.output, aggregate.keys.len()),
-            aggregate: Arc::clone(aggregate),
-        })
-    }
-
-    /// The rows of a batch by group, in the order of their first rows.
-    fn by_group(&self, rows: &RecordBatch) -> Result<Vec<(Key, Rows)>> {
-        let count = rows.num_rows();
-        let times = times(rows, self.aggregate.time)?;
-        let changes = self.aggregate.change.map(|column| rows.column(column));
-        let changes = changes.and_then(|column| column.as_primitive_opt::<Int64Type>());
-        let keys = self.aggregate.keys.iter();
-        let keys = keys.map(|key| key.evaluate(rows)?.into_array(count));
-        let keys = keys.collect::<Result<Vec<_>>>()?;
-        let keys = match keys.as_slice() {
-            // all rows are one group, of which the converter would know nothing
-            [] => None,
-            keys => Some(self.converter.convert_columns(keys)?),
-        };
-        let mut places: HashMap<&[u8], usize> = HashMap::new();
-        let mut groups: Vec<(Key, Rows)> = Vec::new();
-        for (row, time) in times.iter().enumerate() {
-            let key = keys.as_ref().map_or(&[][..], |keys| keys.row(row).data());
-            let place = *places.entry(key).or_insert_with(|| {
-                let rows = Rows {
-                    first: *time,
-                    latest: *time,
-                    ..Rows::default()
-                };
-                groups.push((key.into(), rows));
-                groups.len() - 1
-            });
-            let rows = &mut groups[place].1;
-            rows.latest = rows.latest.max(*time);
-            match changes.is_some_and(|changes| changes.value(row) < 0) {
-                true => rows.retracted.push(row as u32),
-                false => rows.added.push(row as u32),
-            }
-        }
-        Ok(groups)
-    }
-
-    /// Takes the rows of one group.
-    fn absorb(&mut self, key: Key, rows: &Rows, arguments: &[Arguments]) -> Result<()> {
-        if !self.groups.contains_key(&key) {
-            if rows.added.is_empty() {
-                return Ok(());
-            }
-            let group = Group::new(&self.functions)?;
-            self.bytes += group.size() + key.len();
-            self.groups.insert(key.clone(), group);
-        }
-        let Some(group) = self.groups.get_mut(&key) else {
-            return internal_err!("a group is lost");
-        };
-        group.add(&self.functions, arguments, &rows.added)?;
-        group.retract(&self.functions, arguments, &rows.retracted)?;
-        if group.touch(rows.latest) {
-            self.changed.push(key);
-        }
-        Ok(())
-    }
-
-    /// The groups that are new, each with the event time of its first row.
-    fn tell(&mut self, groups: Vec<(Key, Rows)>) -> Result<Vec<RecordBatch>> {
-        let mut news = Vec::new();
-        for (key, rows) in groups {
-            if let Some(group) = self.groups.get_mut(&key) {
-                group.prolong(rows.latest);
-                continue;
-            }
-            let mut group = Group::new(&self.functions)?;
-            group.prolong(rows.latest);
-            self.bytes += group.size() + key.len();
-            self.groups.insert(key.clone(), group);
-            self.changes += 1;
-            news.push(Change {
-                key,
-                values: Vec::new(),
-                change: self.changes,
-                time: rows.first,
-            });
-        }
-        match news.as_slice() {
-            [] => Ok(Vec::new()),
-            news => Ok(vec![self.output.rows(&self.converter, news)?]),
-        }
-    }
-
-    /// Has all groups that have changed put out.
-    fn flush(&mut self) {
-        self.due.extend(self.changed.drain(..));
-    }
-
-    /// What has become of a group since it was put out last.
-    fn put_out(&mut self, key: Key, piece: &mut Vec<Change>) -> Result<()> {
-        let Some(group) = self.groups.get_mut(&key) else {
-            return Ok(());
-        };
-        self.bytes -= group.size();
-        let (before, after) = group.change(&self.functions)?;
-        let time = group.time();
-        match group.is_empty() {
-            false => self.bytes += group.size(),
-            true => {
-                self.bytes -= key.len();
-                self.groups.remove(&key);
-            }
-        }
-        self.changes += 1;
-        for (values, change) in [(before, -self.changes), (after, self.changes)] {
-            piece.extend(values.map(|values| Change {
-                key: key.clone(),
-                values,
-                change,
-                time,
-            }));
-        }
-        Ok(())
-    }
-
-    /// Forgets the groups whose time is over, unless they are still to be put out.
-    fn sweep(&mut self, watermark: i64) {
-        if watermark < self.sweep_at {
-            return;
-        }
-        self.sweep_at = watermark.saturating_add_unsigned(self.ttl_ns / 8);
-        let earliest = watermark.saturating_sub_unsigned(self.ttl_ns);
-        let bytes = &mut self.bytes;
-        self.groups.retain(|key, group| {
-            let keep = group.is_changed() || group.time() >= earliest;
-            if !keep {
-                *bytes -= group.size() + key.len();
-            }
-            keep
-        });
-    }
-}
-
-impl Stateful for UpdatingAggregate {
-    fn rows(&mut self, _input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
-        let arguments = self.functions.iter();
-        let arguments = arguments.map(|function| function.arguments(&rows));
-        let arguments = arguments.collect::<Result<Vec<_>>>()?;
-        let groups = self.by_group(&rows)?;
-        if self.tells_at_once {
-            return self.tell(groups);
-        }
-        for (key, rows) in groups {
-            self.absorb(key, &rows, &arguments)?;
-        }
-        Ok(Vec::new())
-    }
-
-    fn advance(&mut self, watermark: i64) -> Result<()> {
-        match watermark {
-            END => self.flush(),
-            _ => self.sweep(watermark),
-        }
-        Ok(())
-    }
-
-    fn emit(&mut self) -> Result<Option<RecordBatch>> {
-        let mut piece = Vec::new();
-        while piece.is_empty() && !self.due.is_empty() {
-            for _ in 0..PIECE_GROUPS {
-                let Some(key) = self.due.pop_front() else {
-                    break;
-                };
-                self.put_out(key, &mut piece)?;
-            }
-        }
-        match piece.as_slice() {
-            [] => Ok(None),
-            changes => self.output.rows(&self.converter, changes).map(Some),
-        }
-    }
-
-    fn tick(&mut self, _now_us: u64) -> Result<()> {
-        // the first comes when the job begins, and would part what is still on its way
-        if std::mem::replace(&mut self.is_running, true) {
-            self.flush();
-        }
-        Ok(())
-    }
-
-    fn snapshot(&mut self) -> Result<Vec<Part>> {
-        let parser = self.converter.parser();
-        let mut groups: Vec<_> = self.groups.iter_mut().collect();
-        let pieces = groups.chunks_mut(PART_GROUPS).map(|piece| {
-            let keys = piece.iter().map(|(key, _)| parser.parse(key));
-            let keys = match self.aggregate.keys.is_empty() {
-                true => Vec::new(),
-                false => self.converter.convert_rows(keys)?,
-            };
-            let mut piece: Vec<_> = piece.iter_mut().map(|(_, group)| &mut **group).collect();
-            snapshot::save(&self.functions, keys, &mut piece)
-        });
-        pieces.collect()
-    }
-
-    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
-        for part in parts {
-            let keys = snapshot::keys(&part)?;
-            let keys = match keys.as_slice() {
-                [] => None,
-                keys => Some(self.converter.convert_columns(keys)?),
-            };
-            for (row, group) in snapshot::load(&self.functions, &part)?
-                .into_iter()
-                .enumerate()
-            {
-                let key = keys.as_ref().map_or(&[][..], |keys| keys.row(row).data());
-                self.bytes += group.size() + key.len();
-                if group.is_changed() {
-                    self.changed.push(key.into());
-                }
-                self.groups.insert(key.into(), group);
-            }
-        }
-        Ok(())
-    }
-
-    fn held(&self, part: &Part) -> Result<Held> {
-        snapshot::keys(part).map(Held::Keyed)
-    }
-
-    fn size(&self) -> usize {
-        let keys = self.changed.len() + self.due.len();
-        self.bytes + keys * size_of::<Key>()
-    }
+/// The machine of an aggregate.
+pub(crate) fn machine(
+    aggregate: &Arc<UpdatingAggregate>,
+    context: &MachineContext,
+) -> Result<Box<dyn Stateful>> {
+    Ok(match aggregate.change {
+        Some(change) => Box::new(OfChanges::new(aggregate, change, context)?),
+        None => Box::new(OfRows::new(aggregate, context)?),
+    })
 }

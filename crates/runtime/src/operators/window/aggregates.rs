@@ -16,7 +16,7 @@ const ORDERS_ITSELF: &str = "string_agg";
 
 /// The functions.
 #[derive(Clone)]
-pub(super) struct Functions(Arc<[Arc<AggregateFunctionExpr>]>);
+pub(in crate::operators) struct Functions(Arc<[Arc<AggregateFunctionExpr>]>);
 
 /// Refuses a function that must have its rows in an order, which a stream has not.
 pub(in crate::operators) fn check_order(function: &AggregateFunctionExpr) -> Result<()> {
@@ -28,15 +28,15 @@ pub(in crate::operators) fn check_order(function: &AggregateFunctionExpr) -> Res
 }
 
 /// The state of all functions for groups that are numbered from 0.
-pub(super) struct Accumulators(Vec<Box<dyn GroupsAccumulator>>);
+pub(in crate::operators) struct Accumulators(Vec<Box<dyn GroupsAccumulator>>);
 
 /// The states of some groups, as columns: of each function, those that it merges.
-pub(super) type States = Vec<Vec<ArrayRef>>;
+pub(in crate::operators) type States = Vec<Vec<ArrayRef>>;
 
 impl Functions {
     /// # Errors
     /// If a function must have its rows in an order, which a stream has not.
-    pub(super) fn new(aggregates: &[Aggregate]) -> Result<Self> {
+    pub(in crate::operators) fn new(aggregates: &[Aggregate]) -> Result<Self> {
         let functions = aggregates.iter().map(|aggregate| {
             check_order(&aggregate.function)?;
             Ok(Arc::clone(&aggregate.function))
@@ -44,8 +44,16 @@ impl Functions {
         Ok(Self(functions.collect::<Result<_>>()?))
     }
 
+    pub(in crate::operators) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(in crate::operators) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Accumulators without groups.
-    pub(super) fn accumulators(&self) -> Result<Accumulators> {
+    pub(in crate::operators) fn accumulators(&self) -> Result<Accumulators> {
         let accumulators = self.0.iter().map(|function| {
             if function.groups_accumulator_supported() {
                 return function.create_groups_accumulator();
@@ -67,7 +75,7 @@ impl Functions {
     }
 
     /// Whether the state of each group is an object of its own, so that closing takes its time.
-    pub(super) fn are_slow(&self) -> bool {
+    pub(in crate::operators) fn are_slow(&self) -> bool {
         let mut functions = self.0.iter();
         functions.any(|function| !function.groups_accumulator_supported())
     }
@@ -75,7 +83,7 @@ impl Functions {
 
 impl Accumulators {
     /// Takes rows, each into the group that `groups` says.
-    pub(super) fn update(
+    pub(in crate::operators) fn update(
         &mut self,
         columns: &Columns,
         groups: &[usize],
@@ -90,7 +98,7 @@ impl Accumulators {
     }
 
     /// Takes states, each into the group that `groups` says.
-    pub(super) fn merge(
+    pub(in crate::operators) fn merge(
         &mut self,
         states: &[Vec<ArrayRef>],
         groups: &[usize],
@@ -103,7 +111,7 @@ impl Accumulators {
     }
 
     /// Gives the states of all groups away.
-    pub(super) fn states(&mut self) -> Result<States> {
+    pub(in crate::operators) fn states(&mut self) -> Result<States> {
         let accumulators = self.0.iter_mut();
         accumulators
             .map(|accumulator| accumulator.state(EmitTo::All))
@@ -111,14 +119,14 @@ impl Accumulators {
     }
 
     /// Gives the results of the first groups away; those behind them move up.
-    pub(super) fn results(&mut self, groups: EmitTo) -> Result<Vec<ArrayRef>> {
+    pub(in crate::operators) fn results(&mut self, groups: EmitTo) -> Result<Vec<ArrayRef>> {
         let accumulators = self.0.iter_mut();
         accumulators
             .map(|accumulator| accumulator.evaluate(groups))
             .collect()
     }
 
-    pub(super) fn size(&self) -> usize {
+    pub(in crate::operators) fn size(&self) -> usize {
         self.0.iter().map(|accumulator| accumulator.size()).sum()
     }
 }

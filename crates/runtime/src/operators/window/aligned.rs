@@ -73,7 +73,7 @@ impl Aligned {
         grouping.spool.clone_from(&context.spool);
         Ok(Self {
             time: plan.time,
-            input: Input::new(plan),
+            input: Input::new(&plan.keys, &plan.aggregates),
             cut,
             piece: if grouping.functions.are_slow() {
                 SLOW_PIECE

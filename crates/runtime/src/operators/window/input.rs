@@ -9,29 +9,29 @@ use datafusion::common::Result;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use headwater_planner::plan::{Aggregate, WindowAggregate};
+use headwater_planner::plan::Aggregate;
 
 /// The arguments of an aggregate, and its filter.
 type Expressions = (Vec<Arc<dyn PhysicalExpr>>, Option<Arc<dyn PhysicalExpr>>);
 
 /// Computes it.
-pub(super) struct Input {
+pub(in crate::operators) struct Input {
     keys: Vec<Arc<dyn PhysicalExpr>>,
     functions: Vec<Expressions>,
 }
 
 /// The keys of some rows and what the functions take of them.
-pub(super) struct Columns {
-    pub(super) rows: usize,
-    pub(super) keys: Vec<ArrayRef>,
+pub(in crate::operators) struct Columns {
+    pub(in crate::operators) rows: usize,
+    pub(in crate::operators) keys: Vec<ArrayRef>,
     /// Of each function.
-    pub(super) arguments: Vec<Arguments>,
+    pub(in crate::operators) arguments: Vec<Arguments>,
 }
 
 /// What one function takes.
-pub(super) struct Arguments {
-    pub(super) values: Vec<ArrayRef>,
-    pub(super) filter: Option<BooleanArray>,
+pub(in crate::operators) struct Arguments {
+    pub(in crate::operators) values: Vec<ArrayRef>,
+    pub(in crate::operators) filter: Option<BooleanArray>,
 }
 
 /// Some rows of a batch, in their order.
@@ -44,16 +44,19 @@ pub(super) enum Selection {
 }
 
 impl Input {
-    pub(super) fn new(plan: &WindowAggregate) -> Self {
+    pub(in crate::operators) fn new(
+        keys: &[Arc<dyn PhysicalExpr>],
+        aggregates: &[Aggregate],
+    ) -> Self {
         let function =
             |aggregate: &Aggregate| (arguments(&aggregate.function), aggregate.filter.clone());
         Self {
-            keys: plan.keys.clone(),
-            functions: plan.aggregates.iter().map(function).collect(),
+            keys: keys.to_vec(),
+            functions: aggregates.iter().map(function).collect(),
         }
     }
 
-    pub(super) fn columns(&self, batch: &RecordBatch) -> Result<Columns> {
+    pub(in crate::operators) fn columns(&self, batch: &RecordBatch) -> Result<Columns> {
         let arguments = self.functions.iter().map(|(values, filter)| {
             let filter = filter.as_ref().map(|filter| evaluate(filter, batch));
             let filter = filter.transpose()?;

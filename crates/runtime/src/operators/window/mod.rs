@@ -46,10 +46,10 @@ use std::sync::Arc;
 use datafusion::common::{Result, internal_err};
 use headwater_planner::plan::{Window, WindowAggregate};
 
-pub(in crate::operators) use self::aggregates::check_order;
+pub(in crate::operators) use self::aggregates::{Accumulators, Functions, States, check_order};
 use self::aligned::Aligned;
 use self::cut::Cut;
-pub(in crate::operators) use self::input::arguments;
+pub(in crate::operators) use self::input::{Columns, Input, arguments};
 pub(crate) use self::partial::{Partial, partial_rows};
 use self::session::Session;
 use crate::operators::machines::MachineContext;

@@ -76,7 +76,7 @@ impl Partial {
         };
         Ok(Self {
             time: plan.time,
-            input: Input::new(plan),
+            input: Input::new(&plan.keys, &plan.aggregates),
             cut,
             groups: grouping.groups()?,
             resting: 0,

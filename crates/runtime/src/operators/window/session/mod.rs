@@ -79,7 +79,7 @@ impl Session {
         let grouping = Grouping::new(functions, &context.output, output.keys_begin(), keys);
         Ok(Self {
             time: plan.time,
-            input: Input::new(plan),
+            input: Input::new(&plan.keys, &plan.aggregates),
             output,
             late: context.late.clone(),
             keys: grouping.table()?,

@@ -72,14 +72,9 @@ impl Group {
         Ok(())
     }
 
-    /// Lets it live as long as a row of this event time.
-    pub(super) fn prolong(&mut self, latest: i64) {
-        self.time = self.time.max(latest);
-    }
-
     /// Notes that rows have come; whether they are the first since it was put out.
     pub(super) fn touch(&mut self, latest: i64) -> bool {
-        self.prolong(latest);
+        self.time = self.time.max(latest);
         !std::mem::replace(&mut self.changed, true)
     }
 

@@ -1,9 +1,12 @@
 //! What is put out for which rows: `key value time`, with `-` before rows that take back.
 
+mod rows;
+
 use std::time::Duration;
 
-use arrow::array::{Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+use arrow::array::{AsArray, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
@@ -14,12 +17,13 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::{Column, IsNotNullExpr, IsNullExpr};
 use headwater_connector::Metrics;
-use headwater_planner::plan::{Aggregate, change_field, time_field};
+use headwater_planner::plan::{self, Aggregate, change_field, time_field};
 use proptest::prelude::*;
 
 use super::*;
-use crate::durable::part::stored_again;
+use crate::durable::part::{Part, is_written, stored_again};
 use crate::operators::late::LateRows;
+use crate::operators::stateful::{END, Held};
 
 /// A row: key, value, event time.
 type Row<'a> = (&'a str, f64, i64);
@@ -49,7 +53,7 @@ fn function(function: &Arc<AggregateUDF>, argument: &str) -> AggregateFunctionEx
 struct Scene {
     aggregate: Arc<plan::UpdatingAggregate>,
     context: MachineContext,
-    machine: UpdatingAggregate,
+    machine: Box<dyn Stateful>,
     /// The answer to the latest rows.
     answered: Vec<RecordBatch>,
 }
@@ -62,6 +66,15 @@ impl Scene {
 
     fn of(
         function: impl Into<Option<AggregateFunctionExpr>>,
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        retracts: bool,
+    ) -> Self {
+        Self::filtered(function, None, keys, retracts)
+    }
+
+    fn filtered(
+        function: impl Into<Option<AggregateFunctionExpr>>,
+        filter: Option<Arc<dyn PhysicalExpr>>,
         keys: Vec<Arc<dyn PhysicalExpr>>,
         retracts: bool,
     ) -> Self {
@@ -83,7 +96,7 @@ impl Scene {
                 .into_iter()
                 .map(|function| Aggregate {
                     function: Arc::new(function),
-                    filter: None,
+                    filter: filter.clone(),
                 })
                 .collect(),
             time: 4,
@@ -91,7 +104,7 @@ impl Scene {
             ttl: Duration::from_nanos(80),
         };
         let aggregate = Arc::new(aggregate);
-        let mut machine = UpdatingAggregate::new(&aggregate, &context).unwrap();
+        let mut machine = machine(&aggregate, &context).unwrap();
         machine.tick(0).unwrap();
         Self {
             aggregate,
@@ -111,7 +124,7 @@ impl Scene {
             };
             assert_eq!(keys.len(), self.aggregate.keys.len());
         }
-        self.machine = UpdatingAggregate::new(&self.aggregate, &self.context).unwrap();
+        self.machine = machine(&self.aggregate, &self.context).unwrap();
         self.machine.restore(parts).unwrap();
         self.machine.tick(0).unwrap();
     }
@@ -144,28 +157,31 @@ impl Scene {
     }
 
     fn emitted(&mut self) -> Vec<String> {
-        let mut shown = Vec::new();
         let emitted = std::iter::from_fn(|| self.machine.emit().unwrap());
-        for piece in self.answered.drain(..).chain(emitted) {
-            let options = FormatOptions::default();
-            let columns = piece.columns().iter();
-            let columns = columns.map(|column| ArrayFormatter::try_new(column, &options).unwrap());
-            let columns: Vec<_> = columns.collect();
-            let (values, retract) = columns.split_at(columns.len() - 2);
-            for row in 0..piece.num_rows() {
-                let number = retract[0].value(row).to_string();
-                let sign = if number.starts_with('-') { "-" } else { "" };
-                let values = values.iter().map(|value| value.value(row).to_string());
-                shown.push(format!("{sign}{}", values.collect::<Vec<_>>().join(" ")));
-            }
-        }
-        shown
+        let pieces: Vec<_> = self.answered.drain(..).chain(emitted).collect();
+        pieces.iter().flat_map(shown).collect()
     }
 
     fn flush(&mut self, expect: &[&str]) {
         self.machine.tick(0).unwrap();
         assert_eq!(self.emitted(), expect);
     }
+}
+
+/// The rows of a piece as text.
+fn shown(piece: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default();
+    let columns = piece.columns().iter();
+    let columns = columns.map(|column| ArrayFormatter::try_new(column, &options).unwrap());
+    let columns: Vec<_> = columns.collect();
+    let (values, change) = columns.split_at(columns.len() - 2);
+    let rows = (0..piece.num_rows()).map(|row| {
+        let number = change[0].value(row).to_string();
+        let sign = if number.starts_with('-') { "-" } else { "" };
+        let values = values.iter().map(|value| value.value(row).to_string());
+        format!("{sign}{}", values.collect::<Vec<_>>().join(" "))
+    });
+    rows.collect()
 }
 
 #[test]
@@ -314,18 +330,16 @@ fn what_is_kept_outlives_the_machine() {
 
 #[test]
 fn a_filter_leaves_rows_out_of_its_function() {
-    let mut scene = Scene::new(function(&count_udaf(), "value"), false);
     let nothing: Arc<dyn PhysicalExpr> = Arc::new(IsNullExpr::new(column("value")));
     let all: Arc<dyn PhysicalExpr> = Arc::new(IsNotNullExpr::new(column("value")));
     for (filter, expect) in [(nothing, "a 0"), (all, "a 1")] {
-        let aggregate = Aggregate {
-            function: Arc::new(function(&count_udaf(), "value")),
-            filter: Some(filter),
-        };
-        scene.machine.functions = vec![Function::new(&aggregate, &input(), false).unwrap()];
-        scene.machine.groups.clear();
-        scene.add(&[("a", 1.0, 1)]);
-        scene.flush(&[expect]);
+        for retracts in [false, true] {
+            let count = function(&count_udaf(), "value");
+            let filter = Some(Arc::clone(&filter));
+            let mut scene = Scene::filtered(count, filter, vec![column("key")], retracts);
+            scene.add(&[("a", 1.0, 1)]);
+            scene.flush(&[expect]);
+        }
     }
 }
 

@@ -1,13 +1,11 @@
 //! One aggregate function, and what a group keeps for it.
 //!
 //! DataFusion's accumulators are made to be read once, at the end. Here they are read again and again, and rows are taken
-//! back in any order, so there are three kinds:
+//! back in any order, so there are two kinds:
 //!
-//! * those that can be read and go on (`count`, `sum`, `avg`, `min`, `max`), and of these, where rows are taken back, those
-//!   that forget exactly what they were told: `count`, and `sum` and `avg` of what is no float. A float would leave its
-//!   rounding behind, and NaN never goes;
-//! * all others, while rows only come: they give their state away, and a new accumulator begins with it;
-//! * all others, where rows are taken back: the values are kept, with how often they are there, and read anew each time.
+//! * those that can be read and go on, and forget exactly what they were told: `count`, and `sum` and `avg` of what is no
+//!   float. A float would leave its rounding behind, and NaN never goes;
+//! * all others: the values are kept, with how often they are there, and read anew each time.
 
 use std::sync::Arc;
 
@@ -38,12 +36,8 @@ pub(super) struct Function {
 
 /// How a function is used.
 enum Kind {
-    /// Read and gone on with.
-    Read,
-    /// The same, and told to forget.
+    /// Told to forget.
     Reversed,
-    /// Begun anew from its state.
-    Renewed,
     /// Begun anew from all values.
     Recomputed(RowConverter),
 }
@@ -87,21 +81,17 @@ impl Arguments {
 }
 
 impl Function {
-    /// `retracts` says whether rows are taken back.
-    pub(super) fn new(aggregate: &Aggregate, input: &SchemaRef, retracts: bool) -> Result<Self> {
+    pub(super) fn new(aggregate: &Aggregate, input: &SchemaRef) -> Result<Self> {
         let function = &aggregate.function;
         check_order(function)?;
         let types = arguments(function).into_iter();
         let types = types.map(|argument| argument.data_type(input));
         let types = types.collect::<Result<Vec<_>>>()?;
         let exact = !types.iter().any(DataType::is_floating);
-        let kind = match (function.fun().name(), retracts) {
-            _ if function.is_distinct() && !retracts => Kind::Renewed,
-            ("count" | "sum" | "avg" | "min" | "max", false) => Kind::Read,
-            (_, false) => Kind::Renewed,
-            ("count", true) if !function.is_distinct() => Kind::Reversed,
-            ("sum" | "avg", true) if exact && !function.is_distinct() => Kind::Reversed,
-            (_, true) => {
+        let kind = match function.fun().name() {
+            "count" if !function.is_distinct() => Kind::Reversed,
+            "sum" | "avg" if exact && !function.is_distinct() => Kind::Reversed,
+            _ => {
                 let fields = types.into_iter().map(SortField::new);
                 Kind::Recomputed(RowConverter::new(fields.collect())?)
             }
@@ -116,7 +106,6 @@ impl Function {
     /// Without values.
     pub(super) fn state(&self) -> Result<State> {
         Ok(match self.kind {
-            Kind::Read | Kind::Renewed => State::Accumulator(self.function.create_accumulator()?),
             Kind::Reversed => State::Accumulator(self.function.create_sliding_accumulator()?),
             Kind::Recomputed(_) => State::Values {
                 counts: Counts::new(),
@@ -212,9 +201,6 @@ impl Function {
     /// What the function says of the values now.
     pub(super) fn value(&self, state: &mut State) -> Result<ScalarValue> {
         match (state, &self.kind) {
-            (State::Accumulator(accumulator), Kind::Renewed) => {
-                renewed(&self.function, accumulator)
-            }
             (State::Accumulator(accumulator), _) => accumulator.evaluate(),
             (State::Values { counts, .. }, kind) => {
                 let mut read = self.function.create_accumulator()?;
@@ -243,19 +229,4 @@ impl State {
             Self::Values { counts, bytes } => bytes + counts.len() * size_of::<(Box<[u8]>, u64)>(),
         }
     }
-}
-
-/// What an accumulator says, of those that may give their values away when they are read: one like it is read instead.
-pub(in crate::operators) fn renewed(
-    function: &AggregateFunctionExpr,
-    accumulator: &mut Box<dyn Accumulator>,
-) -> Result<ScalarValue> {
-    let states = accumulator.state()?;
-    let states = states.iter().map(|state| state.to_array_of_size(1));
-    let states = states.collect::<Result<Vec<_>>>()?;
-    *accumulator = function.create_accumulator()?;
-    accumulator.merge_batch(&states)?;
-    let mut read = function.create_accumulator()?;
-    read.merge_batch(&states)?;
-    read.evaluate()
 }
