@@ -483,6 +483,34 @@ async fn what_was_told_before_a_kill_is_taken_back() {
     sizes.is_right_in_the_end().await;
 }
 
+/// Groups to which nothing comes for several checkpoints and runs, so that they are written once and only named then.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_are_quiet_for_long_outlive_kills() {
+    // those of the first run come again in the last one
+    const GROUP: usize = 20;
+    const GROUPS: usize = MESSAGES * 3 / 4 / GROUP;
+    let expected = |numbers: usize| {
+        let mut groups = BTreeMap::<usize, Vec<usize>>::new();
+        for n in 0..numbers {
+            groups.entry(n / GROUP % GROUPS).or_default().push(n);
+        }
+        let row = |(k, of_key): (usize, Vec<usize>)| {
+            let row = json!({"k": k, "n": of_key.len(), "last": of_key.last()});
+            (k as u64, row)
+        };
+        groups.into_iter().map(row).collect()
+    };
+    let quiet = Changing {
+        columns: "k BIGINT PRIMARY KEY, n BIGINT, last BIGINT",
+        query: format!(
+            "SELECT n / {GROUP} % {GROUPS}, count(DISTINCT n), max(n) FROM numbers GROUP BY n / {GROUP} % {GROUPS}"
+        ),
+        expected,
+        intervals: ["1"; 4],
+    };
+    quiet.is_right_in_the_end().await;
+}
+
 /// Numbers meet their doubles, which come later.
 fn pairs(url: &str) -> String {
     format!(

@@ -14,7 +14,8 @@
 //! there is no room at the job's sinks it waits.
 //!
 //! Checkpoints: what comes behind a cut waits until everything before it has been absorbed and put out; then the state is
-//! handed over ([`Cuts`]).
+//! handed over ([`Cuts`]). A machine that keeps what is due hands it over when something waits; what of it has not gone out
+//! is then behind the cut.
 //!
 //! Errors: those of the machine. After one it does nothing more, and keeps its epoch open, so that nothing of it can be
 //! acknowledged.
@@ -263,12 +264,12 @@ impl Running {
             self.resume(output)?;
             return Ok(true);
         }
-        let Some(cuts) = self
-            .stage
-            .cuts
-            .as_mut()
-            .filter(|_| self.due.is_none() && self.failed.is_none())
-        else {
+        let keeps = self.stage.machine.keeps_what_is_due();
+        let cuts = self.stage.cuts.as_mut().filter(|cuts| {
+            let may_be_due = keeps && cuts.has_waiting();
+            (self.due.is_none() || may_be_due) && self.failed.is_none()
+        });
+        let Some(cuts) = cuts else {
             return Ok(false);
         };
         let is_past = |cut: &u64| frontiers.iter().all(|frontier| !frontier.less_equal(cut));
@@ -277,6 +278,10 @@ impl Running {
         };
         let mut parts = vec![Part::word(&self.told)?];
         parts.extend(self.stage.machine.snapshot()?);
+        if let Some(due) = &mut self.due {
+            // it may be there already since an earlier cut, and is never behind what waits
+            due.held.try_downgrade(&(cut + 1)).ok();
+        }
         cuts.hand_over(cut, parts);
         Ok(cuts.is_resuming())
     }

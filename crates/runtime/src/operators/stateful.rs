@@ -62,8 +62,15 @@ pub(crate) trait Stateful: Send {
     }
 
     /// What another machine of the same plan needs to go on from here: everything that is not due yet. Asked for when
-    /// [`emit`](Stateful::emit) has nothing more. The state stays as it is.
+    /// [`emit`](Stateful::emit) has nothing more, unless it [keeps what is due](Stateful::keeps_what_is_due). The state stays as
+    /// it is.
     fn snapshot(&mut self) -> Result<Vec<Part>>;
+
+    /// Whether [`snapshot`](Stateful::snapshot) has what is due, too, so that rows need not wait until all of it has gone out:
+    /// another machine puts out once more what comes behind the snapshot.
+    fn keeps_what_is_due(&self) -> bool {
+        false
+    }
 
     /// Takes up what a machine of the same plan has left, before anything else comes.
     ///

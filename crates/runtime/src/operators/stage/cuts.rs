@@ -61,6 +61,11 @@ impl Cuts {
         self.waiting.push_back(message);
     }
 
+    /// Whether messages wait for the next cut.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether there is something before which nothing may be taken.
     pub(super) fn is_resuming(&self) -> bool {
         !self.resumed.is_empty()

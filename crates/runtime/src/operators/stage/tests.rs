@@ -38,6 +38,8 @@ struct Keeper {
     piece_rows: usize,
     late: LateRows,
     told: i64,
+    /// Whether what is due is part of its state.
+    keeps_due: bool,
 }
 
 fn numbers(values: impl IntoIterator<Item = i64>) -> RecordBatch {
@@ -86,8 +88,13 @@ impl Stateful for Keeper {
     }
 
     fn snapshot(&mut self) -> Result<Vec<Part>> {
-        let kept: Vec<_> = self.kept.keys().copied().collect();
+        let due = self.due.iter().filter(|_| self.keeps_due);
+        let kept: Vec<_> = due.chain(self.kept.keys()).copied().collect();
         Ok(vec![Part::new(&self.told, numbers(kept))?])
+    }
+
+    fn keeps_what_is_due(&self) -> bool {
+        self.keeps_due
     }
 
     fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
@@ -120,6 +127,15 @@ struct Bench<'w> {
 
 impl<'w> Bench<'w> {
     fn new(worker: &'w mut Worker, piece_rows: usize, left: Vec<Part>, cuts: Option<Cuts>) -> Self {
+        Self::keeping(worker, piece_rows, left, (cuts, false))
+    }
+
+    fn keeping(
+        worker: &'w mut Worker,
+        piece_rows: usize,
+        left: Vec<Part>,
+        (cuts, keeps_due): (Option<Cuts>, bool),
+    ) -> Self {
         let backlog = Arc::<Backlog>::default();
         let metrics = Arc::<Metrics>::default();
         let late = LateRows::new(&metrics, true);
@@ -129,6 +145,7 @@ impl<'w> Bench<'w> {
             piece_rows,
             late: late.clone(),
             told: i64::MIN,
+            keeps_due,
         };
         let mut minimum = Minimum::new([(0, Lane(0)), (1, Lane(1))]);
         restore(&mut machine, &mut minimum, left).unwrap();
@@ -301,6 +318,47 @@ fn another_stage_goes_on_with_the_state() {
         bench.mark(1, Mark::At(7));
         bench.next_epoch();
         bench.check(&["[5]", "[6]", "7 At(7)"]);
+    });
+}
+
+#[test]
+fn what_is_due_and_kept_is_not_waited_for_by_rows() {
+    let (reports, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let clock = EpochClock::default();
+    let seat = Seat {
+        operator: "stage".to_owned(),
+        worker: 0,
+    };
+    timely::execute_directly(move |worker| {
+        let cuts = Some(Cuts::new(clock.clone(), reports, seat));
+        let mut bench = Bench::keeping(worker, 1, vec![], (cuts, true));
+        let full = Size {
+            rows: BACKLOG_ROWS,
+            bytes: 0,
+        };
+        bench.backlog.add(full);
+        bench.next_epoch();
+        bench.rows(0, [3, 5, 8]);
+        bench.mark(0, Mark::At(6));
+        bench.mark(1, Mark::At(6));
+        assert_eq!(clock.cut(), 1);
+        bench.next_epoch();
+        assert!(
+            received.try_recv().is_err(),
+            "as nothing waits, what is due goes out first"
+        );
+        assert!(!bench.is_done(1));
+        bench.rows(0, [7]);
+        bench.steps();
+        let Ok((1, Report::State { parts, .. })) = received.try_recv() else {
+            panic!("the state is handed over");
+        };
+        assert_eq!(values(&parts[1].rows), [3, 5, 8], "without what waited");
+        assert!(bench.is_done(1), "what is due is behind the cut");
+        bench.backlog.remove(full);
+        bench.next_epoch();
+        bench.check(&["[3]", "[5]", "7 At(6)"]);
+        assert!(bench.is_done(2));
     });
 }
 

@@ -280,11 +280,28 @@ impl Stateful for OfRows {
 
     fn snapshot(&mut self) -> Result<Vec<Part>> {
         self.waiting.extend(self.fresh.cut(&mut self.table)?);
-        for mut changed in std::mem::take(&mut self.waiting) {
-            self.absorb(&mut changed)?;
-            self.waiting.push_back(changed);
+        for due in [true, false] {
+            let queue = if due {
+                &mut self.due
+            } else {
+                &mut self.waiting
+            };
+            let mut queue = std::mem::take(queue);
+            queue
+                .iter_mut()
+                .try_for_each(|changed| self.absorb(changed))?;
+            *if due {
+                &mut self.due
+            } else {
+                &mut self.waiting
+            } = queue;
         }
         self.log.parts(self.keys, &self.widths, self.earliest)
+    }
+
+    fn keeps_what_is_due(&self) -> bool {
+        // event times that are due without functions are of no changes, and soon done with
+        !self.tells_at_once()
     }
 
     fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
