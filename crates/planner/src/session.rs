@@ -24,6 +24,7 @@ use crate::comparison;
 use crate::functions;
 use crate::implied;
 use crate::lateral;
+use crate::named_windows;
 use crate::planner::Settings;
 use crate::stream::{self, Output, StreamPlanner};
 use crate::types::{Types, map_of};
@@ -65,7 +66,9 @@ impl Session {
     /// Unknown names, types that do not fit.
     pub(crate) fn query(&self, catalog: &Catalog, query: &Query) -> Result<LogicalPlan> {
         let binder = self.binder(catalog);
-        let statement = Statement::Query(Box::new(implied::named(query)));
+        let mut query = implied::named(query);
+        named_windows::write_out(&mut query)?;
+        let statement = Statement::Query(Box::new(query));
         let bound = SqlToRel::new(&binder).sql_statement_to_plan(statement)?;
         let bound = stream::by_ends(lateral::unfold(bound)?)?;
         comparison::refuse_mixed(&bound)?;

@@ -295,7 +295,10 @@ impl Stateful for UpdatingJoin {
     }
 
     fn held(&self, part: &Part) -> Result<Held> {
-        part.about().map(Held::Input)
+        Ok(match part.rows.num_columns() {
+            0 => Held::Word,
+            _ => Held::Input(part.about()?),
+        })
     }
 
     fn size(&self) -> usize {

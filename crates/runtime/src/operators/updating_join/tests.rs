@@ -311,6 +311,21 @@ fn restarted(mut join: UpdatingJoin, preserved: [bool; 2]) -> UpdatingJoin {
     next
 }
 
+#[test]
+fn each_part_is_of_the_input_whose_exchange_divides_it_or_of_every_worker() {
+    let mut join = join([true, true]);
+    take(&mut join, 0, &[(Some("a"), 1, 1, 5)]);
+    take(&mut join, 1, &[(Some("b"), 2, 2, 5)]);
+    let parts = join.snapshot().unwrap();
+    let held = parts.iter().map(|part| match join.held(part).unwrap() {
+        Held::Word => None,
+        Held::Input(input) => Some(input),
+        Held::Keyed(_) => panic!("the exchanges know the keys"),
+    });
+    let held: Vec<_> = held.collect();
+    assert_eq!(held, [None, Some(0), Some(1)]);
+}
+
 proptest! {
     #[test]
     fn what_is_told_and_not_taken_back_is_the_join(
