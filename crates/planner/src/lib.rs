@@ -10,7 +10,7 @@
 //! are declared (`ddl`), made by their connectors, and kept with the views by name (`catalog`). A query is refused as
 //! soon as it asks for what cannot be run (`unsupported`), bound and compiled by DataFusion (`session`, `source`,
 //! `types`, `functions`) once the names that are left out were put in (`implied`), named windows written out
-//! (`named_windows`) and unnest in FROM was unfolded (`lateral`), brought into the form of the sink's columns (`query`) and translated operator by operator into [`plan`]
+//! (`named_windows`), clauses that would be passed over refused (`misplaced`) and unnest in FROM was unfolded (`lateral`), brought into the form of the sink's columns (`query`) and translated operator by operator into [`plan`]
 //! (`translate`), with integers that do not overflow silently (`overflow`) and a way for bad data (`dead_letter`); that
 //! can be read as text (`explain`). Whatever goes wrong becomes a [`PlanError`] with a place
 //! and a hint (`error`, `syntax_hint`, `bind_error`, `type_error`, `fields`), the smallest expression that fails alone if nothing better
@@ -36,6 +36,7 @@ mod comparison;
 mod functions;
 mod implied;
 mod lateral;
+mod misplaced;
 mod named_windows;
 mod session;
 

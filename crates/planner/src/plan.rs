@@ -9,7 +9,8 @@ mod over;
 
 pub use self::event_time::{
     Aggregate, CHANGE, EventTime, Instant, TIME, TIME_TYPE, TtlJoin, UpdatingAggregate,
-    UpdatingJoin, WINDOW, Watermark, Window, WindowAggregate, change_field, time_field, with_time,
+    UpdatingJoin, WINDOW, Watermark, Window, WindowAggregate, change_field, heeds_order,
+    time_field, with_time,
 };
 pub use self::instant_input::InstantInput;
 pub use self::lookup::Lookup;

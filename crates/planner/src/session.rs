@@ -24,6 +24,7 @@ use crate::comparison;
 use crate::functions;
 use crate::implied;
 use crate::lateral;
+use crate::misplaced;
 use crate::named_windows;
 use crate::planner::Settings;
 use crate::stream::{self, Output, StreamPlanner};
@@ -68,6 +69,7 @@ impl Session {
         let binder = self.binder(catalog);
         let mut query = implied::named(query);
         named_windows::write_out(&mut query)?;
+        misplaced::check(&query, |name| self.looks_at_a_row(name))?;
         let statement = Statement::Query(Box::new(query));
         let bound = SqlToRel::new(&binder).sql_statement_to_plan(statement)?;
         let bound = stream::by_ends(lateral::unfold(bound)?)?;
@@ -77,6 +79,13 @@ impl Session {
         self.state
             .analyzer()
             .execute_and_check(bound, options, |_, _| {})
+    }
+
+    fn looks_at_a_row(&self, name: &str) -> bool {
+        let state = &self.state;
+        state.scalar_functions().contains_key(name)
+            && !state.aggregate_functions().contains_key(name)
+            && !state.window_functions().contains_key(name)
     }
 
     /// Binds an expression over the columns of one table.

@@ -92,6 +92,16 @@ fn argument(message: &str) -> Option<PlanError> {
         let message = format!("the arguments of '{name}' have no common type");
         return Some(PlanError::new(message).hint("convert them with CAST(… AS …)"));
     }
+    if let Some((name, given)) = after(message, "Error during planning: Function '")
+        .and_then(|rest| rest.split_once("' requires "))
+        .and_then(|(name, rest)| Some((name, after(rest, ", but received ")?)))
+    {
+        let given = given.split(" (").next().unwrap_or(given);
+        let given = in_sql(given).replace("String", "TEXT");
+        return Some(PlanError::new(format!(
+            "'{name}' cannot be applied to {given}"
+        )));
+    }
     if let Some(call) = after(message, "to satisfy a call to ") {
         let (name, rest) = call.split_once(" function: coercion from ")?;
         let (given, _) = rest.split_once(" to the signature")?;

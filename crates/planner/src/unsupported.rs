@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, LimitClause, Query, Select, SetExpr, SetOperator, SetQuantifier,
-    Spanned, Statement, TableFactor, Value, Visit, Visitor,
+    BinaryOperator, Distinct, Expr, GroupByExpr, LimitClause, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, Spanned, Statement, TableFactor, Value, Visit, Visitor, visit_expressions,
 };
 use datafusion::sql::sqlparser::tokenizer::{Span, TokenWithSpan};
 use headwater_connector::Location;
@@ -164,6 +164,23 @@ fn reads_nothing(factor: &TableFactor) -> bool {
     }
 }
 
+/// Where in an expression a function `OVER` rows stands, if there is one.
+fn over(expr: &Expr) -> Option<Span> {
+    let found = visit_expressions(expr, |expr| match expr {
+        Expr::Function(function) if function.over.is_some() => ControlFlow::Break(expr.span()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.break_value()
+}
+
+/// Whether it is text like `{a,0,b}`, which in PostgreSQL leads to a part of a document; here it would be a name.
+fn is_path(expr: &Expr) -> bool {
+    let Expr::Value(value) = expr else {
+        return false;
+    };
+    matches!(&value.value, Value::SingleQuotedString(text) if text.trim_start().starts_with('{'))
+}
+
 impl Visitor for Refusal<'_> {
     type Break = PlanError;
 
@@ -218,6 +235,12 @@ impl Visitor for Refusal<'_> {
                 return self.refuse(message, keys.span(), "GROUP");
             }
         }
+        if let Some(over) = select.selection.as_ref().and_then(over) {
+            let message = "WHERE is looked at before functions OVER rows are computed";
+            return self.refuse(message, over, "WHERE").map_break(|error| {
+                error.hint("put the condition behind it: QUALIFY lag(x) OVER (…) <> x")
+            });
+        }
         self.clauses_of_select(select)
     }
 
@@ -263,6 +286,23 @@ impl Visitor for Refusal<'_> {
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
                 let message = format!("a subquery in an expression is a join, {NOT_YET}");
                 self.refuse(message, expr.span(), "")
+            }
+            Expr::SimilarTo { .. } => {
+                let message = "SIMILAR TO is not understood";
+                self.refuse(message, expr.span(), "SIMILAR")
+                    .map_break(|error| {
+                        error.hint("write LIKE, or ~ with a regular expression: k ~ '^(a|b)'")
+                    })
+            }
+            Expr::BinaryOp {
+                op: BinaryOperator::HashLongArrow,
+                right,
+                ..
+            } if is_path(right) => {
+                let message = "#>> takes no path";
+                self.refuse(message, right.span(), "").map_break(|error| {
+                    error.hint("take one step after the other: j -> 'a' -> 0 ->> 'b'")
+                })
             }
             Expr::Value(value) => match &value.value {
                 Value::Placeholder(name) => {

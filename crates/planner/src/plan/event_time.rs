@@ -129,6 +129,14 @@ pub struct Aggregate {
     pub filter: Option<Arc<dyn PhysicalExpr>>,
 }
 
+/// Whether the `ORDER BY` of a function, if it has one, is heeded where rows come in no order. Percentiles look at it to
+/// know which end is the first.
+pub fn heeds_order(function: &AggregateFunctionExpr) -> bool {
+    let orders_itself =
+        function.fun().supports_within_group_clause() || function.fun().name() == "string_agg";
+    orders_itself || !function.order_sensitivity().hard_requires()
+}
+
 /// Aggregates by key and window. Rows of a window are put out once, when the watermark has reached its end; rows that
 /// come for it later are late: counted, and left out.
 ///

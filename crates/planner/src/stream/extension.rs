@@ -22,11 +22,12 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use super::exec::StreamExec;
 use super::instant::InstantLeaf;
 use super::node::{EventTimeNode, Kind, StreamNode};
+use crate::error::PlanError;
 use crate::overflow;
 use crate::plan::{
     Aggregate, CHANGE, EventTime, Frame, Instant, InstantInput, Lookup, Over, OverCall,
     OverFunction, PlanOperator, TtlJoin, UpdatingAggregate, UpdatingJoin, Watermark, Window,
-    WindowAggregate,
+    WindowAggregate, heeds_order,
 };
 
 /// DataFusion's planner, extended by our nodes.
@@ -324,6 +325,12 @@ impl Compiler<'_> {
         let properties = self.session.execution_props();
         let lowered =
             LoweredAggregateBuilder::new(expr, input, schema, properties, self.context).build()?;
+        if !heeds_order(&lowered.aggregate) {
+            let name = lowered.aggregate.fun().name();
+            let error = PlanError::new(format!("'{name}' cannot heed an ORDER BY")).about(name);
+            let hint = "array_agg, string_agg, first_value and last_value can";
+            return Err(error.hint(hint).into());
+        }
         Ok(Aggregate {
             function: lowered.aggregate,
             filter: lowered.filter,

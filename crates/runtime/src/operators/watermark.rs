@@ -10,7 +10,8 @@
 //!
 //! Where the watermark rises with event time ([`rising`]), the latest row of a batch stands for all.
 //!
-//! Errors: a row without event time, or on which its expression fails, is bad data; see [`bad_rows`](super::bad_rows).
+//! Errors: a row without event time, with that of the end ([`END`], which some devices send for "none"), or on which its
+//! expression fails, is bad data; see [`bad_rows`](super::bad_rows).
 
 mod rising;
 
@@ -184,7 +185,12 @@ impl Timed<'_> {
                     let table = &self.watermark.table;
                     return exec_err!("a row of '{table}' has no event time");
                 }
-                let greatest = match latest(&times).filter(|_| self.rises) {
+                let latest = latest(&times);
+                if latest.is_some_and(|(_, time)| time == END) {
+                    let table = &self.watermark.table;
+                    return exec_err!("a row of '{table}' has the last event time that there is");
+                }
+                let greatest = match latest.map(|(row, _)| row).filter(|_| self.rises) {
                     Some(row) => greatest(watermark, &batch.slice(row, 1))?,
                     None => greatest(watermark, batch)?,
                 };
@@ -198,13 +204,14 @@ impl Timed<'_> {
     }
 }
 
-/// The row with the latest event time.
-fn latest(times: &ArrayRef) -> Option<usize> {
+/// The row with the latest event time, and that time.
+fn latest(times: &ArrayRef) -> Option<(usize, i64)> {
     let times = times
         .as_primitive_opt::<TimestampNanosecondType>()?
         .values();
     let latest = times.iter().max()?;
-    times.iter().position(|time| time == latest)
+    let row = times.iter().position(|time| time == latest)?;
+    Some((row, *latest))
 }
 
 fn greatest(watermark: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Option<i64>> {

@@ -118,6 +118,17 @@ fn a_row_without_a_time_is_bad_data() {
 }
 
 #[test]
+fn a_row_with_the_time_of_the_end_is_bad_data_and_does_not_end_the_lane() {
+    let metrics = Arc::<Metrics>::default();
+    let mut bench = Bench::new(by_value(), None, BadRows::Drop(Arc::clone(&metrics)));
+    assert_eq!(
+        bench.rows(&[20, END, END - 1]),
+        ["[20]", "[9223372036854775806]", "At(9223372036854775796)"]
+    );
+    assert_eq!(metrics.snapshot().bad_data, 1);
+}
+
+#[test]
 fn a_silent_lane_becomes_idle_and_awakes_with_its_next_rows() {
     let idle = Some(Duration::from_secs(2));
     let mut bench = Bench::new(by_value(), idle, BadRows::Fail);

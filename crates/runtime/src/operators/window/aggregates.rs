@@ -7,12 +7,9 @@ use datafusion::common::{Result, not_impl_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use headwater_planner::plan::Aggregate;
+use headwater_planner::plan::{Aggregate, heeds_order};
 
 use super::input::Columns;
-
-/// The only ordered function that heeds the order by itself without saying so.
-const ORDERS_ITSELF: &str = "string_agg";
 
 /// The functions.
 #[derive(Clone)]
@@ -20,8 +17,8 @@ pub(in crate::operators) struct Functions(Arc<[Arc<AggregateFunctionExpr>]>);
 
 /// Refuses a function that must have its rows in an order, which a stream has not.
 pub(in crate::operators) fn check_order(function: &AggregateFunctionExpr) -> Result<()> {
-    let name = function.fun().name();
-    if function.order_sensitivity().hard_requires() && name != ORDERS_ITSELF {
+    if !heeds_order(function) {
+        let name = function.fun().name();
         return not_impl_err!("'{name}' cannot heed ORDER BY in a stream");
     }
     Ok(())
