@@ -265,7 +265,8 @@ impl FileSource {
 #[async_trait]
 impl SourceOperator for FileSource {
     async fn next(&mut self) -> Result<Option<SourceBatch>, OperatorError> {
-        let before = self.lines;
+        // a position before the one behind which it goes on would be kept with state that is further
+        let before = self.lines.max(self.resumed);
         loop {
             self.decode_lines()?;
             // Lines that were all dropped still move the position, or a file of bad lines would fill no batch for ever.

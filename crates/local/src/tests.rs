@@ -11,8 +11,8 @@ use arrow::record_batch::RecordBatch;
 use futures::FutureExt;
 use headwater_connector::{
     Column, ColumnOrigin, ConfigError, Connection, ErasedConnector, Metrics, Operator,
-    OperatorConfig, OperatorError, Options, Registry, Rejects, SinkOperator, SourceOperator,
-    SqlOption, State, TableSchema, TaskContext,
+    OperatorConfig, OperatorError, Options, Position, Registry, Rejects, SinkOperator,
+    SourceOperator, SqlOption, State, TableSchema, TaskContext,
 };
 use serde_json::json;
 
@@ -210,6 +210,24 @@ async fn a_file_of_bad_lines_alone_still_moves_the_position() {
     let batch = source.next().await.unwrap().unwrap();
     assert_eq!((batch.rows.num_rows(), batch.position.0), (0, 2));
     assert!(source.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_file_that_is_read_on_gives_no_position_that_was_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("long.json");
+    // many times what is read at once
+    let lines: u64 = 100_000;
+    let text: String = (0..lines).map(|n| format!("{{\"n\": {n}}}\n")).collect();
+    std::fs::write(&path, text).unwrap();
+    let task = Task::only();
+    let mut source = task.source(&file(&path, "source", "json", "fail", numbers()));
+    let behind = lines - 10;
+    source.resume(Position(behind));
+    source.open().await.unwrap();
+    let first = source.next().await.unwrap().expect("the last rows");
+    assert!(first.position.0 > behind, "{:?}", first.position);
+    assert_eq!(values(&[first.rows])[0], 99_990);
 }
 
 #[tokio::test]

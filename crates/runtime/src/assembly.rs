@@ -318,7 +318,7 @@ impl<'a> Assembly<'a> {
     ) {
         let keeping = self.keeping.as_ref();
         let told = keeping.and_then(|keeping| {
-            keeping.sink(sink.as_mut());
+            keeping.sink(&self.plan.nodes[id.0].id, sink.as_mut());
             keeping.told(self.plan, id)
         });
         let (end, outlets) = bridge::sink(self.layout.workers, rejects, &self.backlog);

@@ -1,6 +1,7 @@
 //! What the assembly of a job needs of its state on disk: it gives sources their journals and operators what they have
 //! left.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Keeping {
     received: mpsc::UnboundedReceiver<(u64, Report)>,
     /// The number of the last checkpoint; 0 if there is none.
     number: u64,
+    /// The sinks that were told changes behind it.
+    told: HashSet<String>,
     workers: usize,
     shares: usize,
     seats: usize,
@@ -116,6 +119,7 @@ impl Keeping {
         let (reports, received) = mpsc::unbounded_channel();
         Ok(Some(Self {
             number: database.number()?,
+            told: database.told_sinks()?,
             database,
             store,
             requests,
@@ -196,9 +200,9 @@ impl Keeping {
         self.database.adopt(operator, shares)
     }
 
-    /// Tells a sink whether it goes on.
-    pub(crate) fn sink(&self, sink: &mut dyn SinkOperator) {
-        if self.number > 0 {
+    /// Tells a sink whether it goes on: behind a checkpoint, and where changes that it was told will be taken back.
+    pub(crate) fn sink(&self, name: &str, sink: &mut dyn SinkOperator) {
+        if self.number > 0 || self.told.contains(name) {
             sink.resume();
         }
     }

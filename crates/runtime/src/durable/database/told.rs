@@ -1,5 +1,7 @@
 //! The changes that sinks were told since the last checkpoint.
 
+use std::collections::HashSet;
+
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use rusqlite::params;
@@ -58,6 +60,17 @@ impl Database {
         let told = told.map(|(number, rows)| Ok((number, decode(&rows)?)));
         told.collect::<Result<_, _>>()
             .map_err(|source| self.damaged(source))
+    }
+
+    /// The sinks that earlier runs have told something behind the last checkpoint.
+    pub(crate) fn told_sinks(&self) -> Result<HashSet<String>, StateError> {
+        let read = || {
+            let query = "SELECT DISTINCT sink FROM told WHERE epoch IS NULL";
+            let mut statement = self.connection.prepare(query)?;
+            let sinks = statement.query_map([], |row| row.get(0))?;
+            sinks.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|source| self.failed(source))
     }
 
     /// Forgets what earlier runs have told a sink.
