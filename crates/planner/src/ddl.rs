@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, GeneratedAs, Ident, ObjectNamePart, Spanned, SqlOption as OptionSyntax,
     TableConstraint, UnaryOperator, Value,
 };
+use headwater_connector::config::nearest;
 use headwater_connector::{Column, ColumnOrigin, Location, Options, SqlOption, TableSchema};
 
 use crate::dialect::metadata_name;
@@ -143,9 +144,7 @@ pub(crate) fn declaration(
     };
     let event_time = EventTimeOptions::take(parsed, &mut options);
     let Some(connector) = take(&mut options, "connector") else {
-        return Err(PlanError::new(format!("table '{name}' has no connector"))
-            .at(location)
-            .hint("add WITH (connector = '…', …)"));
+        return Err(no_connector(&name, location, &options));
     };
     Ok(Declaration {
         name,
@@ -158,6 +157,15 @@ pub(crate) fn declaration(
         },
         event_time,
     })
+}
+
+fn no_connector(table: &str, location: Location, options: &Options) -> PlanError {
+    let keys = options.0.iter().map(|option| option.key.as_str());
+    let error = PlanError::new(format!("table '{table}' has no connector")).at(location);
+    match nearest("connector", keys) {
+        Some(meant) => error.hint(format!("'{meant}' may be meant: write connector = '…'")),
+        None => error.hint("add WITH (connector = '…', …)"),
+    }
 }
 
 /// Whether a table has no connector, so that it is a stream within the job: it has columns, or is that of a query.

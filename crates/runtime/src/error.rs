@@ -88,16 +88,29 @@ pub(crate) fn row_fault(error: &DataFusionError) -> String {
     }
 }
 
+/// How DataFusion ends its internal errors: it asks to report them to its own tracker, though most of those here are ours.
+const PLEA: &str = "\nThis issue was likely caused by a bug in DataFusion's code";
+
 /// An error with what has caused it.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = plain(error);
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
-        text.push_str(&error.to_string());
+        text.push_str(&plain(error));
         cause = error.source();
     }
     text
+}
+
+fn plain(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(PLEA) {
+        Some((before, _plea)) => {
+            format!("{before} (this is a bug: please report it, with the query)")
+        }
+        None => text,
+    }
 }
 
 /// The message that a panic carried.
@@ -107,4 +120,16 @@ pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_not_said_to_be_datafusions() {
+        let error = DataFusionError::Internal("groups have no pane".to_owned());
+        let expected = "Internal error: groups have no pane. (this is a bug: please report it, with the query)";
+        assert_eq!(chain(&error), expected);
+    }
 }

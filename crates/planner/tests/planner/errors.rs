@@ -341,6 +341,16 @@ fn no_connector() {
       |              ^
       = hint: add WITH (connector = '…', …)
     "#);
+    let error =
+        crate::fake::error(r#"CREATE TABLE t (x INT) WITH (conector = 'fake', topic = 'x')"#);
+    insta::assert_snapshot!(error, @r#"
+    error: table 't' has no connector
+     --> test.sql:1:14
+      |
+    1 | CREATE TABLE t (x INT) WITH (conector = 'fake', topic = 'x')
+      |              ^
+      = hint: 'conector' may be meant: write connector = '…'
+    "#);
 }
 
 #[test]
