@@ -60,10 +60,10 @@ pub(super) struct OfRows {
     table: Table,
     log: Log,
     fresh: Fresh,
-    /// What was cut before it was flushed.
-    waiting: VecDeque<Changed>,
-    /// What is being flushed.
-    due: VecDeque<Changed>,
+    /// What was cut and has not been told.
+    cut: VecDeque<Changed>,
+    /// How much at the front of it is being flushed.
+    due: usize,
     piece: usize,
     flush: u32,
     ttl_ns: u64,
@@ -98,8 +98,8 @@ impl OfRows {
             log: Log::default(),
             fresh: Fresh::new(&functions, piece)?,
             functions,
-            waiting: VecDeque::new(),
-            due: VecDeque::new(),
+            cut: VecDeque::new(),
+            due: 0,
             piece,
             flush: 0,
             ttl_ns: u64::try_from(aggregate.ttl.as_nanos()).unwrap_or(u64::MAX),
@@ -137,12 +137,12 @@ impl OfRows {
 
     /// Has all groups that have changed put out.
     fn flush(&mut self) -> Result<()> {
-        let may_repeat = !self.waiting.is_empty();
-        self.waiting.extend(self.fresh.cut(&mut self.table)?);
+        let may_repeat = self.due < self.cut.len();
+        self.cut.extend(self.fresh.cut(&mut self.table)?);
         if may_repeat {
             // who comes more than once is told with all that has come
             self.flush += 1;
-            for changed in self.waiting.iter_mut().rev() {
+            for changed in self.cut.range_mut(self.due..).rev() {
                 let slots = changed.slots.iter();
                 let again = slots.map(|slot| {
                     let group = self.table.slot_mut(*slot);
@@ -151,7 +151,7 @@ impl OfRows {
                 changed.again = again.collect();
             }
         }
-        self.due.append(&mut self.waiting);
+        self.due = self.cut.len();
         Ok(())
     }
 
@@ -171,51 +171,39 @@ impl OfRows {
         Ok(told.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&self.schema))))
     }
 
-    /// Puts what has come for some groups into the log.
-    fn absorb(&mut self, changed: &mut Changed) -> Result<()> {
-        if let Some(states) = changed.states.take() {
-            self.settle(&changed.slots, Some(&states), false)?;
-            self.tidy()?;
-        }
-        Ok(())
+    /// Puts what has come for some groups into the log; answers how many it has looked at.
+    fn absorb(&mut self, changed: &mut Changed) -> Result<usize> {
+        let Some(states) = changed.states.take() else {
+            return Ok(0);
+        };
+        self.settle(&changed.slots, Some(&states), false)?;
+        self.tidy()?;
+        Ok(changed.slots.len())
     }
 
-    /// Absorbs some of what is too much, after a batch of so many rows. What came first is absorbed first.
+    /// Absorbs what was cut, the first first, until so many groups have been looked at.
+    fn absorb_most(&mut self, most: usize) -> Result<()> {
+        let mut cut = std::mem::take(&mut self.cut);
+        let mut groups = 0;
+        let absorbed = cut.iter_mut().try_for_each(|changed| {
+            if groups < most {
+                groups += self.absorb(changed)?;
+            }
+            Ok(())
+        });
+        self.cut = cut;
+        absorbed
+    }
+
+    /// Absorbs some of what is too much, after a batch of so many rows.
     fn absorb_some(&mut self, rows: usize) -> Result<()> {
         if self.fresh.is_full() {
-            self.waiting.extend(self.fresh.cut(&mut self.table)?);
+            self.cut.extend(self.fresh.cut(&mut self.table)?);
         }
-        if self.waiting.is_empty() {
-            return Ok(());
+        match self.due < self.cut.len() {
+            true => self.absorb_most(rows * ABSORBED_A_ROW),
+            false => Ok(()),
         }
-        let mut most = rows * ABSORBED_A_ROW;
-        for due in [true, false] {
-            let mut index = 0;
-            while most > 0 {
-                let queue = if due {
-                    &mut self.due
-                } else {
-                    &mut self.waiting
-                };
-                let Some(changed) = queue.get_mut(index) else {
-                    break;
-                };
-                if changed.states.is_some() {
-                    most = most.saturating_sub(changed.slots.len());
-                    let empty = Changed::absorbed(Vec::new());
-                    let mut taken = std::mem::replace(changed, empty);
-                    self.absorb(&mut taken)?;
-                    let queue = if due {
-                        &mut self.due
-                    } else {
-                        &mut self.waiting
-                    };
-                    queue[index] = taken;
-                }
-                index += 1;
-            }
-        }
-        Ok(())
     }
 
     /// Forgets the groups whose time is over, unless they are still to be put out.
@@ -263,39 +251,26 @@ impl Stateful for OfRows {
     }
 
     fn emit(&mut self) -> Result<Option<RecordBatch>> {
-        match self.due.pop_front() {
-            Some(changed) => self.tell(changed).map(Some),
-            None => Ok(None),
+        if self.due == 0 {
+            return Ok(None);
         }
+        self.due -= 1;
+        let changed = self.cut.pop_front();
+        changed.map(|changed| self.tell(changed)).transpose()
     }
 
     fn tick(&mut self, _now_us: u64) -> Result<()> {
         // the first comes when the job begins, and would part what is still on its way; and while a flush waits for room at
         // the sinks, another would only make the queue longer
-        if std::mem::replace(&mut self.is_running, true) && self.due.is_empty() {
+        if std::mem::replace(&mut self.is_running, true) && self.due == 0 {
             self.flush()?;
         }
         Ok(())
     }
 
     fn snapshot(&mut self) -> Result<Vec<Part>> {
-        self.waiting.extend(self.fresh.cut(&mut self.table)?);
-        for due in [true, false] {
-            let queue = if due {
-                &mut self.due
-            } else {
-                &mut self.waiting
-            };
-            let mut queue = std::mem::take(queue);
-            queue
-                .iter_mut()
-                .try_for_each(|changed| self.absorb(changed))?;
-            *if due {
-                &mut self.due
-            } else {
-                &mut self.waiting
-            } = queue;
-        }
+        self.cut.extend(self.fresh.cut(&mut self.table)?);
+        self.absorb_most(usize::MAX)?;
         self.log.parts(self.keys, &self.widths, self.earliest)
     }
 
@@ -321,7 +296,7 @@ impl Stateful for OfRows {
         self.table.retain(keep, |_place| {});
         let pieces = changed.chunks(self.piece);
         let pieces = pieces.map(|slots| Changed::absorbed(slots.to_vec()));
-        self.waiting.extend(pieces);
+        self.cut.extend(pieces);
         Ok(())
     }
 
@@ -334,7 +309,7 @@ impl Stateful for OfRows {
     }
 
     fn size(&self) -> usize {
-        let changed = self.waiting.iter().chain(&self.due).map(Changed::size);
-        self.table.size() + self.log.size() + self.fresh.size() + changed.sum::<usize>()
+        let cut = self.cut.iter().map(Changed::size);
+        self.table.size() + self.log.size() + self.fresh.size() + cut.sum::<usize>()
     }
 }

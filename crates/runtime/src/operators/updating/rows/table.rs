@@ -42,8 +42,12 @@ pub(super) struct Table {
 }
 
 struct Index {
-    hasher: RandomState,
     entries: HashTable<u32>,
+    groups: Groups,
+}
+
+struct Groups {
+    hasher: RandomState,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// What the keys take.
@@ -62,11 +66,13 @@ impl Table {
             }
         };
         let index = Index {
-            hasher: RandomState::default(),
             entries: HashTable::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            key_bytes: 0,
+            groups: Groups {
+                hasher: RandomState::default(),
+                slots: Vec::new(),
+                free: Vec::new(),
+                key_bytes: 0,
+            },
         };
         Ok(Self { converter, index })
     }
@@ -104,11 +110,11 @@ impl Table {
     }
 
     pub(super) fn slot(&self, slot: u32) -> &Slot {
-        &self.index.slots[slot as usize]
+        self.index.groups.slot(slot)
     }
 
     pub(super) fn slot_mut(&mut self, slot: u32) -> &mut Slot {
-        &mut self.index.slots[slot as usize]
+        &mut self.index.groups.slots[slot as usize]
     }
 
     /// Forgets the groups that are not to be kept, and says where the state of each lies.
@@ -117,20 +123,11 @@ impl Table {
         mut keep: impl FnMut(u32, &Slot) -> bool,
         mut forgotten: impl FnMut(Option<Place>),
     ) {
-        let Index {
-            entries,
-            slots,
-            free,
-            key_bytes,
-            ..
-        } = &mut self.index;
+        let Index { entries, groups } = &mut self.index;
         entries.retain(|number| {
-            let slot = &mut slots[*number as usize];
-            let stays = keep(*number, slot);
+            let stays = keep(*number, groups.slot(*number));
             if !stays {
-                forgotten(slot.place.take());
-                *key_bytes -= std::mem::take(&mut slot.key).len();
-                free.push(*number);
+                forgotten(groups.free(*number));
             }
             stays
         });
@@ -138,48 +135,42 @@ impl Table {
 
     /// Forgets a group.
     pub(super) fn forget(&mut self, slot: u32) -> Option<Place> {
-        let Index {
-            entries,
-            slots,
-            free,
-            key_bytes,
-            ..
-        } = &mut self.index;
-        let group = &mut slots[slot as usize];
-        if let Ok(entry) = entries.find_entry(group.hash, |number| *number == slot) {
-            entry.remove();
-            *key_bytes -= std::mem::take(&mut group.key).len();
-            free.push(slot);
-        }
-        group.place.take()
+        let Index { entries, groups } = &mut self.index;
+        let hash = groups.slot(slot).hash;
+        let entry = entries.find_entry(hash, |number| *number == slot).ok()?;
+        entry.remove();
+        groups.free(slot)
     }
 
     /// In bytes, roughly.
     pub(super) fn size(&self) -> usize {
-        let Index {
-            entries,
-            slots,
-            free,
-            key_bytes,
-            ..
-        } = &self.index;
-        let entries = entries.capacity() * (size_of::<u32>() + 1);
-        entries + slots.capacity() * size_of::<Slot>() + size_of_val(free.as_slice()) + key_bytes
+        let Index { entries, groups } = &self.index;
+        let free = size_of_val(groups.free.as_slice());
+        let slots = groups.slots.capacity() * size_of::<Slot>();
+        entries.capacity() * (size_of::<u32>() + 1) + slots + free + groups.key_bytes
     }
 }
 
 impl Index {
     fn find(&mut self, key: &[u8]) -> Result<u32> {
-        let hash = self.hasher.hash_one(key);
-        let slots = &self.slots;
+        let Self { entries, groups } = self;
+        let hash = groups.hasher.hash_one(key);
         let is_same = |number: &u32| {
-            let slot = &slots[*number as usize];
+            let slot = groups.slot(*number);
             slot.hash == hash && *slot.key == *key
         };
-        match self.entries.find(hash, is_same) {
-            Some(number) => Ok(*number),
-            None => self.add(key, hash),
+        if let Some(number) = entries.find(hash, is_same) {
+            return Ok(*number);
         }
+        let number = groups.add(key, hash)?;
+        entries.insert_unique(hash, number, |number| groups.slot(*number).hash);
+        Ok(number)
+    }
+}
+
+impl Groups {
+    fn slot(&self, slot: u32) -> &Slot {
+        &self.slots[slot as usize]
     }
 
     fn add(&mut self, key: &[u8], hash: u64) -> Result<u32> {
@@ -194,23 +185,22 @@ impl Index {
             is_told: false,
         };
         self.key_bytes += key.len();
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.slots[number as usize] = slot;
-                number
-            }
-            None => {
-                let number = u32::try_from(self.slots.len()).ok();
-                let number = number.filter(|number| *number != NONE);
-                let number =
-                    number.ok_or_else(|| internal_datafusion_err!("there are too many groups"))?;
-                self.slots.push(slot);
-                number
-            }
-        };
-        let slots = &self.slots;
-        let rehash = |number: &u32| slots[*number as usize].hash;
-        self.entries.insert_unique(hash, number, rehash);
+        if let Some(number) = self.free.pop() {
+            self.slots[number as usize] = slot;
+            return Ok(number);
+        }
+        let number = u32::try_from(self.slots.len()).ok();
+        let number = number.filter(|number| *number != NONE);
+        let number = number.ok_or_else(|| internal_datafusion_err!("there are too many groups"))?;
+        self.slots.push(slot);
         Ok(number)
+    }
+
+    /// Another group may have the slot; where the state of the one that had it lies.
+    fn free(&mut self, slot: u32) -> Option<Place> {
+        let group = &mut self.slots[slot as usize];
+        self.key_bytes -= std::mem::take(&mut group.key).len();
+        self.free.push(slot);
+        group.place.take()
     }
 }
