@@ -156,6 +156,14 @@ impl Case {
         }
     }
 
+    /// How long messages come, at a steady rate.
+    pub(crate) fn seconds(&self) -> usize {
+        match self.load {
+            Load::Paced { per_second, count } => (count / u64::from(per_second.get())) as usize,
+            Load::Full(_) | Load::Idle { .. } => 1,
+        }
+    }
+
     /// What is sent: 100 bytes of JSON with six members, four of which are columns.
     pub(crate) fn feed(&self) -> Feed {
         let per_second = match self.load {

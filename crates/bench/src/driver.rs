@@ -10,6 +10,7 @@ use headwater_testkit::{Certificates, Mosquitto};
 use tempfile::TempDir;
 
 use crate::case::{Broker, Case, Contender, INPUT_TOPIC, Load, OUTPUT_TOPIC, STAMP_MARKER, Shape};
+use crate::latency::Latency;
 use crate::process::Subject;
 use crate::subject::{Task, Usage, VARIABLE};
 
@@ -29,8 +30,8 @@ pub(crate) struct Run {
     pub(crate) misordered: u64,
     /// What Mosquitto's only thread took, in nanoseconds.
     pub(crate) broker_cpu_ns: Option<u64>,
-    /// From publish to the arrival of the result, in nanoseconds, sorted; empty if it was not measured.
-    pub(crate) latencies_ns: Vec<u64>,
+    /// From publish to the arrival of the result, if it was measured.
+    pub(crate) latency: Option<Latency>,
 }
 
 pub(crate) fn run(case: &Case, contender: Contender) -> Result<Run> {
@@ -75,7 +76,7 @@ fn against_fake_broker(case: &Case, contender: Contender) -> Result<Run> {
         },
         misordered: counts.misordered,
         broker_cpu_ns: None,
-        latencies_ns: sorted(broker.take_latencies_ns()),
+        latency: Latency::of(broker.take_latencies_ns(), case.seconds()),
     })
 }
 
@@ -133,7 +134,7 @@ fn through_mosquitto(case: &Case, contender: Contender) -> Result<Run> {
         lost: lost(case, contender, &usage, results.counts().received),
         unacknowledged: 0,
         misordered: 0,
-        latencies_ns: sorted(results.take_latencies_ns()),
+        latency: Latency::of(results.take_latencies_ns(), case.seconds()),
     })
 }
 
@@ -170,11 +171,6 @@ fn settle(counts: impl Fn() -> Counts, done: impl Fn(&Counts) -> bool) {
             last = (now, Instant::now());
         }
     }
-}
-
-fn sorted(mut latencies: Vec<u64>) -> Vec<u64> {
-    latencies.sort_unstable();
-    latencies
 }
 
 /// Starts the measured side, which connects to this address.

@@ -12,6 +12,7 @@
 //!   the subject, sends the messages, and gathers what arrives.
 //! - [`subject`](self::subject) is the measured side. It takes its own CPU time (user and system) from its first
 //!   message to its last; the child does nothing else, so no time of broker or driver is in it.
+//! - [`latency`](self::latency) says how long messages took.
 //! - [`table`](self::table) reports medians over repetitions.
 //! - [`window`](self::window) is the other bench: what windows cost, row by row.
 //!
@@ -24,6 +25,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 mod case;
 mod driver;
+mod latency;
 mod options;
 mod process;
 mod subject;

@@ -17,6 +17,7 @@ pub(crate) struct Row {
     broker_cpu_ns: Option<f64>,
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
+    calm_p99_ms: Option<f64>,
     lost: u64,
     unacknowledged: u64,
     misordered: u64,
@@ -43,8 +44,9 @@ impl Row {
             broker_cpu_ns: median(runs, |run| {
                 Some(run.broker_cpu_ns? as f64 / case.messages() as f64)
             }),
-            p50_ms: median(runs, |run| percentile_ms(&run.latencies_ns, 50)),
-            p99_ms: median(runs, |run| percentile_ms(&run.latencies_ns, 99)),
+            p50_ms: median(runs, |run| Some(run.latency?.p50_ms)),
+            p99_ms: median(runs, |run| Some(run.latency?.p99_ms)),
+            calm_p99_ms: median(runs, |run| Some(run.latency?.calm_p99_ms)),
             lost: worst(|run| run.lost),
             unacknowledged: worst(|run| run.unacknowledged),
             misordered: worst(|run| run.misordered),
@@ -67,11 +69,6 @@ pub(crate) fn median<R>(runs: &[R], of: impl Fn(&R) -> Option<f64>) -> Option<f6
     values.get(values.len() / 2).copied()
 }
 
-fn percentile_ms(sorted_ns: &[u64], percent: usize) -> Option<f64> {
-    let at = sorted_ns.len() * percent / 100;
-    sorted_ns.get(at).map(|ns| *ns as f64 / 1e6)
-}
-
 /// The whole report.
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let (idle, busy): (Vec<_>, Vec<_>) = rows
@@ -90,6 +87,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
             "broker's",
             "p50 ms",
             "p99 ms",
+            "of a second",
             "lost",
         ];
         let body: Vec<_> = busy.iter().map(|row| busy_cells(row, rows)).collect();
@@ -139,6 +137,7 @@ fn busy_cells(row: &Row, rows: &[Row]) -> Vec<String> {
         row.broker_cpu_ns.map(thousands).unwrap_or_default(),
         ms(row.p50_ms),
         ms(row.p99_ms),
+        ms(row.calm_p99_ms),
         thousands(row.lost as f64),
     ]
 }
