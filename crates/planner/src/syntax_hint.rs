@@ -1,5 +1,5 @@
-//! What a syntax error probably comes of: a misspelt keyword, which SQL reads as a name for as long as it can, or a comma
-//! that is missing or one too many.
+//! What a syntax error probably comes of: a misspelt keyword, which SQL reads as a name for as long as it can, a comma
+//! that is missing or one too many, or a clause of other engines.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -21,9 +21,21 @@ pub(crate) fn syntax_hint(tokens: &[TokenWithSpan], at: Option<Location>) -> Opt
         .iter()
         .position(|token| place(token.span.start) == Some(at))?;
     let before = found.checked_sub(1).map(|before| &tokens[before].token);
-    misspelt(&tokens[found].token)
+    emit(&tokens[found].token)
+        .or_else(|| before.and_then(emit))
+        .or_else(|| misspelt(&tokens[found].token))
         .or_else(|| before.and_then(misspelt))
         .or_else(|| comma(before?, &tokens[found].token))
+}
+
+/// `EMIT CHANGES`, `EMIT FINAL`, `EMIT EVERY …` stand behind queries of other engines.
+fn emit(token: &Token) -> Option<String> {
+    let Token::Word(word) = token else {
+        return None;
+    };
+    let hint = "there is no EMIT: a window is answered once, when it has ended; cumulate(step, width) answers earlier, too, \
+                and GROUP BY date_bin(…) in the place of a window tells changes each second";
+    (word.quote_style.is_none() && word.value.eq_ignore_ascii_case("EMIT")).then(|| hint.to_owned())
 }
 
 fn misspelt(token: &Token) -> Option<String> {
