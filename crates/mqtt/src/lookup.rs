@@ -289,7 +289,10 @@ impl Reading {
                 continue;
             }
             let bad = self.bad();
-            let received = Received { message, at_nanos };
+            let received = Received {
+                message: &message,
+                at_nanos,
+            };
             self.decoder.push(message.payload, &received, || Place {
                 description: format!("message on topic '{topic}'"),
                 topic: Some(topic.to_string()),

@@ -114,7 +114,7 @@ const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Nanosecond, None);
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
     /// The message.
-    pub message: Message<'a>,
+    pub message: &'a Message<'a>,
     /// Nanoseconds since 1970.
     pub at_nanos: i64,
 }

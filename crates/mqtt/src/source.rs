@@ -156,21 +156,20 @@ impl Rows {
         let decoded = messages.try_for_each(|message| {
             count += 1;
             bytes += message.payload.len() as u64;
-            self.push(message, at_nanos)
+            self.push(&message, at_nanos)
         });
         self.metrics.add_messages(count, bytes);
         decoded
     }
 
-    // for each message, and a call would copy it
-    #[inline(always)]
-    fn push(&mut self, message: Message<'_>, at_nanos: i64) -> Result<(), OperatorError> {
-        if !self.gate.takes(&message) || probe::is_probe(&message) {
+    #[inline]
+    fn push(&mut self, message: &Message<'_>, at_nanos: i64) -> Result<(), OperatorError> {
+        if !self.gate.takes(message) || probe::is_probe(message) {
             return Ok(());
         }
         let received = Received { message, at_nanos };
         self.decoder
-            .push(message.payload, &received, || place(&message))
+            .push(message.payload, &received, || place(message))
     }
 
     /// Whether the batch should end.
