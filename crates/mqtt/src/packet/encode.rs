@@ -114,7 +114,7 @@ impl PublishRef<'_> {
         out.reserve(len + 5);
         let flags = (u8::from(dup) << 3) | (self.qos.level() << 1) | u8::from(self.retain);
         let (header, header_len) = fixed_header(0x30 | flags, len, self.topic.len());
-        out.extend_from_slice(&header[..header_len]);
+        out.extend_from_slice(&header.to_le_bytes()[..header_len]);
         out.extend_from_slice(self.topic);
         let [high, low] = packet_id.to_be_bytes();
         if self.qos != QoS::AtMostOnce {
@@ -128,21 +128,21 @@ impl PublishRef<'_> {
     }
 }
 
-/// The fixed header and the length of the topic that follows it: at most seven bytes, put out at once.
+/// The fixed header and the length of the topic that follows it, the first byte lowest, and how many bytes these are: at most
+/// seven, put out at once. They are put together in a register, since an array that was written byte by byte would be copied
+/// before it has got to memory.
 #[inline]
-fn fixed_header(first: u8, mut len: usize, topic_len: usize) -> ([u8; 7], usize) {
-    let mut bytes = [first, 0, 0, 0, 0, 0, 0];
+fn fixed_header(first: u8, mut len: usize, topic_len: usize) -> (u64, usize) {
+    let mut bytes = u64::from(first);
     let mut at = 1;
     // Four bytes are enough: a longer packet is refused before it is framed.
     while len >= 0x80 && at < 4 {
-        bytes[at] = (len & 0x7F) as u8 | 0x80;
+        bytes |= (len as u64 & 0x7F | 0x80) << (8 * at);
         len >>= 7;
         at += 1;
     }
-    bytes[at] = (len & 0x7F) as u8;
-    let [high, low] = (topic_len as u16).to_be_bytes();
-    bytes[at + 1] = high;
-    bytes[at + 2] = low;
+    bytes |= (len as u64 & 0x7F) << (8 * at);
+    bytes |= u64::from((topic_len as u16).swap_bytes()) << (8 * (at + 1));
     (bytes, at + 3)
 }
 

@@ -152,7 +152,9 @@ impl InFlight {
         }
     }
 
-    /// The next publish that this connection has not sent, if it is not [done](Self::skip_done).
+    /// The next publish that this connection has not sent, if it is not [done](Self::skip_done). Always inlined: it would
+    /// come back through memory.
+    #[inline(always)]
     pub(super) fn next(&self) -> Option<Turn<'_>> {
         let slot = self.slots.get(self.sent)?;
         Some(Turn {
