@@ -115,7 +115,7 @@ fn other_error(message: &str, parsed: &Parsed, session: &Session) -> PlanError {
     if let Some(name) = between(message, "Invalid function '", "'") {
         let error = PlanError::new(format!("unknown function '{name}'"));
         let error = error.at(parsed.first_use(name));
-        return error.near(name, session.scalar_functions());
+        return error.near(name, session.functions());
     }
     if let Some(error) = type_error(message, parsed) {
         return error;

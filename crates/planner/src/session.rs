@@ -145,9 +145,12 @@ impl Session {
             .await
     }
 
-    /// The names of all functions that can be called on one row.
-    pub(crate) fn scalar_functions(&self) -> impl Iterator<Item = &str> {
-        self.state.scalar_functions().keys().map(String::as_str)
+    /// The names of all functions: of one row, of many rows, of windows.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &str> {
+        let scalar = self.state.scalar_functions().keys();
+        let aggregate = self.state.aggregate_functions().keys();
+        let window = self.state.window_functions().keys();
+        scalar.chain(aggregate).chain(window).map(String::as_str)
     }
 
     fn binder<'a>(&'a self, catalog: &'a Catalog) -> Binder<'a> {
