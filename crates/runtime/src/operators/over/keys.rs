@@ -12,6 +12,8 @@ use datafusion::logical_expr::Accumulator;
 use datafusion::physical_expr::PhysicalExpr;
 use headwater_planner::plan::{self, Frame};
 
+use crate::operators::keys::with_one_zero;
+
 /// The key of some rows, in Arrow's row format.
 pub(super) type Key = Vec<u8>;
 
@@ -159,7 +161,7 @@ impl Keys {
             // the converter would know of no rows
             return Ok(vec![(Key::default(), all.collect())]);
         }
-        let keys = self.converter.convert_columns(keys)?;
+        let keys = self.converter.convert_columns(&with_one_zero(keys))?;
         let mut places: HashMap<&[u8], usize> = HashMap::new();
         let mut groups: Vec<(Key, Vec<u32>)> = Vec::new();
         for row in all {

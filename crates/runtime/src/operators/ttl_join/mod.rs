@@ -38,7 +38,7 @@ use headwater_planner::plan;
 use self::output::Meeting;
 use self::side::{Batch, Side};
 use crate::durable::part::Part;
-use crate::operators::keys::present;
+use crate::operators::keys::{present, with_one_zero};
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::{Held, Stateful, times};
@@ -115,7 +115,7 @@ impl TtlJoin {
     fn batch(&self, rows: &RecordBatch, time: usize, keys: &[ArrayRef]) -> Result<Batch> {
         let others: Vec<_> = (0..rows.num_columns()).filter(|i| *i != time).collect();
         Ok(Batch {
-            keys: self.converter.convert_columns(keys)?,
+            keys: self.converter.convert_columns(&with_one_zero(keys))?,
             times: times(rows, time)?.to_vec(),
             rows: rows.project(&others)?,
         })

@@ -18,7 +18,7 @@ use headwater_planner::plan;
 
 use super::Row;
 use super::arrived::Arrived;
-use crate::operators::keys::present;
+use crate::operators::keys::{present, with_one_zero};
 use crate::operators::stateful::times;
 
 /// How many rows go into one part of a snapshot.
@@ -108,7 +108,7 @@ impl Side {
         }
         Ok(Arrived {
             input,
-            keys: self.key_format.convert_columns(&keys)?,
+            keys: self.key_format.convert_columns(&with_one_zero(&keys))?,
             present: present(&keys),
             rows: self.row_format.convert_columns(&values)?,
             times: times(rows, self.time)?.to_vec(),

@@ -11,6 +11,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use headwater_planner::plan::Aggregate;
 
+use crate::operators::keys::with_one_zero;
+
 /// The arguments of an aggregate, and its filter.
 type Expressions = (Vec<Arc<dyn PhysicalExpr>>, Option<Arc<dyn PhysicalExpr>>);
 
@@ -71,7 +73,7 @@ impl Input {
         });
         Ok(Columns {
             rows: batch.num_rows(),
-            keys: evaluate_all(&self.keys, batch)?,
+            keys: with_one_zero(&evaluate_all(&self.keys, batch)?),
             arguments: arguments.collect::<Result<_>>()?,
         })
     }

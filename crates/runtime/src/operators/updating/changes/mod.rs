@@ -28,6 +28,7 @@ use self::function::{Arguments, Function};
 use self::group::Group;
 use self::output::{Change, Output};
 use crate::durable::part::Part;
+use crate::operators::keys::with_one_zero;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::{END, Held, Stateful, times};
 
@@ -112,7 +113,7 @@ impl OfChanges {
         let keys = match keys.as_slice() {
             // all rows are one group, of which the converter would know nothing
             [] => None,
-            keys => Some(self.converter.convert_columns(keys)?),
+            keys => Some(self.converter.convert_columns(&with_one_zero(keys))?),
         };
         let mut places: HashMap<&[u8], usize> = HashMap::new();
         let mut groups: Vec<(Key, Rows)> = Vec::new();

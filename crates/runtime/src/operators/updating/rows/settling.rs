@@ -130,6 +130,7 @@ impl OfRows {
         })
     }
 
+    /// What came for groups, merged with what some of them had.
     fn merged(
         &self,
         numbers: &[usize],
@@ -137,13 +138,23 @@ impl OfRows {
         came: &States,
         count: usize,
     ) -> Result<States> {
+        let order = stored_first(numbers, count);
+        let had: Vec<usize> = (0..numbers.len()).collect();
         let mut accumulators = self.functions.accumulators()?;
-        if !numbers.is_empty() {
-            accumulators.merge(stored, numbers, count)?;
+        if !had.is_empty() {
+            accumulators.merge(stored, &had, had.len())?;
         }
-        let all: Vec<usize> = (0..count).collect();
-        accumulators.merge(came, &all, count)?;
-        accumulators.states()
+        accumulators.merge(came, &order, count)?;
+        let states = accumulators.states()?;
+        if order.is_sorted() {
+            return Ok(states);
+        }
+        let order: UInt32Array = order.iter().map(|place| *place as u32).collect();
+        let states = states.iter().map(|columns| {
+            let columns = columns.iter().map(|column| take(column, &order, None));
+            columns.collect::<Result<_, _>>()
+        });
+        Ok(states.collect::<Result<_, _>>()?)
     }
 
     fn results(&self, states: &States, count: usize) -> Result<Vec<ArrayRef>> {
@@ -208,4 +219,16 @@ impl OfRows {
         };
         self.log.push(block, &mut self.table)
     }
+}
+
+/// The place of each group if those that have a state stand first. For accumulators take it that every group of which they
+/// are told the number has got something: of one that has not, they forget that it has seen no value.
+fn stored_first(numbers: &[usize], count: usize) -> Vec<usize> {
+    let (mut stored, mut others) = (0..numbers.len(), numbers.len()..count);
+    let mut numbers = numbers.iter().peekable();
+    let places = (0..count).map(|group| match numbers.next_if(|number| **number == group) {
+        Some(_) => stored.next(),
+        None => others.next(),
+    });
+    places.flatten().collect()
 }

@@ -25,7 +25,7 @@ use crate::durable::part::{Part, is_written, stored_again};
 use crate::operators::late::LateRows;
 use crate::operators::stateful::{END, Held};
 
-/// A row: key, value, event time.
+/// A row: key, value, event time. What is no number is null where a whole one is wanted.
 type Row<'a> = (&'a str, f64, i64);
 
 fn input() -> SchemaRef {
@@ -132,7 +132,10 @@ impl Scene {
     fn rows(&mut self, retract: bool, rows: &[Row<'_>]) {
         let keys = StringArray::from_iter_values(rows.iter().map(|row| row.0));
         let values = Float64Array::from_iter_values(rows.iter().map(|row| row.1));
-        let whole = Int64Array::from_iter_values(rows.iter().map(|row| row.1 as i64));
+        let whole = rows
+            .iter()
+            .map(|row| row.1.is_finite().then_some(row.1 as i64));
+        let whole = Int64Array::from_iter(whole);
         let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.2));
         let retracts = Int64Array::from(vec![if retract { -1 } else { 1 }; rows.len()]);
         let batch = RecordBatch::try_new(

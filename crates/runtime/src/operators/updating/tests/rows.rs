@@ -131,11 +131,22 @@ fn a_flush_that_waits_is_followed_by_no_other() {
     assert_eq!(scene.emitted().len(), 40, "taken back and told");
 }
 
-/// What happens: a row comes for each of some keys, some pieces of a flush are put out, a checkpoint, a restart with it, a
+#[test]
+fn a_new_group_without_a_value_has_none_beside_one_that_had() {
+    for (udaf, after) in [(&sum_udaf(), "a 3"), (&max_udaf(), "a 2")] {
+        let mut scene = Scene::new(function(udaf, "whole"), false);
+        scene.add(&[("a", 1.0, 1)]);
+        scene.flush(&["a 1"]);
+        scene.add(&[("new", f64::NAN, 2), ("a", 2.0, 2)]);
+        scene.flush(&["new ", "-a 1", after]);
+    }
+}
+
+/// What happens: a row comes for each of some keys, perhaps without a value, some pieces of a flush are put out, a checkpoint, a restart with it, a
 /// restart in which the state is divided among two machines and put together again.
 #[derive(Debug, Clone)]
 enum Event {
-    Add(Vec<u8>, i8),
+    Add(Vec<u8>, Option<i8>),
     Flush(usize),
     Checkpoint,
     Restart,
@@ -148,7 +159,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => prop::collection::vec(any::<u8>(), 70..150),
     ];
     prop_oneof![
-        6 => (keys, -3..4_i8).prop_map(|(keys, value)| Event::Add(keys, value)),
+        6 => (keys, prop::option::weighted(0.7, -3..4_i8)).prop_map(|(keys, value)| Event::Add(keys, value)),
         3 => (0..40_usize).prop_map(Event::Flush),
         1 => Just(Event::Checkpoint),
         1 => Just(Event::Restart),
@@ -189,13 +200,13 @@ fn rescale(scene: &mut Scene, told: &mut Vec<String>) {
 fn happens(
     event: &Event,
     scene: &mut Scene,
-    there: &mut BTreeMap<String, Vec<i8>>,
+    there: &mut BTreeMap<String, Vec<Option<i8>>>,
     told: &mut Vec<String>,
 ) {
     match event {
         Event::Add(keys, value) => {
             let names: Vec<_> = keys.iter().map(|key| format!("k{key}")).collect();
-            add_all(scene, &names, f64::from(*value), 1);
+            add_all(scene, &names, value.map_or(f64::NAN, f64::from), 1);
             for name in names {
                 there.entry(name).or_default().push(*value);
             }
@@ -222,16 +233,28 @@ fn happens(
     }
 }
 
+fn numbers(values: &[Option<i8>]) -> impl Iterator<Item = i64> {
+    values.iter().flatten().copied().map(i64::from)
+}
+
+fn text(value: Option<i64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn what_was_told_of_rows_is_what_is_true(events in prop::collection::vec(event(), 0..30)) {
-        type Answer = fn(&[i8]) -> String;
-        let answers: [(&Arc<AggregateUDF>, Answer); 3] = [
-            (&count_udaf(), |values| values.len().to_string()),
-            (&max_udaf(), |values| values.iter().max().map_or(0, |most| *most).to_string()),
+        type Answer = fn(&[Option<i8>]) -> String;
+        let answers: [(&Arc<AggregateUDF>, Answer); 4] = [
+            (&count_udaf(), |values| numbers(values).count().to_string()),
+            (&max_udaf(), |values| text(numbers(values).max())),
+            (&sum_udaf(), |values| text(numbers(values).reduce(|sum, value| sum + value))),
             // in the order in which they came
-            (&array_agg_udaf(), |values| format!("{values:?}")),
+            (&array_agg_udaf(), |values| {
+                let values = values.iter().map(|value| text(value.map(i64::from)));
+                format!("[{}]", values.collect::<Vec<_>>().join(", "))
+            }),
         ];
         for (udaf, answer) in answers {
             let mut scene = Scene::new(function(udaf, "whole"), false);
@@ -250,5 +273,82 @@ proptest! {
             told.sort();
             prop_assert_eq!(&told, &expect);
         }
+    }
+}
+
+/// Where time goes on: rows of keys come that are so old, event time comes so much further; what is restarted is one of two machines.
+#[derive(Debug, Clone)]
+enum Lapse {
+    Add(Vec<u8>, i64),
+    Flush,
+    Advance(i64),
+    Checkpoint,
+    Restart,
+    Rescale,
+}
+
+fn lapse() -> impl Strategy<Value = Lapse> {
+    let keys = prop::collection::vec(0..8_u8, 1..6);
+    prop_oneof![
+        6 => (keys, 0..12_i64).prop_map(|(keys, age)| Lapse::Add(keys, age)),
+        2 => Just(Lapse::Flush),
+        4 => (1..6_i64).prop_map(Lapse::Advance),
+        1 => Just(Lapse::Checkpoint),
+        1 => Just(Lapse::Restart),
+        1 => Just(Lapse::Rescale),
+    ]
+}
+
+/// One that forgets after seven nanoseconds, and looks each time that event time rises.
+fn forgetful() -> Scene {
+    let mut scene = Scene::new(function(&count_udaf(), "value"), false);
+    let aggregate = plan::UpdatingAggregate {
+        ttl: Duration::from_nanos(7),
+        ..scene.aggregate.as_ref().clone()
+    };
+    scene.aggregate = Arc::new(aggregate);
+    scene.machine = machine(&scene.aggregate, &scene.context).unwrap();
+    scene.machine.tick(0).unwrap();
+    scene
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_restart_forgets_no_more_and_no_less(lapses in prop::collection::vec(lapse(), 0..40)) {
+        let mut now = 100;
+        let mut scenes = [forgetful(), forgetful()];
+        for lapse in &lapses {
+            for (index, scene) in scenes.iter_mut().enumerate() {
+                match lapse {
+                    Lapse::Add(keys, age) => {
+                        let names: Vec<_> = keys.iter().map(|key| format!("k{key}")).collect();
+                        add_all(scene, &names, 1.0, now - age);
+                    }
+                    Lapse::Flush => scene.machine.tick(0).unwrap(),
+                    Lapse::Advance(further) => scene.machine.advance(now + further).unwrap(),
+                    Lapse::Checkpoint => drop(scene.machine.snapshot().unwrap()),
+                    Lapse::Restart if index == 1 => scene.restart(),
+                    Lapse::Rescale if index == 1 => rescale(scene, &mut Vec::new()),
+                    Lapse::Restart | Lapse::Rescale => {}
+                }
+            }
+            if let Lapse::Advance(further) = lapse {
+                now += further;
+            }
+            let [one, other] = scenes.each_mut().map(|scene| {
+                let mut told = scene.emitted();
+                told.sort();
+                told
+            });
+            prop_assert_eq!(one, other);
+        }
+        let ends = scenes.each_mut().map(|scene| {
+            scene.machine.advance(END).unwrap();
+            let mut told = scene.emitted();
+            told.sort();
+            told
+        });
+        prop_assert_eq!(&ends[0], &ends[1]);
     }
 }
