@@ -37,7 +37,7 @@ pub use decode::{MetadataColumns, NoMetadata, Place, RowDecoder};
 pub use encode::{Kept, RowEncoder};
 pub use exclusive::Exclusive;
 pub use headwater_format::{BadData, CHANGE, Format};
-pub use lookup::{CacheOptions, Found, LookupError, LookupOperator};
+pub use lookup::{CacheOptions, FixedRows, Found, LookupError, LookupOperator, RowIndex};
 pub use metrics::{Metrics, MetricsSnapshot, Stopwatch};
 pub use operator::{
     Flushed, Operator, OperatorConfig, OperatorError, Position, SinkOperator, SourceBatch,

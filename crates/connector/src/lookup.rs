@@ -8,6 +8,8 @@
 //! The cache, the retries and their end are the caller's affair (`runtime/lookup`), the same for every connector. An
 //! operator answers keys, and says whether a fault passes.
 
+mod rows;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+pub use self::rows::{FixedRows, RowIndex};
 use crate::operator::OperatorError;
 use crate::progress::Progress;
 

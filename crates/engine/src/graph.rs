@@ -1,5 +1,6 @@
 //! A plan as a picture: what it does, operator by operator, and what flows where. For those who show it.
 
+use headwater_planner::plan::LookupTable;
 use headwater_planner::{Plan, PlanOperator};
 
 /// The operators of a plan and the streams between them.
@@ -58,7 +59,10 @@ fn kind(operator: &PlanOperator) -> String {
     let fixed = match operator {
         PlanOperator::Source(table) => return format!("{} source", table.connector),
         PlanOperator::Sink(table) => return format!("{} sink", table.connector),
-        PlanOperator::Lookup(lookup) => return format!("{} lookup", lookup.table.connector),
+        PlanOperator::Lookup(lookup) => match &lookup.table {
+            LookupTable::Connected(table) => return format!("{} lookup", table.connector),
+            LookupTable::Constant(_) => "values lookup",
+        },
         PlanOperator::Values(_) => "values",
         PlanOperator::Chain(_) => "chain",
         PlanOperator::Union => "union",

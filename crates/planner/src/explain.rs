@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use headwater_connector::Connection;
 
-use crate::plan::{Node, Over, Plan, PlanOperator, Step, WindowAggregate};
+use crate::plan::{LookupTable, Node, Over, Plan, PlanOperator, Step, WindowAggregate};
 use crate::type_name::sql_type;
 
 /// One paragraph a node: its id, what it does, from which nodes; under it its steps and its columns.
@@ -40,18 +41,19 @@ impl Plan {
         write!(f, "{}", node.id)?;
         match &node.operator {
             PlanOperator::Source(connection) => write!(f, ": read {}", Place(connection))?,
-            PlanOperator::Values(rows) => match rows.num_rows() {
-                1 => write!(f, ": 1 row")?,
-                rows => write!(f, ": {rows} rows")?,
-            },
+            PlanOperator::Values(rows) => {
+                write!(f, ": ")?;
+                write_count(rows, f)?;
+            }
             PlanOperator::Chain(_) => {}
             PlanOperator::Union => write!(f, ": union")?,
-            PlanOperator::Lookup(lookup) => write!(
-                f,
-                ": look up {} in {}",
-                List(&lookup.keys),
-                Place(&lookup.table)
-            )?,
+            PlanOperator::Lookup(lookup) => {
+                write!(f, ": look up {} in ", List(&lookup.keys))?;
+                match &lookup.table {
+                    LookupTable::Connected(table) => write!(f, "{}", Place(table))?,
+                    LookupTable::Constant(rows) => write_count(rows, f)?,
+                }
+            }
             PlanOperator::Watermark(watermark) => {
                 write!(f, ": watermark of '{}'", watermark.table)?
             }
@@ -184,6 +186,13 @@ impl fmt::Display for Line<'_> {
                 write!(f, "unnest {}", names.join(", "))
             }
         }
+    }
+}
+
+fn write_count(rows: &RecordBatch, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match rows.num_rows() {
+        1 => write!(f, "1 row"),
+        rows => write!(f, "{rows} rows"),
     }
 }
 

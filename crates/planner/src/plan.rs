@@ -13,7 +13,7 @@ pub use self::event_time::{
     time_field, with_time,
 };
 pub use self::instant_input::InstantInput;
-pub use self::lookup::Lookup;
+pub use self::lookup::{Lookup, LookupTable};
 pub use self::over::{Frame, Over, OverCall, OverFunction};
 
 use std::sync::Arc;

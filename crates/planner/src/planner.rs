@@ -7,8 +7,8 @@ use datafusion::common::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{CreateView, DescribeAlias, Query, Statement, Visit};
-use futures::executor::block_on;
 use headwater_connector::{Connection, ConnectionProfile, Location, Registry};
+use tokio::runtime::Builder;
 
 use crate::bind_error::plan_error;
 use crate::catalog::{Catalog, Relation};
@@ -97,7 +97,13 @@ impl Planner {
     /// The first thing that is wrong with the text, with its place in it. The tables and views that stand before it
     /// are in the catalog then.
     pub async fn plan(&mut self, sql: &str) -> Result<Script, PlanError> {
-        self.on_deep_stack(|planner| block_on(planner.script(sql)))
+        self.on_deep_stack(|planner| {
+            // rows that are part of a query are computed by DataFusion, some of whose operators want a runtime
+            let runtime = Builder::new_current_thread().build();
+            let runtime = runtime
+                .map_err(|error| PlanError::new(format!("no runtime for planning: {error}")))?;
+            runtime.block_on(planner.script(sql))
+        })
     }
 
     /// Does something with the stack that any text needs.

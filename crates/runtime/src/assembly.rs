@@ -9,11 +9,11 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use headwater_connector::{
-    Connection, Metrics, Operator, Registry, Rejects, SinkOperator, SourceOperator, TaskContext,
-    measured,
+    Connection, FixedRows, LookupOperator, Metrics, Operator, Registry, Rejects, SinkOperator,
+    SourceOperator, TaskContext, measured,
 };
 use headwater_format::BadData;
-use headwater_planner::plan::{Lookup, NodeId, Plan, PlanOperator};
+use headwater_planner::plan::{Lookup, LookupTable, NodeId, Plan, PlanOperator};
 
 use self::launch::{Task, open_signal, spawn};
 use crate::acks::{AckGauge, Acks};
@@ -351,21 +351,28 @@ impl<'a> Assembly<'a> {
         registry: &Registry,
     ) -> Result<(), JobError> {
         let table = &plan.table;
-        let metrics = Arc::new(Metrics::of(&table.name));
+        let metrics = Arc::new(Metrics::of(table.name()));
         let context = self.context(name, 0, 1, &metrics);
-        self.names[id.0] = OperatorName::of_table(name, &table.name);
-        let Operator::Lookup(operator) = self.make(id, table, registry, context)? else {
-            return Err(self.wrong_kind(id, "a lookup table"));
+        self.names[id.0] = OperatorName::of_table(name, table.name());
+        let operator: Box<dyn LookupOperator> = match table {
+            LookupTable::Connected(table) => match self.make(id, table, registry, context)? {
+                Operator::Lookup(operator) => operator,
+                _ => return Err(self.wrong_kind(id, "a lookup table")),
+            },
+            LookupTable::Constant(rows) => {
+                let rows = FixedRows::new(rows.clone(), &key_schema(plan));
+                Box::new(rows.map_err(|error| self.refused(id, error.into()))?)
+            }
         };
         let (end, outlets) = bridge::lookup::lookup(self.layout.workers);
         for (ends, outlet) in self.ends.iter_mut().zip(outlets) {
             ends.lookups.insert(id, outlet);
         }
         let task = LookupTask {
-            table: table.name.clone(),
+            table: table.name().to_owned(),
             operator,
             keys: key_schema(plan),
-            schema: table.config.schema.arrow_schema(),
+            schema: table.schema(),
             metrics: Arc::clone(&metrics),
         };
         let task_name = self.names[id.0].clone();

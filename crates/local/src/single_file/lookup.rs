@@ -7,22 +7,19 @@
 //! Memory: the rows and an index by key, at most `lookup.cache.max_bytes`, and twice that while it is read again. A file
 //! that needs more fails the job.
 
-use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arrow::array::UInt32Array;
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::Schema;
+use arrow::compute::concat_batches;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use arrow::row::{RowConverter, SortField};
 use async_trait::async_trait;
 use headwater_connector::{
-    Found, LookupError, LookupOperator, Metrics, OperatorConfig, OperatorError, SourceOperator,
+    Found, LookupError, LookupOperator, Metrics, OperatorConfig, OperatorError, RowIndex,
+    SourceOperator,
 };
 
 use super::{FileSource, SingleFileTable, SingleFileType, failed};
@@ -53,7 +50,7 @@ pub(super) fn of(table: &SingleFileTable, config: &OperatorConfig) -> Option<Fil
 struct Loaded {
     stamp: Stamp,
     rows: RecordBatch,
-    index: Option<Index>,
+    index: Option<RowIndex>,
 }
 
 /// By which a file that has changed is known.
@@ -128,76 +125,13 @@ impl LookupOperator for FileLookup {
         let loaded = self.current().await?;
         let index = match loaded.index.take() {
             Some(index) if index.is_by(&keys.schema()) => index,
-            _ => Index::new(&loaded.rows, &keys.schema()).map_err(unfit)?,
+            _ => RowIndex::new(&loaded.rows, &keys.schema()).map_err(unfit)?,
         };
         let found = index.find(&loaded.rows, keys).map_err(unfit);
-        let bytes = loaded.rows.get_array_memory_size() as u64 + index.bytes;
+        let bytes = loaded.rows.get_array_memory_size() as u64 + index.bytes();
         loaded.index = Some(index);
         self.check(bytes)?;
         Ok(found?)
-    }
-}
-
-/// The rows of each key.
-struct Index {
-    columns: Vec<String>,
-    converter: RowConverter,
-    /// The first row of each key.
-    rows: HashMap<Box<[u8]>, Vec<u32>>,
-    bytes: u64,
-}
-
-impl Index {
-    fn new(rows: &RecordBatch, keys: &Schema) -> Result<Self, ArrowError> {
-        let fields = keys.fields().iter();
-        let sort = fields
-            .clone()
-            .map(|field| SortField::new(field.data_type().clone()));
-        let converter = RowConverter::new(sort.collect())?;
-        let columns = fields.map(|field| field.name().clone()).collect::<Vec<_>>();
-        let indices = columns.iter().map(|name| rows.schema().index_of(name));
-        let by = rows.project(&indices.collect::<Result<Vec<_>, _>>()?)?;
-        let mut index = HashMap::<Box<[u8]>, Vec<u32>>::new();
-        let mut bytes = 0;
-        for (row, key) in converter.convert_columns(by.columns())?.iter().enumerate() {
-            let of_key = index.entry(key.data().into()).or_default();
-            if of_key.is_empty() {
-                bytes += key.data().len() + size_of::<(Box<[u8]>, Vec<u32>)>();
-            }
-            bytes += size_of::<u32>();
-            // the file has fewer lines than 2^32, or it would not fit the memory that it may take
-            of_key.push(row as u32);
-        }
-        Ok(Self {
-            columns,
-            converter,
-            rows: index,
-            bytes: bytes as u64,
-        })
-    }
-
-    fn is_by(&self, keys: &Schema) -> bool {
-        let names = keys.fields().iter().map(|field| field.name());
-        names.eq(&self.columns)
-    }
-
-    fn find(&self, rows: &RecordBatch, keys: &RecordBatch) -> Result<Found, ArrowError> {
-        let (mut found, mut of_key) = (Vec::new(), Vec::new());
-        for (number, key) in self
-            .converter
-            .convert_columns(keys.columns())?
-            .iter()
-            .enumerate()
-        {
-            for row in self.rows.get(key.data()).into_iter().flatten() {
-                found.push(*row);
-                of_key.push(number as u32);
-            }
-        }
-        Ok(Found {
-            rows: take_record_batch(rows, &UInt32Array::from(found))?,
-            keys: of_key,
-        })
     }
 }
 

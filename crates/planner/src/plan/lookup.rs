@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
 use headwater_connector::Connection;
 
@@ -13,7 +15,7 @@ use headwater_connector::Connection;
 #[derive(Debug, Clone)]
 pub struct Lookup {
     /// The table.
-    pub table: Arc<Connection>,
+    pub table: LookupTable,
     /// What is looked up, over the input: of the types of `columns`. A null is found nowhere.
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     /// The columns of the table that must be equal to them.
@@ -24,4 +26,31 @@ pub struct Lookup {
     pub outer: bool,
     /// Whether the last column of the input is its event time.
     pub timed: bool,
+}
+
+/// What rows are looked up in.
+#[derive(Debug, Clone)]
+pub enum LookupTable {
+    /// A table elsewhere, which may change.
+    Connected(Arc<Connection>),
+    /// Rows of the query itself, fewer than 2^32, whose columns have different names.
+    Constant(RecordBatch),
+}
+
+impl LookupTable {
+    /// What errors and metrics call it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Connected(table) => &table.name,
+            Self::Constant(_) => "values",
+        }
+    }
+
+    /// Its columns.
+    pub fn schema(&self) -> SchemaRef {
+        match self {
+            Self::Connected(table) => table.config.schema.arrow_schema(),
+            Self::Constant(rows) => rows.schema(),
+        }
+    }
 }

@@ -19,15 +19,17 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::windows::create_udwf_window_expr;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::constant::rows_of;
 use super::exec::StreamExec;
 use super::instant::InstantLeaf;
+use super::lookup::Table;
 use super::node::{EventTimeNode, Kind, StreamNode};
 use crate::error::PlanError;
 use crate::overflow;
 use crate::plan::{
-    Aggregate, CHANGE, EventTime, Frame, Instant, InstantInput, Lookup, Over, OverCall,
-    OverFunction, PlanOperator, TtlJoin, UpdatingAggregate, UpdatingJoin, Watermark, Window,
-    WindowAggregate, heeds_order,
+    Aggregate, CHANGE, EventTime, Frame, Instant, InstantInput, Lookup, LookupTable, Over,
+    OverCall, OverFunction, PlanOperator, TtlJoin, UpdatingAggregate, UpdatingJoin, Watermark,
+    Window, WindowAggregate, heeds_order,
 };
 
 /// DataFusion's planner, extended by our nodes.
@@ -128,7 +130,12 @@ impl Compiler<'_> {
                 let filter = filter.map(|filter| self.expression(filter, output));
                 let keys = node.exprs.iter().map(|key| self.expression(key, inputs[0]));
                 let lookup = Lookup {
-                    table: Arc::clone(&lookup.table.0),
+                    table: match &lookup.table {
+                        Table::Connected(table) => LookupTable::Connected(Arc::clone(table)),
+                        Table::Constant(rows) => {
+                            LookupTable::Constant(rows_of(rows, self.session).await?)
+                        }
+                    },
                     keys: keys.collect::<Result<_>>()?,
                     columns: lookup.columns.clone(),
                     filter: filter.transpose()?,

@@ -1,4 +1,4 @@
-//! Joins with tables in which rows are looked up: a node of one input, the stream.
+//! Joins with tables in which rows are looked up, and with rows of the query itself: a node of one input, the stream.
 //!
 //! The table is part of the node and no input of it, since nothing flows out of it by itself. So DataFusion's optimiser
 //! sees the expressions that make keys, and moves filters on the stream's columns below the node; the condition beside
@@ -10,12 +10,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, JoinType, Result, TableReference};
+use datafusion::common::{Column, DFSchema, JoinType, Result, TableReference, internal_err};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Filter, Join, LogicalPlan, TryCast};
+use datafusion::logical_expr::{
+    Cast, Expr, ExprSchemable, Filter, Join, LogicalPlan, Projection, TryCast, col, lit,
+};
 use headwater_connector::{Connection, ConnectionType};
 
+use super::constant::is_constant;
 use super::join::Condition;
 use super::lower::refuse_window;
 use super::node::{Kind, StreamNode};
@@ -23,12 +26,15 @@ use crate::error::PlanError;
 use crate::names::quoted;
 use crate::source::SourceTable;
 
+/// The column of rows that all have the same key.
+const EVERY: &str = "_every";
+
 /// What is looked up where. The keys are the node's expressions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct LookupNode {
     pub(crate) table: Table,
-    /// What the table is called in the query.
-    qualifier: TableReference,
+    /// The table's columns, as the query calls them.
+    fields: Vec<(Option<TableReference>, FieldRef)>,
     /// The columns of the table that are equal to the keys.
     pub(crate) columns: Vec<usize>,
     /// What else must be true of a pair.
@@ -39,13 +45,22 @@ pub(crate) struct LookupNode {
     pub(crate) timed: bool,
 }
 
-/// A table, known by its name within a plan.
+/// What rows are looked up in.
 #[derive(Clone)]
-pub(crate) struct Table(pub(crate) Arc<Connection>);
+pub(crate) enum Table {
+    /// A table, known by its name within a plan.
+    Connected(Arc<Connection>),
+    /// Rows of the query itself.
+    Constant(Arc<LogicalPlan>),
+}
 
 impl PartialEq for Table {
     fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
+        match (self, other) {
+            (Self::Connected(one), Self::Connected(other)) => one.name == other.name,
+            (Self::Constant(one), Self::Constant(other)) => one == other,
+            _ => false,
+        }
     }
 }
 
@@ -53,26 +68,30 @@ impl Eq for Table {}
 
 impl Hash for Table {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name.hash(state);
+        match self {
+            Self::Connected(table) => table.name.hash(state),
+            Self::Constant(rows) => rows.hash(state),
+        }
     }
 }
 
 impl fmt::Debug for Table {
     /// The name only: a connection may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.name)
+        match self {
+            Self::Connected(table) => f.write_str(&table.name),
+            Self::Constant(_) => f.write_str("VALUES"),
+        }
     }
 }
 
 impl LookupNode {
     /// The table's columns behind those of the stream.
     pub(super) fn fields(&self) -> impl Iterator<Item = (Option<TableReference>, FieldRef)> {
-        let schema = self.table.0.config.schema.arrow_schema();
-        let fields: Vec<_> = schema.fields().iter().cloned().collect();
-        fields.into_iter().map(|field| {
+        self.fields.iter().map(|(qualifier, field)| {
             let nullable = self.outer || field.is_nullable();
             let field = field.as_ref().clone().with_nullable(nullable);
-            (Some(self.qualifier.clone()), Arc::new(field))
+            (qualifier.clone(), Arc::new(field))
         })
     }
 
@@ -92,23 +111,19 @@ impl LookupNode {
     }
 }
 
-/// Makes nodes of all joins with lookup tables.
+/// Makes nodes of all joins with lookup tables, and with rows that are part of the query.
 ///
 /// # Errors
 /// Such a join that cannot be run, and such a table outside of a join, in the user's words.
 pub(super) fn lookups(query: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = query.transform_up(|node| match node {
-        LogicalPlan::Join(join) => match (table(&join.left)?, table(&join.right)?) {
-            (None, None) => Ok(Transformed::no(LogicalPlan::Join(join))),
-            (None, Some(right)) => lookup(join, right).map(Transformed::yes),
-            (Some(left), _) => Err(on_the_left(&left.0.name).into()),
-        },
+        LogicalPlan::Join(join) => looked_up(join),
         node => Ok(Transformed::no(node)),
     });
     let rewritten = rewritten?.data;
     rewritten.apply(|node| match node {
-        LogicalPlan::TableScan(_) => match table(node)? {
-            Some(table) => Err(alone(&table.0.name).into()),
+        LogicalPlan::TableScan(_) => match connection(node)? {
+            Some(table) => Err(alone(&table.name).into()),
             None => Ok(TreeNodeRecursion::Continue),
         },
         _ => Ok(TreeNodeRecursion::Continue),
@@ -116,27 +131,90 @@ pub(super) fn lookups(query: LogicalPlan) -> Result<LogicalPlan> {
     Ok(rewritten)
 }
 
-/// The lookup table that a side of a join is, perhaps under another name.
+fn looked_up(join: Join) -> Result<Transformed<LogicalPlan>> {
+    let (left, right) = (table(&join.left)?, table(&join.right)?);
+    match (left, right) {
+        (Some(Table::Connected(left)), _) => Err(on_the_left(&left.name).into()),
+        (_, Some(Table::Connected(right))) => {
+            let outer = match join.join_type {
+                JoinType::Inner => false,
+                JoinType::Left => true,
+                other => return Err(neither(other, &right.name).into()),
+            };
+            lookup(join, Table::Connected(right), outer).map(Transformed::yes)
+        }
+        (None, Some(_)) if matches!(join.join_type, JoinType::Inner | JoinType::Left) => {
+            with_values(join, false).map(Transformed::yes)
+        }
+        (Some(_), None) if matches!(join.join_type, JoinType::Inner | JoinType::Right) => {
+            with_values(join, true).map(Transformed::yes)
+        }
+        _ => Ok(Transformed::no(LogicalPlan::Join(join))),
+    }
+}
+
+/// A join with rows of the query, which are on its right, or on its left. Without a key every row has them all.
+fn with_values(join: Join, on_the_left: bool) -> Result<LogicalPlan> {
+    let outer = join.join_type != JoinType::Inner;
+    let columns = join.schema.columns().into_iter().map(Expr::Column);
+    let columns = columns.collect();
+    let mut join = match on_the_left {
+        true => exchanged(join)?,
+        false => join,
+    };
+    let keys = Condition::of(&join)?.keys;
+    if !keys.iter().any(|(_, column)| bare(column).is_some()) {
+        let own = join.right.schema().columns().into_iter().map(Expr::Column);
+        let own = own.chain([lit(true).alias(EVERY)]).collect();
+        let right = Projection::try_new(own, join.right)?;
+        join.right = Arc::new(LogicalPlan::Projection(right));
+        join.on.push((lit(true), col(EVERY)));
+    }
+    let rows = Table::Constant(Arc::clone(&join.right));
+    let plan = lookup(join, rows, outer)?;
+    Projection::try_new(columns, Arc::new(plan)).map(LogicalPlan::Projection)
+}
+
+/// A join with its sides exchanged, without regard to which of them may be missing.
+fn exchanged(join: Join) -> Result<Join> {
+    let on = join.on.into_iter().map(|(left, right)| (right, left));
+    Join::try_new(
+        join.right,
+        join.left,
+        on.collect(),
+        join.filter,
+        JoinType::Inner,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )
+}
+
+/// What a side of a join is, if rows are looked up in it.
 pub(super) fn table(side: &LogicalPlan) -> Result<Option<Table>> {
+    if let Some(connection) = connection(side)? {
+        return Ok(Some(Table::Connected(connection)));
+    }
+    let constant = is_constant(side)?;
+    Ok(constant.then(|| Table::Constant(Arc::new(side.clone()))))
+}
+
+/// The lookup table that a side of a join is, perhaps under another name.
+fn connection(side: &LogicalPlan) -> Result<Option<Arc<Connection>>> {
     match side {
-        LogicalPlan::SubqueryAlias(alias) => table(&alias.input),
+        LogicalPlan::SubqueryAlias(alias) => connection(&alias.input),
         LogicalPlan::TableScan(scan) => {
             let provider = source_as_provider(&scan.source)?;
             let table = provider.downcast_ref::<SourceTable>();
             let connection = table.map(|table| Arc::clone(table.connection()));
             let lookup = |table: &Arc<Connection>| table.connection_type == ConnectionType::Lookup;
-            Ok(connection.filter(lookup).map(Table))
+            Ok(connection.filter(lookup))
         }
         _ => Ok(None),
     }
 }
 
-fn lookup(join: Join, table: Table) -> Result<LogicalPlan> {
-    let outer = match join.join_type {
-        JoinType::Inner => false,
-        JoinType::Left => true,
-        other => return Err(neither(other, &table.0.name).into()),
-    };
+fn lookup(join: Join, table: Table, outer: bool) -> Result<LogicalPlan> {
     let Condition { keys, mut rest } = Condition::of(&join)?;
     let (left, right) = (join.left.schema(), join.right.schema());
     let (mut columns, mut exprs) = (Vec::new(), Vec::new());
@@ -159,10 +237,13 @@ fn lookup(join: Join, table: Table) -> Result<LogicalPlan> {
     }
     rest.iter().try_for_each(refuse_window)?;
     if columns.is_empty() {
-        return Err(no_key(&table.0.name).into());
+        let Table::Connected(table) = table else {
+            return internal_err!("a join with values has no key");
+        };
+        return Err(no_key(&table.name).into());
     }
-    let qualifier = right.iter().find_map(|(table, _)| table.cloned());
-    let qualifier = qualifier.unwrap_or_else(|| TableReference::bare(table.0.name.as_str()));
+    let fields = right.iter();
+    let fields = fields.map(|(table, field)| (table.cloned(), Arc::clone(field)));
     let condition = conjunction(rest);
     let (within, above) = if outer {
         (condition, None)
@@ -171,7 +252,7 @@ fn lookup(join: Join, table: Table) -> Result<LogicalPlan> {
     };
     let node = LookupNode {
         table,
-        qualifier,
+        fields: fields.collect(),
         columns,
         filter: within,
         outer,

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Projection};
 use super::arrange::{pushed_down, with_conditions};
 use super::computed::Computed;
 use super::filter::pinned;
-use super::lookup::lookups;
+use super::lookup::{LookupNode, Table, lookups};
 use super::node::{EventTimeNode, Kind, StreamNode, time_of};
 use super::order::in_order;
 use super::sums::{fitted, with_room};
@@ -163,10 +163,7 @@ impl Lowering {
     pub(super) fn timed(&self, plan: LogicalPlan) -> Result<Stream> {
         match plan {
             LogicalPlan::Extension(_) => match StreamNode::of(&plan) {
-                Some(StreamNode {
-                    kind: Kind::Lookup(_),
-                    ..
-                }) => self.looked_up(plan),
+                Some(node) if let Kind::Lookup(lookup) = &node.kind => self.looked_up(node, lookup),
                 _ => Ok(Stream::of_table(plan)),
             },
             LogicalPlan::Projection(projection) => self.project(projection),
@@ -204,15 +201,26 @@ impl Lowering {
         })
     }
 
-    /// The stream's columns come first, so that its windows stay where they are.
-    fn looked_up(&self, plan: LogicalPlan) -> Result<Stream> {
-        let input = self.timed(plan.inputs()[0].clone())?;
-        refuse_changes(&input, "a lookup", "JOIN")?;
-        let Some(node) = StreamNode::of(&plan) else {
-            return refuse("a lookup was lost; this is a bug");
-        };
+    /// The stream's columns come first, so that its windows stay where they are. Rows that change find in a table what may be
+    /// another thing when they are taken back, but not in values.
+    fn looked_up(&self, node: &StreamNode, lookup: &LookupNode) -> Result<Stream> {
+        let input = self.timed(node.inputs[0].clone())?;
+        match lookup.table {
+            Table::Connected(_) => refuse_changes(&input, "a lookup", "JOIN")?,
+            Table::Constant(_) => refuse_moods(&node.exprs, &input)?,
+        }
+        let change = change_of(&input.plan);
         let plan = node.timed(input.plan)?.into_plan();
-        Ok(Stream { plan, ..input })
+        let Some(change) = change else {
+            return Ok(Stream { plan, ..input });
+        };
+        let time = time_of(&plan)?;
+        let columns = plan.schema().columns().into_iter();
+        let columns = columns.filter(|column| *column != change && *column != time);
+        let columns = columns.chain([change.clone(), time.clone()]);
+        let columns = columns.map(Expr::Column).collect::<Vec<_>>();
+        let plan = Projection::try_new(columns, Arc::new(plan))?;
+        Ok(Stream::new(LogicalPlan::Projection(plan)))
     }
 
     fn project(&self, projection: Projection) -> Result<Stream> {

@@ -18,6 +18,7 @@
 
 mod arrange;
 mod computed;
+mod constant;
 mod exec;
 mod extension;
 mod filter;

@@ -6,7 +6,7 @@ use headwater_connector::{Connection, Exclusive, Registry};
 
 use super::Dataflow;
 use crate::error::PlanError;
-use crate::plan::PlanOperator;
+use crate::plan::{LookupTable, PlanOperator};
 
 /// A table, and whether it is `read` or `written`.
 type Use<'a> = (&'a Connection, &'static str);
@@ -37,7 +37,10 @@ impl Dataflow {
         let nodes = || self.plan.nodes.iter();
         let sources = nodes().filter_map(|node| match &node.operator {
             PlanOperator::Source(table) => Some((&**table, "read")),
-            PlanOperator::Lookup(lookup) => Some((&*lookup.table, "read")),
+            PlanOperator::Lookup(lookup) => match &lookup.table {
+                LookupTable::Connected(table) => Some((&**table, "read")),
+                LookupTable::Constant(_) => None,
+            },
             _ => None,
         });
         let sinks = nodes().filter_map(|node| match &node.operator {

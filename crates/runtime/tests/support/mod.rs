@@ -340,7 +340,7 @@ impl Bench {
         let mut looking = self.stage.looking.lock().unwrap();
         looking.insert(name.to_owned(), gate);
         let lookup = plan::Lookup {
-            table: table(name, ConnectionType::Lookup, BadData::Fail),
+            table: plan::LookupTable::Connected(table(name, ConnectionType::Lookup, BadData::Fail)),
             keys: vec![col("n", &schema()).unwrap()],
             columns: vec![0],
             filter: None,

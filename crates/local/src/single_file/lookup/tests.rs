@@ -1,5 +1,5 @@
 use arrow::array::{AsArray, StringArray};
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Schema};
 use headwater_connector::{Progress, StepStatus, TableSchema, lookup::try_lookup};
 use headwater_format::{Format, FormatConfig};
 

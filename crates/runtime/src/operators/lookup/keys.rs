@@ -18,7 +18,7 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// The columns of keys: those of the table that must be equal to them.
 pub(crate) fn key_schema(plan: &plan::Lookup) -> SchemaRef {
-    let schema = plan.table.config.schema.arrow_schema();
+    let schema = plan.table.schema();
     let fields = plan.columns.iter().map(|index| schema.field(*index));
     let fields: Vec<_> = fields
         .map(|field| field.clone().with_nullable(true))

@@ -43,7 +43,7 @@ fn plan(outer: bool, above: Option<i64>) -> plan::Lookup {
         description: String::new(),
     };
     plan::Lookup {
-        table: Arc::new(connection),
+        table: plan::LookupTable::Connected(Arc::new(connection)),
         keys: vec![col("key", &schema(&["key", "time"])).unwrap()],
         columns: vec![0],
         filter,
