@@ -1,10 +1,11 @@
 //! Rows in memory that are found by key.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use arrow::array::UInt32Array;
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
@@ -38,7 +39,8 @@ impl RowIndex {
         let by = rows.project(&indices.collect::<Result<Vec<_>, _>>()?)?;
         let mut index = HashMap::<Box<[u8]>, Vec<u32>>::new();
         let mut bytes = 0;
-        for (row, key) in converter.convert_columns(by.columns())?.iter().enumerate() {
+        let by = with_one_zero(by.columns());
+        for (row, key) in converter.convert_columns(&by)?.iter().enumerate() {
             let of_key = index.entry(key.data().into()).or_default();
             if of_key.is_empty() {
                 bytes += key.data().len() + size_of::<(Box<[u8]>, Vec<u32>)>();
@@ -71,12 +73,8 @@ impl RowIndex {
     /// Keys of other types.
     pub fn find(&self, rows: &RecordBatch, keys: &RecordBatch) -> Result<Found, ArrowError> {
         let (mut found, mut of_key) = (Vec::new(), Vec::new());
-        for (number, key) in self
-            .converter
-            .convert_columns(keys.columns())?
-            .iter()
-            .enumerate()
-        {
+        let by = with_one_zero(keys.columns());
+        for (number, key) in self.converter.convert_columns(&by)?.iter().enumerate() {
             for row in self.rows.get(key.data()).into_iter().flatten() {
                 found.push(*row);
                 of_key.push(number as u32);
@@ -87,6 +85,24 @@ impl RowIndex {
             keys: of_key,
         })
     }
+}
+
+/// Keys whose bytes are equal if they are: of the two zeros of floating point numbers there is one.
+fn with_one_zero(keys: &[ArrayRef]) -> Vec<ArrayRef> {
+    let one_zero = |key: &ArrayRef| -> ArrayRef {
+        match key.data_type() {
+            DataType::Float64 => Arc::new(
+                key.as_primitive::<Float64Type>()
+                    .unary::<_, Float64Type>(|x| x + 0.0),
+            ),
+            DataType::Float32 => Arc::new(
+                key.as_primitive::<Float32Type>()
+                    .unary::<_, Float32Type>(|x| x + 0.0),
+            ),
+            _ => Arc::clone(key),
+        }
+    };
+    keys.iter().map(one_zero).collect()
 }
 
 /// Looks up in rows that stay as they are.
