@@ -17,14 +17,12 @@ use datafusion::optimizer::{OptimizerContext, OptimizerRule};
 use super::lookup;
 use super::node::{Kind, StreamNode};
 
-/// Makes `WHERE` above an inner join with a lookup table, as of `FROM stream, table`, a part of the join's condition. What
-/// speaks of the stream alone goes to the stream, which may be such a join, too.
+/// Makes `WHERE` above an inner join with a lookup table or with values, as of `FROM stream, table`, a part of the join's
+/// condition. What speaks of the left side alone goes to that side, which may be such a join, too.
 pub(super) fn with_conditions(query: LogicalPlan) -> Result<LogicalPlan> {
     let arranged = query.transform_down(|node| match node {
         LogicalPlan::Filter(filter) => match filter.input.as_ref() {
-            LogicalPlan::Join(join)
-                if join.join_type == JoinType::Inner && lookup::table(&join.right)?.is_some() =>
-            {
+            LogicalPlan::Join(join) if join.join_type == JoinType::Inner && looks_up(join)? => {
                 let join = join.clone();
                 joined(filter.predicate, join).map(Transformed::yes)
             }
@@ -33,6 +31,10 @@ pub(super) fn with_conditions(query: LogicalPlan) -> Result<LogicalPlan> {
         node => Ok(Transformed::no(node)),
     });
     arranged.map(|arranged| arranged.data)
+}
+
+fn looks_up(join: &Join) -> Result<bool> {
+    Ok(lookup::table(&join.right)?.is_some() || lookup::table(&join.left)?.is_some())
 }
 
 fn joined(predicate: Expr, mut join: Join) -> Result<LogicalPlan> {
