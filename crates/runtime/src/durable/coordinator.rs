@@ -156,8 +156,10 @@ impl Coordinator {
             }
         }
         self.number += 1;
-        let parts = states.values().flatten();
-        let bytes = parts.map(Part::bytes);
+        let parts = || states.values().flatten();
+        let news = parts().filter(|part| !part.kept.is_on_disk());
+        let written = news.map(Part::bytes).sum::<u64>();
+        let bytes = parts().map(Part::bytes);
         let status = CheckpointStatus {
             number: self.number,
             begun_us,
@@ -176,7 +178,14 @@ impl Coordinator {
         };
         self.store.commit(checkpoint).await?;
         let duration = began.elapsed();
-        tracing::debug!(number = self.number, ?duration, "checkpoint");
+        let Self { number, .. } = self;
+        tracing::debug!(
+            number,
+            ?duration,
+            bytes = status.bytes,
+            written,
+            "checkpoint"
+        );
         self.history.push(CheckpointStatus { duration, ..status });
         Some(())
     }

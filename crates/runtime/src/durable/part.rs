@@ -36,6 +36,11 @@ impl Kept {
         self.0.get().copied()
     }
 
+    /// Whether they are there.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.place().is_some()
+    }
+
     /// Notes that they are there for good.
     pub(super) fn at(&self, place: i64) {
         // who notes it twice has written it twice, and one is as good as the other until it is deleted
@@ -177,7 +182,7 @@ pub(crate) fn stored_again(part: &Part) -> Part {
 /// Notes that the rows of a part are on the disk; false if they were already.
 #[cfg(test)]
 pub(crate) fn is_written(part: &Part) -> bool {
-    let is_new = part.kept.place().is_none();
+    let is_new = !part.kept.is_on_disk();
     part.kept.at(0);
     is_new
 }

@@ -228,7 +228,7 @@ fn serve(mut database: Database, requests: &mut mpsc::Receiver<Request>) -> Resu
 fn unkept<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<Vec<Part>> {
     let mut divided: Vec<Vec<Part>> = Vec::new();
     let mut left = 0;
-    for part in parts.filter(|part| part.kept.place().is_none()) {
+    for part in parts.filter(|part| !part.kept.is_on_disk()) {
         match divided.last_mut().filter(|_| left > 0) {
             Some(some) => some.push(part.clone()),
             None => {

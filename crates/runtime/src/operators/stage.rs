@@ -276,13 +276,15 @@ impl Running {
         let Some(cut) = cuts.wanted().filter(is_past) else {
             return Ok(false);
         };
+        let began = Instant::now();
         let mut parts = vec![Part::word(&self.told)?];
         parts.extend(self.stage.machine.snapshot()?);
+        let took = began.elapsed();
         if let Some(due) = &mut self.due {
             // it may be there already since an earlier cut, and is never behind what waits
             due.held.try_downgrade(&(cut + 1)).ok();
         }
-        cuts.hand_over(cut, parts);
+        cuts.hand_over(cut, parts, took);
         Ok(cuts.is_resuming())
     }
 

@@ -49,7 +49,7 @@ impl Database {
 
     /// Writes the rows of parts that are not on disk yet, for the next checkpoint to name them.
     pub(crate) fn keep(&mut self, parts: &[Part]) -> Result<(), StateError> {
-        let unkept = parts.iter().filter(|part| part.kept.place().is_none());
+        let unkept = parts.iter().filter(|part| !part.kept.is_on_disk());
         let encoded = unkept.map(|part| {
             let rows = match &part.spilled {
                 Some(rows) => rows.encoded()?,

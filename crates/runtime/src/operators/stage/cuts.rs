@@ -6,6 +6,7 @@
 //! not; a lane's messages are in the order of their epochs.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use timely::dataflow::operators::Capability;
 
@@ -80,10 +81,12 @@ impl Cuts {
         self.resumed.pop_front()
     }
 
-    /// Hands over the state at a cut; what has waited resumes.
-    pub(super) fn hand_over(&mut self, cut: u64, parts: Vec<Part>) {
+    /// Hands over the state at a cut, which it took so long to make; what has waited resumes.
+    pub(super) fn hand_over(&mut self, cut: u64, parts: Vec<Part>, took: Duration) {
         self.done = cut;
         let seat = self.seat.clone();
+        let Seat { operator, worker } = &seat;
+        tracing::debug!(operator, worker, parts = parts.len(), ?took, "state");
         // without a coordinator the job is ending
         self.reports.send((cut, Report::State { seat, parts })).ok();
         self.resumed.append(&mut self.waiting);
