@@ -27,6 +27,18 @@ pub(crate) fn divided(
     left: Vec<Vec<Part>>,
     workers: usize,
 ) -> Result<Vec<Vec<Part>>> {
+    divided_by(machine, left, workers, |input, rows| {
+        input_keys(plan, id, input, rows)
+    })
+}
+
+/// The same, with what gives the keys of an input's rows.
+pub(crate) fn divided_by(
+    machine: &dyn Stateful,
+    left: Vec<Vec<Part>>,
+    workers: usize,
+    keys_of: impl Fn(usize, &RecordBatch) -> Result<Vec<ArrayRef>>,
+) -> Result<Vec<Vec<Part>>> {
     let mut divided = vec![Vec::new(); workers];
     for (from, parts) in left.into_iter().enumerate() {
         for (index, part) in parts.into_iter().enumerate() {
@@ -44,7 +56,7 @@ pub(crate) fn divided(
                     continue;
                 }
                 Held::Keyed(keys) => keys,
-                Held::Input(input) => input_keys(plan, id, input, &loaded.rows)?,
+                Held::Input(input) => keys_of(input, &loaded.rows)?,
             };
             for (worker, rows) in by_hash(&loaded.rows, keys, workers)? {
                 divided[worker].push(part.with(rows)?);

@@ -170,6 +170,10 @@ pub(crate) fn columns(columns: Vec<arrow::array::ArrayRef>, count: usize) -> Res
     )?)
 }
 
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "for tests")]
+pub(crate) mod disk;
+
 /// A part as it comes back from the disk.
 #[cfg(test)]
 pub(crate) fn stored_again(part: &Part) -> Part {

@@ -1,7 +1,8 @@
 //! Rows that are kept and found by their numbers, which they get as they come.
 //!
 //! Columns are kept in chunks. Batches that are small are put together, so that a slow stream does not make a chunk of every
-//! row. Memory: a chunk is freed when all its rows are too old, or when whoever keeps the numbers builds everything anew.
+//! row; otherwise a chunk stays as it is, so a checkpoint writes those alone that have come since the last one. Memory: a chunk
+//! is freed when all its rows are too old, or when whoever keeps the numbers builds everything anew.
 
 use arrow::compute::{concat_batches, interleave_record_batch};
 use arrow::record_batch::RecordBatch;
@@ -9,6 +10,7 @@ use datafusion::common::{Result, internal_err};
 use std::ops::Range;
 
 use crate::backlog::Size;
+use crate::durable::part::Kept;
 
 /// Chunks are put together up to this many rows.
 pub(crate) const CHUNK_ROWS: usize = 8192;
@@ -36,12 +38,30 @@ struct Chunk {
     bytes: usize,
     /// `None` once they are freed.
     rows: Option<RecordBatch>,
+    kept: Kept,
+}
+
+/// The rows of a chunk that were not freed.
+pub(crate) struct Stored<'a> {
+    pub(crate) numbers: Range<usize>,
+    pub(crate) rows: &'a RecordBatch,
+    pub(crate) kept: &'a Kept,
 }
 
 impl Chunks {
     /// Adds rows, of which the latest has this event time, together with small chunks before them. As both are of similar
     /// size, a row is copied few times. The number of the first.
     pub(crate) fn push(&mut self, rows: RecordBatch, latest: i64) -> Result<usize> {
+        self.push_again(rows, latest, &Kept::default())
+    }
+
+    /// The same of rows that may have been a chunk before.
+    pub(crate) fn push_again(
+        &mut self,
+        rows: RecordBatch,
+        latest: i64,
+        kept: &Kept,
+    ) -> Result<usize> {
         let (first, count) = (self.next, rows.num_rows());
         self.next += count;
         let mut chunk = Chunk {
@@ -50,6 +70,7 @@ impl Chunks {
             latest,
             bytes: 0,
             rows: Some(rows),
+            kept: kept.clone(),
         };
         while let Some(rows) = &chunk.rows
             && let Some(before) = self.chunks.pop_if(|before| before.joins(&chunk))
@@ -62,6 +83,7 @@ impl Chunks {
                 latest: before.latest.max(chunk.latest),
                 rows: Some(concat_batches(&rows.schema(), both)?),
                 bytes: 0,
+                kept: Kept::default(),
             };
         }
         let size = |rows: &RecordBatch| Size::of(rows).bytes as usize;
@@ -105,10 +127,16 @@ impl Chunks {
         }
     }
 
-    /// The rows that are kept, and their numbers.
-    pub(crate) fn kept(&self) -> impl Iterator<Item = (Range<usize>, &RecordBatch)> {
+    /// The rows that were not freed.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = Stored<'_>> {
         let chunks = self.chunks.iter();
-        chunks.filter_map(|chunk| Some((chunk.numbers(), chunk.rows.as_ref()?)))
+        chunks.filter_map(|chunk| {
+            Some(Stored {
+                numbers: chunk.numbers(),
+                rows: chunk.rows.as_ref()?,
+                kept: &chunk.kept,
+            })
+        })
     }
 
     /// How many rows there have been.

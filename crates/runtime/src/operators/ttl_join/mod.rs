@@ -16,7 +16,7 @@
 //! it. A row is dropped when the watermark is further ahead of it than the time to live; a row that comes later than that
 //! is late: counted, and left out.
 //! Memory: the rows that are not dropped and their keys, and what `side` does not clear away at once; what waits, which
-//! the sources' credit bounds, since its epoch is held; one piece. Errors: none that a row could cause; keys are columns.
+//! the sources' credit bounds, since its epoch is held; one piece. Checkpoints: rows in chunks, each written once. Errors: none that a row could cause; keys are columns.
 
 mod output;
 mod side;
@@ -26,9 +26,9 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, TimestampNanosecondArray};
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{filter, filter_record_batch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
@@ -37,7 +37,7 @@ use headwater_planner::plan;
 
 use self::output::Meeting;
 use self::side::{Batch, Side};
-use crate::durable::part::Part;
+use crate::durable::part::{Kept, Part};
 use crate::operators::keys::{present, with_one_zero};
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
@@ -48,8 +48,7 @@ pub(crate) struct TtlJoin {
     join: Arc<plan::TtlJoin>,
     converter: RowConverter,
     sides: [Side; 2],
-    /// The columns of what comes in on each side, and of what it puts out.
-    inputs: Vec<SchemaRef>,
+    /// Of what it puts out.
     schema: SchemaRef,
     ttl_ns: u64,
     /// The earliest event time of rows that are not late.
@@ -71,9 +70,13 @@ impl TtlJoin {
         let keys = join.on.iter().map(|(left_key, _)| left_key.data_type(left));
         let keys = keys.map(|key| key.map(SortField::new));
         let converter = RowConverter::new(keys.collect::<Result<_>>()?)?;
+        let side = |input: usize| {
+            let columns = 0..context.inputs[input].fields().len();
+            let values = columns.filter(|column| *column != join.times[input]);
+            Side::new(i64::MIN, values.collect(), &converter)
+        };
         Ok(Self {
-            sides: [0, 1].map(|_| Side::new(i64::MIN, &converter)),
-            inputs: context.inputs.clone(),
+            sides: [side(0), side(1)],
             schema: Arc::clone(&context.output),
             ttl_ns: u64::try_from(join.ttl.as_nanos()).unwrap_or(u64::MAX),
             earliest: i64::MIN,
@@ -86,16 +89,12 @@ impl TtlJoin {
 
     /// The rows of a batch that have partners or will: neither late nor without a key.
     fn arrived(&self, input: usize, rows: &RecordBatch) -> Result<Batch> {
-        let count = rows.num_rows();
-        let keys = self.join.on.iter();
-        let keys = keys.map(|(left, right)| [left, right][input].evaluate(rows)?.into_array(count));
-        let keys = keys.collect::<Result<Vec<_>>>()?;
-        let time = self.join.times[input];
-        let in_time: BooleanBuffer = times(rows, time)?
-            .iter()
-            .map(|time| *time >= self.earliest)
-            .collect();
-        if in_time.count_set_bits() < count {
+        let (keys, times) = (
+            self.keys(input, rows)?,
+            times(rows, self.join.times[input])?,
+        );
+        let in_time: BooleanBuffer = times.iter().map(|time| *time >= self.earliest).collect();
+        if in_time.count_set_bits() < rows.num_rows() {
             let late = BooleanArray::from(!&in_time);
             self.late.note(&filter_record_batch(rows, &late)?)?;
         }
@@ -103,21 +102,25 @@ impl TtlJoin {
             Some(present) => &in_time & present.inner(),
             None => in_time,
         };
-        if wanted.count_set_bits() == count {
-            return self.batch(rows, time, &keys);
+        match wanted.count_set_bits() == rows.num_rows() {
+            true => self.batch(input, rows.clone()),
+            false => self.batch(input, filter_record_batch(rows, &wanted.into())?),
         }
-        let wanted = BooleanArray::from(wanted);
-        let keys = keys.iter().map(|key| filter(key, &wanted));
-        let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        self.batch(&filter_record_batch(rows, &wanted)?, time, &keys)
     }
 
-    fn batch(&self, rows: &RecordBatch, time: usize, keys: &[ArrayRef]) -> Result<Batch> {
-        let others: Vec<_> = (0..rows.num_columns()).filter(|i| *i != time).collect();
+    fn keys(&self, input: usize, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let keys = self.join.on.iter();
+        let keys = keys.map(|(left, right)| [left, right][input].evaluate(rows));
+        let keys = keys.map(|keys| keys?.into_array(rows.num_rows()));
+        keys.collect()
+    }
+
+    fn batch(&self, input: usize, rows: RecordBatch) -> Result<Batch> {
+        let keys = self.keys(input, &rows)?;
         Ok(Batch {
-            keys: self.converter.convert_columns(&with_one_zero(keys))?,
-            times: times(rows, time)?.to_vec(),
-            rows: rows.project(&others)?,
+            keys: self.converter.convert_columns(&with_one_zero(&keys))?,
+            times: times(&rows, self.join.times[input])?.to_vec(),
+            rows,
         })
     }
 }
@@ -125,8 +128,9 @@ impl TtlJoin {
 impl Stateful for TtlJoin {
     fn rows(&mut self, input: usize, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
         let batch = self.arrived(input, &rows)?;
+        let values = self.sides[input].values(&batch.rows)?;
         self.waiting
-            .push_back(Waiting::Rows(Meeting::new(input, batch)));
+            .push_back(Waiting::Rows(Meeting::new(input, batch, values)));
         Ok(Vec::new())
     }
 
@@ -149,7 +153,7 @@ impl Stateful for TtlJoin {
                         self.waiting.push_front(Waiting::Rows(meeting));
                         return Ok(Some(piece));
                     }
-                    self.sides[meeting.input].keep(meeting.batch)?;
+                    self.sides[meeting.input].keep(meeting.batch, &Kept::default())?;
                 }
                 Waiting::Earliest(earliest) => {
                     for side in &mut self.sides {
@@ -164,12 +168,8 @@ impl Stateful for TtlJoin {
     fn snapshot(&mut self) -> Result<Vec<Part>> {
         let mut parts = vec![Part::word(&self.earliest)?];
         for (input, side) in self.sides.iter().enumerate() {
-            for (rows, times) in side.kept()? {
-                let times = Arc::new(TimestampNanosecondArray::from(times)) as _;
-                let mut columns = rows.columns().to_vec();
-                columns.insert(self.join.times[input], times);
-                let rows = RecordBatch::try_new(Arc::clone(&self.inputs[input]), columns)?;
-                parts.push(Part::new(&input, rows)?);
+            for part in side.parts(input) {
+                parts.push(part?);
             }
         }
         Ok(parts)
@@ -188,8 +188,8 @@ impl Stateful for TtlJoin {
             if input >= self.sides.len() {
                 return internal_err!("the state is of an input that is not there");
             }
-            let batch = self.arrived(input, &part.rows)?;
-            self.sides[input].keep(batch)?;
+            let batch = self.batch(input, part.rows)?;
+            self.sides[input].keep(batch, &part.kept)?;
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ const PIECE_STEPS: usize = 1 << 20;
 pub(super) struct Meeting {
     pub(super) input: usize,
     pub(super) batch: Batch,
+    /// What goes out of its rows.
+    values: RecordBatch,
     /// The row that is next.
     row: usize,
     /// Its partner that is next, if it has had some.
@@ -35,10 +37,11 @@ struct Pairs {
 }
 
 impl Meeting {
-    pub(super) fn new(input: usize, batch: Batch) -> Self {
+    pub(super) fn new(input: usize, batch: Batch, values: RecordBatch) -> Self {
         Self {
             input,
             batch,
+            values,
             row: 0,
             partner: None,
         }
@@ -58,7 +61,7 @@ impl Meeting {
         match pairs.rows.is_empty() {
             true => Ok(Some(RecordBatch::new_empty(Arc::clone(schema)))),
             false => pairs
-                .joined(schema, self.input, &self.batch, other)
+                .joined(schema, self.input, &self.values, other)
                 .map(Some),
         }
     }
@@ -95,10 +98,10 @@ impl Pairs {
         self,
         schema: &SchemaRef,
         input: usize,
-        batch: &Batch,
+        values: &RecordBatch,
         other: &Side,
     ) -> Result<RecordBatch> {
-        let rows = take_record_batch(&batch.rows, &UInt32Array::from(self.rows))?;
+        let rows = take_record_batch(values, &UInt32Array::from(self.rows))?;
         let partners = other.columns(&self.partners)?;
         let [left, right] = match input {
             0 => [rows, partners],

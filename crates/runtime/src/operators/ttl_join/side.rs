@@ -5,7 +5,9 @@
 //!
 //! Memory: a chunk is freed as soon as none of its rows can find a partner any more; its keys, when such rows are more
 //! than the others, by building everything anew of those. So at most one chunk of rows and the keys of as many as are
-//! kept are kept too long, and the work is a constant for every row.
+//! kept are kept too long, and the work is a constant for every row. If rows come in no order of time, chunks are half empty at
+//! most, once everything has been built anew.
+//! Checkpoints: a chunk is a part, written once. Rows that can find no partner are in it as long as others of it can.
 
 use std::hash::BuildHasher;
 
@@ -18,14 +20,14 @@ use datafusion::common::hash_utils::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::operators::chunks::Chunks;
+use crate::durable::part::{Kept, Part};
+use crate::operators::chunks::{Chunks, Stored};
 
 /// Stands for no row.
 const NONE: usize = usize::MAX;
 
 /// Rows with their keys and event times.
 pub(super) struct Batch {
-    /// Without the event time.
     pub(super) rows: RecordBatch,
     pub(super) keys: Rows,
     pub(super) times: Vec<i64>,
@@ -33,6 +35,8 @@ pub(super) struct Batch {
 
 /// One side of a join.
 pub(super) struct Side {
+    /// The columns that go out: all but the event time.
+    values: Vec<usize>,
     chunks: Chunks,
     /// Of each row: its key, its event time, the next row with the same key.
     keys: Rows,
@@ -52,8 +56,9 @@ struct Chain {
 }
 
 impl Side {
-    pub(super) fn new(earliest: i64, converter: &RowConverter) -> Self {
+    pub(super) fn new(earliest: i64, values: Vec<usize>, converter: &RowConverter) -> Self {
         Self {
+            values,
             earliest,
             chunks: Chunks::default(),
             keys: converter.empty_rows(0, 0),
@@ -83,21 +88,28 @@ impl Side {
         chain.hash == hash && self.keys.row(chain.first) == key
     }
 
-    /// The columns of rows by their numbers, of which there is one at least.
+    /// What goes out of the rows with these numbers, of which there is one at least.
     pub(super) fn columns(&self, rows: &[usize]) -> Result<RecordBatch> {
-        self.chunks.rows(rows)
+        self.values(&self.chunks.rows(rows)?)
     }
 
-    /// Keeps the rows of a batch.
-    pub(super) fn keep(&mut self, batch: Batch) -> Result<()> {
-        let Some(latest) = batch.times.iter().copied().max() else {
+    /// What goes out of rows.
+    pub(super) fn values(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        Ok(rows.project(&self.values)?)
+    }
+
+    /// Keeps the rows of a batch, which may have been a chunk before.
+    pub(super) fn keep(&mut self, batch: Batch, kept: &Kept) -> Result<()> {
+        let latest = batch.times.iter().copied().max();
+        let Some(latest) = latest.filter(|latest| *latest >= self.earliest) else {
             return Ok(());
         };
         for key in batch.keys.iter() {
             self.link(key);
         }
         self.times.extend(batch.times);
-        self.chunks.push(batch.rows, latest).map(|_first| ())
+        let first = self.chunks.push_again(batch.rows, latest, kept);
+        first.map(|_first| ())
     }
 
     /// Puts the next row to those with its key.
@@ -132,36 +144,46 @@ impl Side {
         Ok(())
     }
 
-    /// A side of the rows that are not dropped.
+    /// A side of the rows that are not dropped. Chunks most of whose rows are such stay as they are.
     fn rebuilt(&self, converter: &RowConverter) -> Result<Self> {
-        let mut kept = Self::new(self.earliest, converter);
-        for (numbers, rows) in self.chunks.kept() {
-            let stays = |row: &usize| self.times[*row] >= self.earliest;
-            let mask: BooleanArray = numbers.clone().map(|row| Some(stays(&row))).collect();
-            let mut keys = converter.empty_rows(numbers.len(), 0);
-            for row in numbers.clone().filter(stays) {
-                keys.push(self.keys.row(row));
+        let mut side = Self::new(self.earliest, self.values.clone(), converter);
+        for Stored {
+            numbers,
+            rows,
+            kept,
+        } in self.chunks.stored()
+        {
+            let times = &self.times[numbers.clone()];
+            let mut stays: BooleanArray = times
+                .iter()
+                .map(|time| Some(*time >= self.earliest))
+                .collect();
+            let mut kept = kept.clone();
+            match 2 * stays.true_count() > times.len() {
+                true => stays = vec![true; times.len()].into(),
+                false => kept = Kept::default(),
             }
-            kept.keep(Batch {
-                rows: filter_record_batch(rows, &mask)?,
+            let stay = || {
+                numbers
+                    .clone()
+                    .filter(|row| stays.value(row - numbers.start))
+            };
+            let mut keys = converter.empty_rows(stays.true_count(), 0);
+            stay().for_each(|row| keys.push(self.keys.row(row)));
+            let batch = Batch {
+                rows: filter_record_batch(rows, &stays)?,
                 keys,
-                times: numbers.filter(stays).map(|row| self.times[row]).collect(),
-            })?;
+                times: stay().map(|row| self.times[row]).collect(),
+            };
+            side.keep(batch, &kept)?;
         }
-        Ok(kept)
+        Ok(side)
     }
 
-    /// The rows that can still find a partner, with their event times.
-    pub(super) fn kept(&self) -> Result<Vec<(RecordBatch, Vec<i64>)>> {
-        let mut kept = Vec::new();
-        for (numbers, rows) in self.chunks.kept() {
-            let times = &self.times[numbers];
-            let stays = |time: &&i64| **time >= self.earliest;
-            let mask: BooleanArray = times.iter().map(|time| Some(stays(&time))).collect();
-            let times = times.iter().filter(stays).copied().collect();
-            kept.push((filter_record_batch(rows, &mask)?, times));
-        }
-        Ok(kept)
+    /// What is kept, as parts of a checkpoint.
+    pub(super) fn parts(&self, input: usize) -> impl Iterator<Item = Result<Part>> {
+        let chunks = self.chunks.stored();
+        chunks.map(move |chunk| Ok(Part::new(&input, chunk.rows.clone())?.of(chunk.kept)))
     }
 
     /// What it takes, in bytes.

@@ -10,7 +10,8 @@ use headwater_planner::plan::time_field;
 use proptest::prelude::*;
 
 use super::*;
-use crate::durable::part::stored_again;
+use crate::durable::divide::divided_by;
+use crate::durable::part::disk::Disk;
 use crate::operators::stateful::END;
 
 /// A row of either side: key, value, event time.
@@ -247,9 +248,117 @@ fn what_is_dropped_is_freed() {
     assert_eq!(machine.size(), empty);
 }
 
+/// Takes a checkpoint; how many rows are written for it.
+fn checkpoint(join: &mut TtlJoin, disk: &mut Disk) -> usize {
+    disk.take(&join.snapshot().expect("a snapshot"))
+}
+
+/// A machine that takes up what others have left.
+fn restored(parts: Vec<Part>) -> TtlJoin {
+    let mut machine = join();
+    machine.restore(parts).expect("the state of the plan");
+    machine
+}
+
+/// What each of so many machines has left, for another number of them.
+fn divided(left: Vec<Vec<Part>>, machines: usize) -> Vec<Vec<Part>> {
+    let keys = |_input, rows: &RecordBatch| Ok(vec![Arc::clone(rows.column(0))]);
+    // event time, which the stage tells
+    let time = || Part::word(&0).expect("a number");
+    let left = left.into_iter();
+    let left = left.map(|parts| [vec![time()], parts].concat()).collect();
+    let divided = divided_by(&join(), left, machines, keys).expect("keys");
+    let divided = divided.into_iter();
+    divided.map(|parts| parts[1..].to_vec()).collect()
+}
+
+#[test]
+fn a_checkpoint_writes_what_has_come_since_the_last_one() {
+    let (mut machine, mut disk) = (join(), Disk::default());
+    let many: Vec<Given> = (0..20_000).map(|row| (A, row, row / 2_000)).collect();
+    for part in many.chunks(1_000) {
+        run(&mut machine, &[Left(part.to_vec())]);
+    }
+    assert_eq!(checkpoint(&mut machine, &mut disk), 20_000);
+    assert_eq!(checkpoint(&mut machine, &mut disk), 0);
+    run(
+        &mut machine,
+        &[Left(vec![(B, 1, 10)]), Right(vec![(B, 2, 10)])],
+    );
+    assert_eq!(checkpoint(&mut machine, &mut disk), 2);
+    let mut machine = restored(disk.parts());
+    assert_eq!(checkpoint(&mut machine, &mut disk), 0, "after a restart");
+    let made = run(&mut machine, &[Left(vec![(B, 3, 10)])]);
+    assert_eq!(made, [("b".to_owned(), 3, 2, 10)]);
+}
+
+#[test]
+fn a_slow_stream_has_few_parts_and_is_written_few_times() {
+    let (mut machine, mut disk) = (join(), Disk::default());
+    let (mut written, mut parts) = (0, 0);
+    for row in 0..1_000 {
+        run(&mut machine, &[Left(vec![(A, row, 0)])]);
+        written += checkpoint(&mut machine, &mut disk);
+        parts = parts.max(disk.parts().len());
+    }
+    assert!(parts <= 12, "{parts} parts");
+    assert!(written <= 11_000, "{written} rows are written");
+}
+
+#[test]
+fn what_is_dropped_is_deleted_from_the_disk() {
+    let (mut machine, mut disk) = (join(), Disk::default());
+    let many: Vec<Given> = (0..40_000).map(|row| (A, row, row / 1_000)).collect();
+    for part in many.chunks(1_000) {
+        run(&mut machine, &[Left(part.to_vec())]);
+    }
+    checkpoint(&mut machine, &mut disk);
+    assert_eq!(disk.rows(), 40_000);
+    // rows of the last 20 ns, and of the chunk in which they begin
+    run(&mut machine, &[Advance(30)]);
+    assert_eq!(checkpoint(&mut machine, &mut disk), 0, "nothing has come");
+    let rows = disk.rows();
+    assert!((20_000..28_192).contains(&rows), "{rows} rows");
+    // those that are dropped are not late
+    let metrics = Arc::default();
+    let mut next = counted(&metrics);
+    next.restore(disk.parts()).expect("the state of the plan");
+    let found = run(&mut next, &[Right(vec![(A, 0, 30)])]);
+    assert_eq!(found.len(), 20_000);
+    assert_eq!(metrics.snapshot().late_rows, 0);
+    run(&mut machine, &[Advance(END)]);
+    assert_eq!(checkpoint(&mut machine, &mut disk), 0);
+    assert_eq!(disk.rows(), 0);
+}
+
+#[test]
+fn rows_in_no_order_of_time_are_cleared_away_too() {
+    let mut machine = join();
+    // one in a hundred is of a later time
+    let times = (0..40_000).map(|row| if row % 100 == 0 { 5 } else { row / 20_000 });
+    let many: Vec<Given> = times.map(|time| (A, 0, time)).collect();
+    for part in many.chunks(1_000) {
+        run(&mut machine, &[Left(part.to_vec())]);
+    }
+    let full = machine.size();
+    let later: Vec<Given> = (0..100_000).map(|_| (B, 0, 2)).collect();
+    run(&mut machine, &[Left(later), Advance(13)]);
+    assert!(machine.size() < full / 4, "{} of {full}", machine.size());
+    assert_eq!(run(&mut machine, &[Right(vec![(A, 0, 13)])]).len(), 400);
+}
+
+/// What comes behind a checkpoint.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    GoesOn,
+    Restarts,
+    /// Other machines have had the state in between, each some of the keys.
+    Divides,
+}
+
 proptest! {
-    /// In any order and any batches, with a watermark that follows, and other machines that take up the state: the pairs of
-    /// equal keys that are near enough.
+    /// In any order and any batches, with a watermark that follows, checkpoints, and other machines that take them up: the pairs
+    /// of equal keys that are near enough.
     #[test]
     fn joins_what_a_nested_loop_joins(
         left in prop::collection::vec((0..4usize, 0..60i64), 0..60),
@@ -257,7 +366,8 @@ proptest! {
         size in 1..20usize,
         // whether what is due is taken at once, or at the end
         at_once: bool,
-        restart_every in 1..9usize,
+        every in 1..9usize,
+        nexts in prop::collection::vec(prop::sample::select(vec![Next::GoesOn, Next::Restarts, Next::Divides]), 40),
     ) {
         let keys = [A, B, Some("c"), None];
         let mut given = [left, right].map(|mut side| {
@@ -273,7 +383,8 @@ proptest! {
                 }
             }
         }
-        let mut machine = join();
+        let (mut machine, mut disk) = (join(), Disk::default());
+        let mut nexts = nexts.into_iter().cycle();
         let mut made = Vec::new();
         for turn in 0.. {
             let side = &mut given[turn % 2];
@@ -285,12 +396,18 @@ proptest! {
             let next = given.iter().filter_map(|side| side.front()).map(|row| row.2).min();
             let Some(watermark) = next else { break };
             take(&mut machine, &Advance(watermark));
-            if turn % restart_every == 0 {
+            if turn % every == 0 {
                 made.extend(emitted(&mut machine));
-                let parts = machine.snapshot().expect("a snapshot");
-                machine = join();
-                let parts = parts.iter().map(stored_again).collect();
-                machine.restore(parts).expect("the state of the plan");
+                checkpoint(&mut machine, &mut disk);
+                machine = match nexts.next() {
+                    Some(Next::Restarts) => restored(disk.parts()),
+                    Some(Next::Divides) => {
+                        let some = divided(vec![disk.parts()], 3).into_iter();
+                        let left = some.map(|parts| restored(parts).snapshot().expect("a snapshot"));
+                        restored(divided(left.collect(), 1).remove(0))
+                    }
+                    _ => machine,
+                };
             }
         }
         made.extend(emitted(&mut machine));
