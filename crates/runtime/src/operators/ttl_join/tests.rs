@@ -10,8 +10,7 @@ use headwater_planner::plan::time_field;
 use proptest::prelude::*;
 
 use super::*;
-use crate::durable::divide::divided_by;
-use crate::durable::part::disk::Disk;
+use crate::durable::part::disk::{Disk, divided};
 use crate::operators::stateful::END;
 
 /// A row of either side: key, value, event time.
@@ -261,15 +260,9 @@ fn restored(parts: Vec<Part>) -> TtlJoin {
 }
 
 /// What each of so many machines has left, for another number of them.
-fn divided(left: Vec<Vec<Part>>, machines: usize) -> Vec<Vec<Part>> {
+fn redivided(left: Vec<Vec<Part>>, machines: usize) -> Vec<Vec<Part>> {
     let keys = |_input, rows: &RecordBatch| Ok(vec![Arc::clone(rows.column(0))]);
-    // event time, which the stage tells
-    let time = || Part::word(&0).expect("a number");
-    let left = left.into_iter();
-    let left = left.map(|parts| [vec![time()], parts].concat()).collect();
-    let divided = divided_by(&join(), left, machines, keys).expect("keys");
-    let divided = divided.into_iter();
-    divided.map(|parts| parts[1..].to_vec()).collect()
+    divided(&join(), left, machines, keys)
 }
 
 #[test]
@@ -402,9 +395,9 @@ proptest! {
                 machine = match nexts.next() {
                     Some(Next::Restarts) => restored(disk.parts()),
                     Some(Next::Divides) => {
-                        let some = divided(vec![disk.parts()], 3).into_iter();
+                        let some = redivided(vec![disk.parts()], 3).into_iter();
                         let left = some.map(|parts| restored(parts).snapshot().expect("a snapshot"));
-                        restored(divided(left.collect(), 1).remove(0))
+                        restored(redivided(left.collect(), 1).remove(0))
                     }
                     _ => machine,
                 };

@@ -71,6 +71,11 @@ impl Places {
         self.first
     }
 
+    /// The place, if it is the only one.
+    pub(super) fn only(&self) -> Option<Place> {
+        self.more.is_empty().then_some(self.first)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Place> {
         std::iter::once(self.first).chain(self.more.iter().copied())
     }
@@ -232,54 +237,82 @@ impl Book {
         self.sessions.len() - self.free.len()
     }
 
-    /// Where the states of all lie, in an order that stays until the next row.
-    pub(super) fn places(&self) -> Vec<&Places> {
-        let open = self.chains();
-        open.map(|id| &self.sessions[id as usize].places).collect()
+    /// Those sessions whose states lie at such places.
+    pub(super) fn those(&self, lie: impl Fn(&Places) -> bool) -> Vec<u32> {
+        let lie = |id: &u32| lie(&self.sessions[*id as usize].places);
+        self.chains().filter(lie).collect()
+    }
+
+    /// Where the states of some lie.
+    pub(super) fn places(&self, sessions: &[u32]) -> Vec<&Places> {
+        let sessions = sessions.iter();
+        sessions
+            .map(|id| &self.sessions[*id as usize].places)
+            .collect()
     }
 
     /// All sessions, key by key.
     fn chains(&self) -> impl Iterator<Item = u32> {
-        let some = |id: u32| (id != NONE).then_some(id);
-        let next = move |id: &u32| some(self.sessions[*id as usize].next);
-        let heads = self.heads.iter();
-        heads.flat_map(move |head| std::iter::successors(some(*head), next))
+        self.heads.iter().flat_map(|head| self.chain(*head))
     }
 
-    /// Notes that the states of all, in the order of `places`, lie side by side from `first` on, and the keys have other
-    /// numbers.
-    pub(super) fn move_to(&mut self, first: Place, keys: &[usize]) {
-        let open: Vec<_> = self.chains().collect();
+    /// The sessions of one key.
+    fn chain(&self, head: u32) -> impl Iterator<Item = u32> {
+        let some = |id: u32| (id != NONE).then_some(id);
+        std::iter::successors(some(head), move |id| some(self.sessions[*id as usize].next))
+    }
+
+    /// Notes that the states of some lie side by side from a place on.
+    pub(super) fn move_to(&mut self, first: Place, sessions: &[u32]) {
+        for (row, id) in (first.row..).zip(sessions) {
+            self.sessions[*id as usize].places = Places::from(Place { row, ..first });
+        }
+    }
+
+    /// Gives the keys of all sessions other numbers.
+    pub(super) fn renumber(&mut self, sessions: &[u32], keys: &[usize]) {
         self.heads.clear();
         self.heads
             .resize(keys.iter().max().map_or(0, |key| key + 1), NONE);
-        for (row, (id, key)) in (first.row..).zip(open.into_iter().zip(keys)) {
-            let session = &mut self.sessions[id as usize];
+        for (id, key) in sessions.iter().zip(keys) {
+            let session = &mut self.sessions[*id as usize];
             session.key = *key as u32;
-            session.places = Places::from(Place { row, ..first });
-            session.next = std::mem::replace(&mut self.heads[*key], id);
+            session.next = std::mem::replace(&mut self.heads[*key], *id);
         }
     }
 
-    /// The first and last times of all, by the rows in which their states lie side by side.
-    pub(super) fn spans(&self) -> (Vec<i64>, Vec<i64>) {
-        let mut spans = (vec![0; self.open()], vec![0; self.open()]);
-        for id in self.chains() {
-            let open = &self.sessions[id as usize];
-            let row = open.places.first.row as usize;
-            (spans.0[row], spans.1[row]) = (open.first, open.last);
-        }
-        spans
+    /// The first and last times of some.
+    pub(super) fn spans(&self, sessions: &[u32]) -> [Vec<i64>; 2] {
+        let open = || sessions.iter().map(|id| &self.sessions[*id as usize]);
+        [
+            open().map(|open| open.first).collect(),
+            open().map(|open| open.last).collect(),
+        ]
     }
 
-    /// Notes a session as it was.
-    pub(super) fn restore(&mut self, key: usize, (first, last): (i64, i64), place: Place) {
+    /// Notes a session as it was, unless it has ended, or is known as it was later.
+    pub(super) fn restore(
+        &mut self,
+        key: usize,
+        (first, last): (i64, i64),
+        watermark: i64,
+        place: Place,
+    ) -> bool {
         if self.heads.len() <= key {
             self.heads.resize(key + 1, NONE);
+        }
+        let head = self.heads[key];
+        let is_known = {
+            let mut known = self.chain(head).map(|id| &self.sessions[id as usize]);
+            known.any(|open| open.takes(first, self.gap_ns))
+        };
+        if is_known || last.saturating_add(self.gap_ns) <= watermark {
+            return false;
         }
         self.begin(key, first, place);
         let begun = self.heads[key] as usize;
         self.sessions[begun].last = last;
+        true
     }
 
     /// In bytes.

@@ -3,9 +3,9 @@
 //! Every row goes to the open session of its key that it is less than a gap away from, or begins one; a row between two
 //! sessions makes them one. The [`Book`] knows which sessions are open, and nothing of the functions. Their states lie in
 //! [`Segments`]: only the newest takes rows. When a session ends that has rows in the newest, this becomes columns and
-//! another is begun, so that a session in the end is the merged states of a few places. A segment without places of open
-//! sessions is dropped; and when too many places, or keys, belong to sessions that have ended, what is open is moved
-//! together.
+//! another is begun, so that a session in the end is the merged states of a few places. A checkpoint merges those of the sessions
+//! that have changed, and writes them alone. A segment without places of open sessions is dropped; and when too many places, or
+//! keys, belong to sessions that have ended, what is open is moved together.
 //!
 //! A session ends when the watermark is a gap after its last row. A row is late if, alone, it were a session that has ended,
 //! and no open session takes it.
@@ -15,20 +15,19 @@ mod segments;
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, UInt32Array};
-use arrow::datatypes::Int64Type;
+use arrow::array::{ArrayRef, UInt32Array};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::Result;
 use datafusion::physical_plan::aggregates::group_values::GroupValues;
 use headwater_planner::plan::WindowAggregate;
 
 use self::book::{Book, Ended};
-use self::segments::{Place, Segments};
+use self::segments::{FULL, Place, Restored, Segments};
 use super::aggregates::Functions;
-use super::groups::{Chunk, Grouping, Layout};
+use super::groups::Grouping;
 use super::input::{Columns, Input, Selection};
 use super::output::Output;
-use crate::durable::part::{Part, columns};
+use crate::durable::part::Part;
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::{Held, Stateful, times};
@@ -141,19 +140,48 @@ impl Session {
         Ok(())
     }
 
-    /// Puts the states of all open sessions side by side, and gives the first place.
-    fn move_together(&mut self) -> Result<Place> {
-        let places = self.book.places();
-        let moved = self.segments.take(&places)?;
-        let columns = moved.keys.clone();
-        let first = self.segments.restore(moved, places.len())?;
+    /// Settles all open sessions, and forgets the keys of others.
+    fn move_together(&mut self) -> Result<()> {
+        let open = self.book.those(|_| true);
         self.keys = self.grouping.table()?;
-        let mut keys = vec![0; self.book.open()];
-        if let (Some(table), false) = (&mut self.keys, keys.is_empty()) {
-            table.intern(&columns, &mut keys)?;
+        let mut numbers = Vec::with_capacity(open.len());
+        for sessions in open.chunks(FULL) {
+            let keys = self.settle(sessions)?;
+            let mut own = vec![0; sessions.len()];
+            if let Some(table) = &mut self.keys {
+                table.intern(&keys, &mut own)?;
+            }
+            numbers.append(&mut own);
         }
-        self.book.move_to(first, &keys);
-        Ok(first)
+        self.book.renumber(&open, &numbers);
+        Ok(())
+    }
+
+    /// Makes one state of those of each of some sessions, for a checkpoint; their keys.
+    fn settle(&mut self, sessions: &[u32]) -> Result<Vec<ArrayRef>> {
+        let merged = self.segments.take(&self.book.places(sessions))?;
+        let keys = merged.keys.clone();
+        let spans = self.book.spans(sessions);
+        let first = self.segments.settle(merged, spans)?;
+        self.book.move_to(first, sessions);
+        Ok(keys)
+    }
+
+    /// Settles the sessions that are not, and some to keep the log short.
+    fn settle_all(&mut self) -> Result<()> {
+        let Self { book, segments, .. } = self;
+        let mut changed = book.those(|places| !segments.has_settled(places));
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let untidy = segments.untidy(changed.len());
+        if !untidy.is_empty() {
+            changed = book.those(|places| {
+                !segments.has_settled(places) || untidy.contains(&places.first().segment)
+            });
+        }
+        let mut pieces = changed.chunks(FULL);
+        pieces.try_for_each(|sessions| self.settle(sessions).map(drop))
     }
 }
 
@@ -190,20 +218,9 @@ impl Stateful for Session {
     }
 
     fn snapshot(&mut self) -> Result<Vec<Part>> {
-        let mut parts = vec![Part::word(&self.watermark)?];
-        if self.book.open() > 0 {
-            let first = self.move_together()?;
-            let Some(chunk) = self.segments.chunk(first) else {
-                return internal_err!("open sessions have no state");
-            };
-            let (layout, states) = (chunk.layout(), chunk.to_rows()?);
-            let (firsts, lasts) = self.book.spans();
-            let spans = [firsts, lasts].map(|times| Arc::new(Int64Array::from(times)) as _);
-            let all = spans.into_iter().chain(states.columns().iter().cloned());
-            let rows = columns(all.collect(), states.num_rows())?;
-            parts.push(Part::new(&layout, rows)?);
-        }
-        Ok(parts)
+        self.settle_all()?;
+        let word = Part::word(&self.watermark);
+        std::iter::once(word).chain(self.segments.parts()).collect()
     }
 
     fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
@@ -211,44 +228,40 @@ impl Stateful for Session {
         if let Some(first) = parts.next() {
             self.watermark = first.about()?;
         }
+        let mut sessions = Vec::new();
         for part in parts {
-            let layout: Layout = part.about()?;
-            let span = |column: usize| part.rows.column(column).as_primitive_opt::<Int64Type>();
-            let (true, Some(firsts), Some(lasts)) = (part.rows.num_columns() > 2, span(0), span(1))
-            else {
-                return internal_err!("the state of sessions has no times");
-            };
-            let chunk = Chunk::of_rows(&layout, &without_spans(&part.rows)?)?;
-            let mut keys = vec![0; chunk.groups];
+            let restored = Restored::of(&part)?;
+            let mut keys = vec![0; restored.sessions()];
             if let Some(table) = &mut self.keys {
-                table.intern(&chunk.keys, &mut keys)?;
+                table.intern(restored.keys(), &mut keys)?;
             }
-            let place = self.segments.add(chunk);
-            let spans = firsts.values().iter().zip(lasts.values());
-            for ((row, key), (first, last)) in (place.row..).zip(keys).zip(spans) {
-                let place = Place { row, ..place };
-                self.book.restore(key, (*first, *last), place);
-            }
+            let spans: Vec<_> = restored.spans().collect();
+            sessions.push((self.segments.restore(restored), keys, spans));
         }
+        // of each session the last holds
+        let mut used = Vec::new();
+        for (first, keys, spans) in sessions.into_iter().rev() {
+            let rows = (first.row..).zip(keys).zip(spans);
+            let (book, watermark) = (&mut self.book, self.watermark);
+            let kept = rows.filter(|((row, key), span)| {
+                let place = Place { row: *row, ..first };
+                book.restore(*key, *span, watermark, place)
+            });
+            used.push((first, kept.count()));
+        }
+        self.segments.use_only(&used);
         Ok(())
     }
 
     fn held(&self, part: &Part) -> Result<Held> {
-        if part.rows.num_columns() == 0 {
-            return Ok(Held::Word);
-        }
-        let layout: Layout = part.about()?;
-        Ok(Held::Keyed(layout.keys(&without_spans(&part.rows)?)?))
+        Ok(match part.is_word() {
+            true => Held::Word,
+            false => Held::Keyed(segments::keys(part)?),
+        })
     }
 
     fn size(&self) -> usize {
         let keys = self.keys.as_ref().map_or(0, |keys| keys.size());
         keys + self.book.size() + self.segments.size()
     }
-}
-
-/// The columns of a part behind the first and the last times.
-fn without_spans(rows: &RecordBatch) -> Result<RecordBatch> {
-    let states: Vec<_> = (2..rows.num_columns()).collect();
-    Ok(rows.project(&states)?)
 }

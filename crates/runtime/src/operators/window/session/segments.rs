@@ -1,18 +1,31 @@
 //! Where the states of sessions lie: in segments, of which the newest takes rows and the others are columns.
 //!
 //! A place is taken once and never again, so a segment only grows, and is dropped when none of its places is in use.
+//!
+//! A checkpoint *settles* the sessions that have changed since the last one: the states of each become one, in a new segment with
+//! the times of the sessions. Such segments are a log, of which each is written once. In it the last row of a session is the one
+//! that is true; rows of sessions that have ended are known by their times. Small segments at its end, and those in which most
+//! places are of no use, are settled again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::compute::{concat, interleave};
-use datafusion::common::Result;
+use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::EmitTo;
 
 use super::book::Places;
+use crate::backlog::Size;
+use crate::durable::part::{Kept, Part, columns};
 use crate::operators::window::aggregates::{Accumulators, Functions};
-use crate::operators::window::groups::Chunk;
+use crate::operators::window::groups::{Chunk, Layout};
 use crate::operators::window::input::Columns;
+
+/// How many sessions are settled at once, into one segment. One with as many places in use is not small.
+pub(super) const FULL: usize = if cfg!(test) { 16 } else { 8_192 };
 
 /// The state of rows of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +55,73 @@ struct Sealed {
     /// How many of its places are in use.
     used: usize,
     bytes: usize,
+    /// If it is settled.
+    settled: Option<Settled>,
+}
+
+/// What is known of a segment with the whole states of sessions.
+struct Settled {
+    /// When each began, and the time of its last row.
+    spans: [ArrayRef; 2],
+    kept: Kept,
+}
+
+/// A settled segment as it comes back.
+pub(super) struct Restored {
+    chunk: Chunk,
+    spans: [Int64Array; 2],
+    bytes: usize,
+    kept: Kept,
 }
 
 /// The states of some sessions, one each.
 pub(super) struct Merged {
     pub(super) keys: Vec<ArrayRef>,
     accumulators: Accumulators,
+}
+
+impl Restored {
+    pub(super) fn of(part: &Part) -> Result<Self> {
+        let layout: Layout = part.about()?;
+        let span = |column: usize| part.rows.column(column).as_primitive_opt::<Int64Type>();
+        let (true, Some(firsts), Some(lasts)) = (part.rows.num_columns() > 2, span(0), span(1))
+        else {
+            return internal_err!("the state of sessions has no times");
+        };
+        Ok(Self {
+            chunk: Chunk::of_rows(&layout, &without_spans(&part.rows)?)?,
+            spans: [firsts.clone(), lasts.clone()],
+            // columns that were decoded share one buffer
+            bytes: Size::of(&part.rows).bytes as usize,
+            kept: part.kept.clone(),
+        })
+    }
+
+    pub(super) fn keys(&self) -> &[ArrayRef] {
+        &self.chunk.keys
+    }
+
+    pub(super) fn sessions(&self) -> usize {
+        self.chunk.groups
+    }
+
+    /// The first and the last time of each session.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (i64, i64)> {
+        let [firsts, lasts] = &self.spans;
+        std::iter::zip(firsts.values(), lasts.values()).map(|(first, last)| (*first, *last))
+    }
+}
+
+/// The columns of a part behind the first and the last times.
+fn without_spans(rows: &RecordBatch) -> Result<RecordBatch> {
+    let states: Vec<_> = (2..rows.num_columns()).collect();
+    Ok(rows.project(&states)?)
+}
+
+/// The keys of the sessions of a part.
+pub(super) fn keys(part: &Part) -> Result<Vec<ArrayRef>> {
+    let layout: Layout = part.about()?;
+    layout.keys(&without_spans(&part.rows)?)
 }
 
 impl Merged {
@@ -117,16 +191,18 @@ impl Segments {
             states: self.accumulators.states()?,
         };
         self.keys.clear();
-        self.insert(chunk);
+        let bytes = chunk.size();
+        self.insert(chunk, bytes, None);
         Ok(())
     }
 
     /// Adds a segment before the newest, which is empty.
-    fn insert(&mut self, chunk: Chunk) {
+    fn insert(&mut self, chunk: Chunk, bytes: usize, settled: Option<Settled>) {
         let sealed = Sealed {
             used: chunk.groups,
-            bytes: chunk.size(),
+            bytes,
             chunk,
+            settled,
         };
         self.bytes += sealed.bytes;
         self.sealed.insert(self.unused.segment, sealed);
@@ -191,6 +267,10 @@ impl Segments {
                 sealed.used -= 1;
             }
         }
+        self.drop_unused();
+    }
+
+    fn drop_unused(&mut self) {
         self.sealed.retain(|_, sealed| {
             if sealed.used == 0 {
                 self.bytes -= sealed.bytes;
@@ -200,30 +280,89 @@ impl Segments {
         });
     }
 
-    /// Puts the states of sessions side by side into a segment of their own, and gives the first place.
-    pub(super) fn restore(&mut self, mut merged: Merged, sessions: usize) -> Result<Place> {
-        if sessions == 0 {
-            return Ok(self.unused);
-        }
-        Ok(self.add(Chunk {
-            groups: sessions,
+    /// Puts the states of sessions side by side into a settled segment, and gives the first place.
+    pub(super) fn settle(&mut self, mut merged: Merged, spans: [Vec<i64>; 2]) -> Result<Place> {
+        let chunk = Chunk {
+            groups: spans[0].len(),
             keys: merged.keys,
             states: merged.accumulators.states()?,
-        }))
+        };
+        // its sessions wait for their turn
+        if self.unused.row > 0 {
+            self.seal()?;
+        }
+        let bytes = chunk.size() + 2 * size_of_val(spans[0].as_slice());
+        let settled = Settled {
+            spans: spans.map(|times| Arc::new(Int64Array::from(times)) as _),
+            kept: Kept::default(),
+        };
+        Ok(self.add(chunk, bytes, settled))
     }
 
-    /// The states of sessions that lie side by side from a place on.
-    pub(super) fn chunk(&self, first: Place) -> Option<&Chunk> {
-        let sealed = self.sealed.get(&first.segment);
-        sealed.map(|sealed| &sealed.chunk)
+    /// Takes up a settled segment, in the order in which they were; its first place.
+    pub(super) fn restore(&mut self, restored: Restored) -> Place {
+        let settled = Settled {
+            spans: restored.spans.map(|times| Arc::new(times) as _),
+            kept: restored.kept,
+        };
+        self.add(restored.chunk, restored.bytes, settled)
     }
 
-    /// Puts the states of sessions into a segment of their own, and gives the first place.
-    pub(super) fn add(&mut self, chunk: Chunk) -> Place {
+    fn add(&mut self, chunk: Chunk, bytes: usize, settled: Settled) -> Place {
         let first = self.unused;
         self.places += chunk.groups;
-        self.insert(chunk);
+        self.insert(chunk, bytes, Some(settled));
         first
+    }
+
+    /// Notes that of segments that were restored so many places are in use.
+    pub(super) fn use_only(&mut self, used: &[(Place, usize)]) {
+        for (first, used) in used {
+            if let Some(sealed) = self.sealed.get_mut(&first.segment) {
+                sealed.used = *used;
+            }
+        }
+        self.drop_unused();
+    }
+
+    /// Whether a session is settled.
+    pub(super) fn has_settled(&self, places: &Places) -> bool {
+        let sealed = places.only().and_then(|it| self.sealed.get(&it.segment));
+        sealed.is_some_and(|sealed| sealed.settled.is_some())
+    }
+
+    /// The segments that are to be settled again, together with so many sessions: small ones at the end of the log, then each
+    /// is larger than all behind it; and some of those in which most is of no use.
+    pub(super) fn untidy(&self, mut sessions: usize) -> BTreeSet<u32> {
+        let mut untidy = BTreeSet::new();
+        let settled = || self.sealed.iter().filter(|(_, it)| it.settled.is_some());
+        for (segment, sealed) in settled().rev() {
+            if sealed.used > sessions || sealed.used >= FULL {
+                break;
+            }
+            sessions += sealed.used;
+            untidy.insert(*segment);
+        }
+        let mut most = sessions.max(FULL);
+        for (segment, sealed) in settled() {
+            if 2 * sealed.used <= sealed.chunk.groups && sealed.used <= most {
+                most -= sealed.used;
+                untidy.insert(*segment);
+            }
+        }
+        untidy
+    }
+
+    /// The log, as parts of a checkpoint.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Result<Part>> {
+        let sealed = self.sealed.values();
+        let settled = sealed.filter_map(|it| Some((&it.chunk, it.settled.as_ref()?)));
+        settled.map(|(chunk, settled)| {
+            let states = chunk.to_rows()?;
+            let all = settled.spans.iter().chain(states.columns());
+            let rows = columns(all.cloned().collect(), chunk.groups)?;
+            Ok(Part::new(&chunk.layout(), rows)?.of(&settled.kept))
+        })
     }
 
     /// How many places there are, in use or not.

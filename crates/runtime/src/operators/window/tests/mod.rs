@@ -3,6 +3,7 @@
 mod cases;
 mod oracle;
 mod partials;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ use headwater_connector::Metrics;
 use headwater_planner::plan::{Aggregate, TIME_TYPE, WINDOW, Window, WindowAggregate, time_field};
 
 use super::partial::Partial;
-use crate::durable::part::stored_again;
+use crate::durable::part::Part;
+use crate::durable::part::disk::{Disk, divided};
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
 use crate::operators::stateful::Stateful;
@@ -129,6 +131,8 @@ struct Tested {
     metrics: Arc<Metrics>,
     has_key: bool,
     has_window: bool,
+    /// Its checkpoints.
+    disk: Disk,
 }
 
 fn plan(window: Window, has_key: bool) -> WindowAggregate {
@@ -180,6 +184,7 @@ fn tested(window: Window, has_key: bool) -> Tested {
         metrics,
         has_key,
         has_window,
+        disk: Disk::default(),
     }
 }
 
@@ -249,22 +254,47 @@ impl Tested {
         (start, end, key, text.join(" "))
     }
 
+    fn snapshot(&mut self) -> Vec<Part> {
+        self.machine.snapshot().expect("a snapshot")
+    }
+
+    /// How many rows are written for a checkpoint.
+    fn checkpoint(&mut self) -> usize {
+        let parts = self.snapshot();
+        self.disk.take(&parts)
+    }
+
     /// Goes on with a new machine and what the old one leaves, by way of the disk.
     /// What was in a file already may stay there.
     fn restart(&mut self, window: Window, stays: bool) {
-        let late = self.late();
-        let parts = self.machine.snapshot().expect("a snapshot");
-        let parts = parts
-            .iter()
-            .map(|part| match stays && part.spilled.is_some() {
-                true => part.clone(),
-                false => stored_again(part),
+        let parts = self.snapshot();
+        self.disk.take(&parts);
+        let stays = |part: &Part| stays && part.spilled.is_some();
+        let parts = parts.into_iter().zip(self.disk.parts());
+        let parts = parts.map(|(part, stored)| if stays(&part) { part } else { stored });
+        self.go_on(window, parts.collect());
+    }
+
+    /// The same, after several machines have had the state, each some of the keys.
+    fn divide(&mut self, window: Window) {
+        self.checkpoint();
+        let divided =
+            |left, machines| divided(&*self.machine, left, machines, |_, _| Ok(Vec::new()));
+        let left = divided(vec![self.disk.parts()], 3)
+            .into_iter()
+            .map(|parts| {
+                let mut some = tested(window, self.has_key);
+                some.machine.restore(parts).expect("the state of the plan");
+                some.snapshot()
             });
-        let parts = parts.collect();
-        let partial = self.partial.take();
-        *self = tested(window, self.has_key);
-        self.partial = partial;
-        self.metrics.add_late_rows(late);
+        let parts = divided(left.collect(), 1).remove(0);
+        self.go_on(window, parts);
+    }
+
+    fn go_on(&mut self, window: Window, parts: Vec<Part>) {
+        let before = std::mem::replace(self, tested(window, self.has_key));
+        self.metrics.add_late_rows(before.late());
+        (self.partial, self.disk) = (before.partial, before.disk);
         self.machine.restore(parts).expect("the state of the plan");
     }
 

@@ -19,6 +19,8 @@ enum Step {
     Spill,
     /// All that is due is taken, and another machine takes up the state; what is on disk may stay there.
     Restart(bool),
+    /// The same, but other machines have had the state in between, each some of the keys.
+    Divide,
 }
 
 /// The windows of a row that are the same for all keys, as `(start, end)`: by trying each.
@@ -168,7 +170,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rise = (0..25_i64, 0..3_usize).prop_map(|(by, pieces)| Step::Rise(by, pieces));
     prop::collection::vec(
         prop_oneof![6 => rows, 4 => rise, 3 => Just(Step::Checkpoint), 2 => Just(Step::Spill),
-            1 => any::<bool>().prop_map(Step::Restart)],
+            1 => any::<bool>().prop_map(Step::Restart), 1 => Just(Step::Divide)],
         1..30,
     )
 }
@@ -187,12 +189,16 @@ fn run(mut tested: Tested, window: Window, steps: &[Step], batch_rows: usize) ->
             }
             Step::Checkpoint => {
                 made.extend(tested.due());
-                tested.machine.snapshot().expect("a snapshot");
+                tested.checkpoint();
             }
             Step::Spill => tested.machine.spill(1).expect("room on disk"),
             Step::Restart(stays) => {
                 made.extend(tested.due());
                 tested.restart(window, *stays);
+            }
+            Step::Divide => {
+                made.extend(tested.due());
+                tested.divide(window);
             }
         }
     }
@@ -220,7 +226,7 @@ fn expected(window: Window, has_key: bool, steps: &[Step]) -> (Vec<Made>, u64) {
                 watermark += by;
                 oracle.advance(watermark);
             }
-            Step::Checkpoint | Step::Spill | Step::Restart(_) => {}
+            Step::Checkpoint | Step::Spill | Step::Restart(_) | Step::Divide => {}
         }
     }
     oracle.advance(END);
