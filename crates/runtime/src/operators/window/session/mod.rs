@@ -154,6 +154,7 @@ impl Session {
             numbers.append(&mut own);
         }
         self.book.renumber(&open, &numbers);
+        self.segments.all_are_settled();
         Ok(())
     }
 
@@ -180,8 +181,11 @@ impl Session {
                 !segments.has_settled(places) || untidy.contains(&places.first().segment)
             });
         }
-        let mut pieces = changed.chunks(FULL);
-        pieces.try_for_each(|sessions| self.settle(sessions).map(drop))
+        for sessions in changed.chunks(FULL) {
+            self.settle(sessions)?;
+        }
+        self.segments.all_are_settled();
+        Ok(())
     }
 }
 

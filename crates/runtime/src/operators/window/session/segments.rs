@@ -43,6 +43,8 @@ pub(super) struct Segments {
     /// The keys of the newest segment, in pieces that get smaller, so that they are few and seldom copied.
     keys: Vec<Vec<ArrayRef>>,
     sealed: BTreeMap<u32, Sealed>,
+    /// Behind the last segment that has been settled with all others.
+    settled_until: u32,
     /// In all segments, in use or not.
     places: usize,
     /// The memory of those that are sealed.
@@ -138,6 +140,7 @@ impl Segments {
             unused: Place { segment: 0, row: 0 },
             keys: Vec::new(),
             sealed: BTreeMap::new(),
+            settled_until: 0,
             places: 0,
             bytes: 0,
         })
@@ -323,12 +326,18 @@ impl Segments {
             }
         }
         self.drop_unused();
+        self.all_are_settled();
+    }
+
+    /// Notes that all sessions are settled.
+    pub(super) fn all_are_settled(&mut self) {
+        self.settled_until = self.unused.segment;
     }
 
     /// Whether a session is settled.
     pub(super) fn has_settled(&self, places: &Places) -> bool {
-        let sealed = places.only().and_then(|it| self.sealed.get(&it.segment));
-        sealed.is_some_and(|sealed| sealed.settled.is_some())
+        let only = places.only();
+        only.is_some_and(|place| place.segment < self.settled_until)
     }
 
     /// The segments that are to be settled again, together with so many sessions: small ones at the end of the log, then each
