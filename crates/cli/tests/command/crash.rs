@@ -216,17 +216,18 @@ async fn no_bad_message_is_lost_when_headwater_is_killed() {
 const COUNT: usize = 25;
 const KEYS: usize = 4;
 
-/// Numbers that are ten milliseconds apart, counted by the second and by their remainder, though some may come twice.
-fn windows(url: &str) -> String {
+/// Numbers that are ten milliseconds apart, and ten seconds more after each hundred, counted by the hundred, which is a window, and
+/// by their remainder, though some may come twice.
+fn windows(url: &str, window: &str) -> String {
     format!(
         "CREATE TABLE numbers (n BIGINT NOT NULL,
-           at TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(n * 10)) STORED, WATERMARK FOR at AS at) WITH (
+           at TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(n * 10 + n / 100 * 10000)) STORED, WATERMARK FOR at AS at) WITH (
            connector = 'mqtt', type = 'source', url = '{url}', topic = 'numbers/+', qos = 'AtLeastOnce',
            format = 'json');
          CREATE TABLE counts WITH (
            connector = 'mqtt', type = 'sink', url = '{url}', topic = 'counts', qos = 'AtLeastOnce', format = 'json');
          INSERT INTO counts SELECT min(n) AS first, count(DISTINCT n) AS n FROM numbers
-           GROUP BY tumble(INTERVAL '1 second'), n % {KEYS};"
+           GROUP BY {window}, n % {KEYS};"
     )
 }
 
@@ -253,9 +254,18 @@ fn on_state_every(interval: &str) -> impl Fn(&Path, &str, usize) -> Headwater {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_row_of_an_open_window_is_lost_when_headwater_is_killed() {
+    is_right_after_kills("tumble(INTERVAL '1 second')").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_row_of_an_open_session_is_lost_when_headwater_is_killed() {
+    is_right_after_kills("session(INTERVAL '5 seconds')").await;
+}
+
+async fn is_right_after_kills(window: &str) {
     let broker = broker().start().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let sql = file(dir.path(), "windows.sql", &windows(&broker.url()));
+    let sql = file(dir.path(), "windows.sql", &windows(&broker.url(), window));
     let start = |workers| on_state(dir.path(), sql.to_str().unwrap(), workers);
     let mut headwater = start(1);
     let mut results = TestClient::connect(&broker).await.unwrap();
