@@ -19,8 +19,9 @@ pub(crate) const CHUNK_ROWS: usize = 8192;
 const NONE: usize = usize::MAX;
 
 /// The rows.
-#[derive(Default)]
 pub(crate) struct Chunks {
+    /// The columns that are read.
+    read: Vec<usize>,
     chunks: Vec<Chunk>,
     /// The number of the next row.
     next: usize,
@@ -49,6 +50,27 @@ pub(crate) struct Stored<'a> {
 }
 
 impl Chunks {
+    /// Without a row; of those that come these columns are read.
+    pub(crate) fn new(read: Vec<usize>) -> Self {
+        Self {
+            read,
+            chunks: Vec::new(),
+            next: 0,
+            freed: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The same without a row.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.read.clone())
+    }
+
+    /// The columns of rows that are read.
+    pub(crate) fn read(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        Ok(rows.project(&self.read)?)
+    }
+
     /// Adds rows, of which the latest has this event time, together with small chunks before them. As both are of similar
     /// size, a row is copied few times. The number of the first.
     pub(crate) fn push(&mut self, rows: RecordBatch, latest: i64) -> Result<usize> {
@@ -93,8 +115,21 @@ impl Chunks {
         Ok(first)
     }
 
-    /// The columns of rows by their numbers, of which there is one at least.
+    /// What is read of rows by their numbers, of which there is one at least.
     pub(crate) fn rows(&self, numbers: &[usize]) -> Result<RecordBatch> {
+        self.gathered(numbers, |rows| self.read(rows))
+    }
+
+    /// All columns of rows by their numbers, likewise.
+    pub(crate) fn whole(&self, numbers: &[usize]) -> Result<RecordBatch> {
+        self.gathered(numbers, |rows| Ok(rows.clone()))
+    }
+
+    fn gathered(
+        &self,
+        numbers: &[usize],
+        columns: impl Fn(&RecordBatch) -> Result<RecordBatch>,
+    ) -> Result<RecordBatch> {
         let mut chunks = Vec::new();
         let mut positions = vec![NONE; self.chunks.len()];
         let mut indices = Vec::with_capacity(numbers.len());
@@ -110,10 +145,11 @@ impl Chunks {
                     return internal_err!("a row that was dropped is looked for");
                 };
                 positions[chunk] = chunks.len();
-                chunks.push(rows);
+                chunks.push(columns(rows)?);
             }
             indices.push((positions[chunk], number - own.start));
         }
+        let chunks: Vec<_> = chunks.iter().collect();
         Ok(interleave_record_batch(&chunks, &indices)?)
     }
 

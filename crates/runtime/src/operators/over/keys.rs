@@ -142,15 +142,14 @@ impl Keys {
         })
     }
 
-    /// The rows of a batch by key, in the order of their first rows.
-    pub(super) fn groups(&self, batch: &RecordBatch) -> Result<Vec<(Key, Vec<u32>)>> {
-        let count = batch.num_rows();
+    /// The keys of the rows of a batch.
+    pub(super) fn of(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let keys = self.exprs.iter();
-        let keys = keys.map(|key| key.evaluate(batch)?.into_array(count));
-        self.groups_of(&keys.collect::<Result<Vec<_>>>()?, count)
+        let keys = keys.map(|key| key.evaluate(batch)?.into_array(batch.num_rows()));
+        keys.collect()
     }
 
-    /// The same of rows whose keys are given as columns.
+    /// The rows by key, in the order of their first rows, of which there are so many.
     pub(super) fn groups_of(
         &self,
         keys: &[ArrayRef],

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
@@ -61,20 +61,10 @@ impl Memory {
     }
 
     /// What is kept of rows.
-    pub(super) fn of(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+    pub(super) fn of(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let columns = self.exprs.iter();
         let columns = columns.map(|expr| expr.evaluate(rows)?.into_array(rows.num_rows()));
-        self.columns(columns.collect::<Result<_>>()?)
-    }
-
-    /// The same, of columns that were kept before.
-    pub(super) fn columns(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-        let fields = columns.iter().enumerate();
-        let field = |(index, column): (usize, &ArrayRef)| {
-            Field::new(index.to_string(), column.data_type().clone(), true)
-        };
-        let schema = Schema::new(fields.map(field).collect::<Vec<_>>());
-        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+        columns.collect()
     }
 }
 

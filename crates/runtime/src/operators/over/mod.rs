@@ -13,8 +13,8 @@
 //! a function looks at is known from event times alone, so the output does not depend on how rows come.
 //! Time: rows that the watermark has passed are late: noted, and left out. What is kept of a key by number (`ROWS`, `lag`, the
 //! first row of all) is forgotten when the next row of the key is later than the time to live, or the longest `RANGE`.
-//! Memory: rows that are not due; of the others what the functions take of them, as long as a frame can reach them, and at
-//! most as many more that none can; an entry for each key, up to an eighth longer than it lives. Errors: those of functions.
+//! Memory: rows that are not due; of the others what the functions take of them, their keys and times, as long as a frame can reach
+//! them, and at most as many more that none can; an entry for each key, up to an eighth longer than it lives. Errors: those of functions.
 
 mod function;
 mod keys;
@@ -27,7 +27,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, UInt32Array};
 use arrow::compute::{filter_record_batch, not, take};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -40,7 +40,7 @@ use self::keys::{KeptRow, Key, Keys};
 use self::memory::Memory;
 use self::pending::Pending;
 use self::runs::Runs;
-use crate::durable::part::Part;
+use crate::durable::part::{Part, columns};
 use crate::operators::chunks::{CHUNK_ROWS, Chunks};
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
@@ -56,7 +56,7 @@ pub(crate) struct Over {
     keys: Keys,
     functions: Vec<Function>,
     memory: Memory,
-    /// What is kept of rows.
+    /// What is kept of rows: keys, event time, and what the functions take, which alone is read.
     history: Chunks,
     /// From which watermark on it pays to look for keys that can be forgotten.
     sweep_at: i64,
@@ -68,15 +68,18 @@ impl Over {
         let (mut memory, mut running) = (Memory::new(input), 0);
         let functions = plan.functions.iter();
         let functions = functions.map(|it| Function::new(it, &mut memory, &mut running));
+        let functions = functions.collect();
+        let memory = memory.finish(plan.time);
+        let before = plan.keys.len() + 1;
         Ok(Self {
-            functions: functions.collect(),
-            memory: memory.finish(plan.time),
+            functions,
+            history: Chunks::new((before..before + memory.width()).collect()),
+            memory,
             output: Arc::clone(&context.output),
             late: context.late.clone(),
             watermark: i64::MIN,
             pending: Pending::new(plan.time),
             keys: Keys::new(plan, input)?,
-            history: Chunks::default(),
             sweep_at: i64::MIN,
             plan: Arc::clone(plan),
         })
@@ -86,10 +89,12 @@ impl Over {
     fn answer(&mut self, due: &RecordBatch, reached: i64) -> Result<RecordBatch> {
         let times = times(due, self.plan.time)?;
         let latest = times.last().copied().unwrap_or(i64::MIN);
-        let first = self.history.push(self.memory.of(due)?, latest)?;
+        let keys = self.keys.of(due)?;
+        let kept = self.kept(due, &keys)?;
+        let first = self.history.push(kept, latest)?;
         let mut runs = Runs::default();
         let mut own = Vec::new();
-        for (key, rows) in self.keys.groups(due)? {
+        for (key, rows) in self.keys.groups_of(&keys, due.num_rows())? {
             let rows = rows.into_iter().map(|row| {
                 let (number, time) = (first + row as usize, times[row as usize]);
                 (row, KeptRow { number, time })
@@ -110,6 +115,14 @@ impl Over {
         columns.push(time);
         self.keep(own, runs, reached);
         Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
+    }
+
+    /// What is kept of rows.
+    fn kept(&self, rows: &RecordBatch, keys: &[ArrayRef]) -> Result<RecordBatch> {
+        let time = rows.column(self.plan.time);
+        let taken = self.memory.of(rows)?;
+        let all = keys.iter().chain([time]).chain(&taken);
+        columns(all.cloned().collect(), rows.num_rows())
     }
 
     /// Gives keys their accumulators back, and forgets what no row to come looks at.
@@ -137,7 +150,7 @@ impl Over {
         }
         let kept = self.keys.rows();
         if kept == 0 {
-            self.history = Chunks::default();
+            self.history = self.history.anew();
         } else if self.history.count() > 2 * kept + CHUNK_ROWS {
             self.rebuild()?;
         }
@@ -148,7 +161,7 @@ impl Over {
     fn rebuild(&mut self) -> Result<()> {
         let reached = self.watermark;
         self.keys.sweep(reached);
-        let mut history = Chunks::default();
+        let mut history = self.history.anew();
         let mut numbers = Vec::with_capacity(CHUNK_ROWS);
         let mut latest = i64::MIN;
         let mut next = 0;
@@ -158,14 +171,14 @@ impl Over {
                 latest = latest.max(row.time);
                 next += 1;
                 if numbers.len() == CHUNK_ROWS {
-                    history.push(self.history.rows(&numbers)?, latest)?;
+                    history.push(self.history.whole(&numbers)?, latest)?;
                     numbers.clear();
                     latest = i64::MIN;
                 }
             }
         }
         if !numbers.is_empty() {
-            history.push(self.history.rows(&numbers)?, latest)?;
+            history.push(self.history.whole(&numbers)?, latest)?;
         }
         self.history = history;
         Ok(())

@@ -5,10 +5,11 @@
 //! rows that are kept           keys … │ time │ what is kept …
 //! accumulators of keys         keys … │ states of the first … │ of the second … │
 //! ```
+//!
+//! Rows that are kept lie in chunks, each of which is written once. Those among them that no row to come looks at are known by
+//! what follows them.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, TimestampNanosecondArray};
+use arrow::array::{Array, ArrayRef};
 use arrow::compute::concat_batches;
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::Accumulator;
@@ -36,8 +37,6 @@ enum What {
 type Accumulators = Vec<Box<dyn Accumulator>>;
 
 pub(super) fn save(over: &mut Over) -> Result<Vec<Part>> {
-    // what is freed is not to be looked for
-    over.keys.sweep(over.watermark);
     let mut parts = vec![Part::word(&over.watermark)?];
     let pending = over.pending.rows();
     let mut rest = pending.as_slice();
@@ -52,24 +51,11 @@ pub(super) fn save(over: &mut Over) -> Result<Vec<Part>> {
         parts.push(Part::new(&What::Pending, rows)?);
         rest = others;
     }
-    save_kept(over, &mut parts)?;
+    for chunk in over.history.stored() {
+        parts.push(Part::new(&What::Kept, chunk.rows.clone())?.of(chunk.kept));
+    }
     save_running(over, &mut parts)?;
     Ok(parts)
-}
-
-fn save_kept(over: &mut Over, parts: &mut Vec<Part>) -> Result<()> {
-    let kept = over.keys.all();
-    let rows = kept.flat_map(|(key, kept)| kept.rows.iter().map(|row| (key.clone(), *row)));
-    let rows: Vec<_> = rows.collect();
-    for piece in rows.chunks(PART_ROWS) {
-        let mut all = over.keys.columns(piece.iter().map(|(key, _)| key))?;
-        let times = piece.iter().map(|(_, row)| row.time);
-        all.push(Arc::new(TimestampNanosecondArray::from_iter_values(times)));
-        let numbers: Vec<_> = piece.iter().map(|(_, row)| row.number).collect();
-        all.extend(over.history.rows(&numbers)?.columns().iter().cloned());
-        parts.push(Part::new(&What::Kept, columns(all, piece.len())?)?);
-    }
-    Ok(())
 }
 
 fn save_running(over: &mut Over, parts: &mut Vec<Part>) -> Result<()> {
@@ -122,6 +108,7 @@ pub(super) fn load(over: &mut Over, parts: Vec<Part>) -> Result<()> {
             What::Running(widths) => load_running(over, &part, &widths)?,
         }
     }
+    over.keys.sweep(over.watermark);
     Ok(())
 }
 
@@ -130,17 +117,20 @@ fn load_kept(over: &mut Over, part: &Part) -> Result<()> {
     if part.rows.num_columns() != keys + 1 + over.memory.width() {
         return internal_err!("the state is that of other functions");
     }
-    let (keys, rest) = part.rows.columns().split_at(keys);
+    let (keys, needs) = (&part.rows.columns()[..keys], over.keys.needs);
     let times = times(&part.rows, keys.len())?;
     let latest = times.iter().copied().max().unwrap_or(i64::MIN);
-    let rows = over.memory.columns(rest[1..].to_vec())?;
-    let first = over.history.push(rows, latest)?;
+    let first = over
+        .history
+        .push_again(part.rows.clone(), latest, &part.kept)?;
     for (key, rows) in over.keys.groups_of(keys, count)? {
-        let rows = rows.into_iter().map(|row| KeptRow {
-            number: first + row as usize,
-            time: times[row as usize],
+        over.keys.with(&key, |kept| {
+            for row in rows {
+                let (number, time) = (first + row as usize, times[row as usize]);
+                kept.forget_before(time, &needs);
+                kept.rows.push_back(KeptRow { number, time });
+            }
         });
-        over.keys.with(&key, |kept| kept.rows.extend(rows));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Int64Array, StringArray, TimestampNanosecondArray,
 };
-use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::MemTable;
@@ -24,7 +24,8 @@ use headwater_planner::plan::{Aggregate, Frame, OverCall, OverFunction, time_fie
 use proptest::prelude::*;
 
 use super::*;
-use crate::durable::part::stored_again;
+use crate::durable::divide::by_hash;
+use crate::durable::part::disk::{Disk, divided};
 use crate::operators::stateful::END;
 
 /// A row: key, value, whether a filter lets it pass, event time.
@@ -240,8 +241,8 @@ fn oracle(given: &[Given], functions: &[Asked]) -> Vec<String> {
     answered(&answer.expect("an answer"))
 }
 
-/// Machines among which rows are divided by key.
-struct Machines(Vec<Over>, Vec<Asked>);
+/// Machines among which rows are divided by key, and their checkpoints.
+struct Machines(Vec<Over>, Vec<Asked>, Disk);
 
 impl Machines {
     fn new(count: usize, functions: &[Asked], metrics: &Arc<Metrics>) -> Self {
@@ -249,23 +250,14 @@ impl Machines {
             let functions = functions.iter().map(|(function, _)| function.clone());
             over(functions.collect(), EVER, metrics)
         };
-        Self((0..count).map(|_| machine()).collect(), functions.to_vec())
-    }
-
-    /// The rows of one machine.
-    fn share(&self, rows: &RecordBatch, keys: &ArrayRef, machine: usize) -> RecordBatch {
-        let keys = keys.as_string::<i32>().iter();
-        let place = |key: Option<&str>| key.map_or(0, |key| usize::from(key.as_bytes()[1]));
-        let own = keys.map(|key| Some(place(key) % self.0.len() == machine));
-        filter_record_batch(rows, &own.collect()).expect("a mask for each row")
+        let machines = (0..count).map(|_| machine());
+        Self(machines.collect(), functions.to_vec(), Disk::default())
     }
 
     fn rows(&mut self, rows: &RecordBatch) {
-        for machine in 0..self.0.len() {
-            let own = self.share(rows, rows.column(0), machine);
-            if own.num_rows() > 0 {
-                self.0[machine].rows(0, own).expect("no error");
-            }
+        let keys = vec![Arc::clone(rows.column(0))];
+        for (machine, own) in by_hash(rows, keys, self.0.len()).expect("keys") {
+            self.0[machine].rows(0, own).expect("no error");
         }
     }
 
@@ -277,34 +269,26 @@ impl Machines {
     }
 
     /// So many others go on with what these have left on the disk.
-    fn divided(&mut self, count: usize, metrics: &Arc<Metrics>) -> Self {
+    fn followed(mut self, count: usize, metrics: &Arc<Metrics>) -> Self {
         let mut others = Self::new(count, &self.1, metrics);
-        let mut shares = vec![Vec::new(); count];
-        for (from, machine) in self.0.iter_mut().enumerate() {
-            for part in machine.snapshot().expect("a snapshot") {
-                let part = stored_again(&part);
-                let keys = match machine.held(&part).expect("a part") {
-                    Held::Word if from > 0 => continue,
-                    Held::Word => {
-                        shares.iter_mut().for_each(|share| share.push(part.clone()));
-                        continue;
-                    }
-                    Held::Input(_) => Arc::clone(part.rows.column(0)),
-                    Held::Keyed(keys) => Arc::clone(&keys[0]),
-                };
-                for (to, share) in shares.iter_mut().enumerate() {
-                    let rows = others.share(&part.rows, &keys, to);
-                    if rows.num_rows() > 0 {
-                        let mut part = part.clone();
-                        part.rows = rows;
-                        share.push(part);
-                    }
-                }
-            }
-        }
+        let machines = self.0.iter_mut();
+        let left = machines.map(|machine| machine.snapshot().expect("a snapshot"));
+        let left: Vec<_> = left.collect();
+        self.2.take(&left.concat());
+        let mut stored = self.2.parts().into_iter();
+        let left = left.iter().map(Vec::len);
+        let left: Vec<_> = left
+            .map(|parts| stored.by_ref().take(parts).collect())
+            .collect();
+        let keys = |_input, rows: &RecordBatch| Ok(vec![Arc::clone(rows.column(0))]);
+        let shares = match left.len() == count {
+            true => left,
+            false => divided(&others.0[0], left, count, keys),
+        };
         for (machine, share) in others.0.iter_mut().zip(shares) {
             machine.restore(share).expect("the state of the plan");
         }
+        others.2 = self.2;
         others
     }
 }
@@ -341,7 +325,7 @@ proptest! {
             made.extend(machines.due(latest - LAG));
             if turn % restart_every == 0 {
                 let count = counts[(turn / restart_every) % counts.len()];
-                machines = machines.divided(count, &metrics);
+                machines = machines.followed(count, &metrics);
             }
         }
         made.extend(machines.due(END));
@@ -407,6 +391,43 @@ fn what_is_kept_by_number_is_forgotten_after_a_pause() {
     assert!(machine.size() > empty);
     due(&mut machine, 200);
     assert_eq!(machine.size(), empty, "keys are forgotten");
+    // and when other machines have gone on
+    let (mut disk, mut made) = (Disk::default(), Vec::new());
+    for (index, row) in given.iter().enumerate() {
+        let mut machine = over(functions(), 20, &Arc::default());
+        machine
+            .restore(disk.parts())
+            .expect("the state of the plan");
+        machine.rows(0, batch(&[*row], index)).expect("no error");
+        made.extend(answered(&due(&mut machine, row.3 + 1)));
+        disk.take(&machine.snapshot().expect("a snapshot"));
+    }
+    assert_eq!(made, expect);
+}
+
+#[test]
+fn a_checkpoint_writes_the_rows_that_have_come_since_the_last_one() {
+    let functions = || {
+        vec![
+            aggregate(max_udaf(), "value", range(30, 0)),
+            window(lag_udwf(), &[column("value")], rows(1, 0)),
+        ]
+    };
+    let (mut machine, mut disk) = (over(functions(), 50, &Arc::default()), Disk::default());
+    let mut checkpoint = |machine: &mut Over| disk.take(&machine.snapshot().expect("a snapshot"));
+    let all: Vec<Given> = (0..200).map(|key| row(key, 1, 0)).collect();
+    machine.rows(0, batch(&all, 0)).expect("no error");
+    assert_eq!(checkpoint(&mut machine), 200, "they are not due");
+    due(&mut machine, 1);
+    assert_eq!(checkpoint(&mut machine), 200, "they are kept");
+    assert_eq!(checkpoint(&mut machine), 0);
+    let more: Vec<Given> = (0..3).map(|key| row(key, 1, 1)).collect();
+    machine.rows(0, batch(&more, 0)).expect("no error");
+    due(&mut machine, 2);
+    assert_eq!(checkpoint(&mut machine), 3);
+    due(&mut machine, 100);
+    assert_eq!(checkpoint(&mut machine), 0);
+    assert_eq!(disk.rows(), 0, "what is forgotten is deleted");
 }
 
 #[test]

@@ -38,6 +38,7 @@ use headwater_planner::plan;
 use self::output::Meeting;
 use self::side::{Batch, Side};
 use crate::durable::part::{Kept, Part};
+use crate::operators::chunks::Chunks;
 use crate::operators::keys::{present, with_one_zero};
 use crate::operators::late::LateRows;
 use crate::operators::machines::MachineContext;
@@ -73,7 +74,7 @@ impl TtlJoin {
         let side = |input: usize| {
             let columns = 0..context.inputs[input].fields().len();
             let values = columns.filter(|column| *column != join.times[input]);
-            Side::new(i64::MIN, values.collect(), &converter)
+            Side::new(i64::MIN, Chunks::new(values.collect()), &converter)
         };
         Ok(Self {
             sides: [side(0), side(1)],

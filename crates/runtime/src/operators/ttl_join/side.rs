@@ -35,8 +35,7 @@ pub(super) struct Batch {
 
 /// One side of a join.
 pub(super) struct Side {
-    /// The columns that go out: all but the event time.
-    values: Vec<usize>,
+    /// All but the event time is read.
     chunks: Chunks,
     /// Of each row: its key, its event time, the next row with the same key.
     keys: Rows,
@@ -56,11 +55,10 @@ struct Chain {
 }
 
 impl Side {
-    pub(super) fn new(earliest: i64, values: Vec<usize>, converter: &RowConverter) -> Self {
+    pub(super) fn new(earliest: i64, chunks: Chunks, converter: &RowConverter) -> Self {
         Self {
-            values,
             earliest,
-            chunks: Chunks::default(),
+            chunks,
             keys: converter.empty_rows(0, 0),
             times: Vec::new(),
             next: Vec::new(),
@@ -90,12 +88,12 @@ impl Side {
 
     /// What goes out of the rows with these numbers, of which there is one at least.
     pub(super) fn columns(&self, rows: &[usize]) -> Result<RecordBatch> {
-        self.values(&self.chunks.rows(rows)?)
+        self.chunks.rows(rows)
     }
 
     /// What goes out of rows.
     pub(super) fn values(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        Ok(rows.project(&self.values)?)
+        self.chunks.read(rows)
     }
 
     /// Keeps the rows of a batch, which may have been a chunk before.
@@ -146,7 +144,7 @@ impl Side {
 
     /// A side of the rows that are not dropped. Chunks most of whose rows are such stay as they are.
     fn rebuilt(&self, converter: &RowConverter) -> Result<Self> {
-        let mut side = Self::new(self.earliest, self.values.clone(), converter);
+        let mut side = Self::new(self.earliest, self.chunks.anew(), converter);
         for Stored {
             numbers,
             rows,
