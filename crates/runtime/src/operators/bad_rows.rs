@@ -2,16 +2,19 @@
 //!
 //! With `bad_data = 'drop'` or `'dead_letter'` in the sources above, the batch is halved until its bad rows stand alone:
 //! they are counted and left out, or leave as dead letters in which the row is a JSON object. Otherwise the job fails.
-//! The good rows keep their order.
+//! The good rows keep their order. A row that takes a bad one back is left out without a word, since that one has had its.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
 use headwater_connector::dead_letter::{DeadLetters, Documents};
 use headwater_connector::{Metrics, Rejection};
+use headwater_planner::plan::CHANGE;
 
 use crate::error::row_fault;
 
@@ -53,7 +56,8 @@ impl BadRows {
         if let Self::Fail = self {
             return Err(error);
         }
-        let (good, bad) = part(batch, error, run);
+        let (good, mut bad) = part(batch, error, run);
+        forgo_retractions(batch, &mut bad);
         let letters = match self {
             Self::DeadLetter(metrics) => {
                 metrics.add_dead_letters(bad.len() as u64);
@@ -100,6 +104,14 @@ fn part<T>(
     (good, bad)
 }
 
+/// Leaves out the bad rows that take others back.
+fn forgo_retractions(batch: &RecordBatch, bad: &mut Vec<(usize, String)>) {
+    let changes = batch.column_by_name(CHANGE);
+    if let Some(changes) = changes.and_then(|column| column.as_primitive_opt::<Int64Type>()) {
+        bad.retain(|(row, _)| changes.value(*row) >= 0);
+    }
+}
+
 fn letters(batch: &RecordBatch, bad: &[(usize, String)]) -> Result<Option<RecordBatch>> {
     let mut letters = DeadLetters::default();
     let bad = bad.iter().map(|(row, error)| (*row, error.as_str()));
@@ -113,7 +125,7 @@ pub(crate) fn add_letters<'a>(
     bad: impl Iterator<Item = (usize, &'a str)>,
     letters: &mut DeadLetters,
 ) -> Result<()> {
-    let mut documents = Documents::new(batch)?;
+    let mut documents = Documents::new(&shown(batch)?)?;
     for (row, error) in bad {
         letters.push(&Rejection {
             payload: &documents.row(row)?,
@@ -125,11 +137,19 @@ pub(crate) fn add_letters<'a>(
     Ok(())
 }
 
+/// Rows without the column that says what they do: rows that take others back are not among them.
+fn shown(batch: &RecordBatch) -> Result<RecordBatch> {
+    let mut columns: Vec<_> = (0..batch.num_columns()).collect();
+    if let Ok(change) = batch.schema_ref().index_of(CHANGE) {
+        columns.remove(change);
+    }
+    Ok(batch.project(&columns)?)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use arrow::array::{AsArray, Int64Array};
-    use arrow::datatypes::Int64Type;
+    use arrow::array::Int64Array;
     use datafusion::common::exec_err;
 
     use super::*;

@@ -206,13 +206,18 @@ impl OfRows {
         }
     }
 
-    /// Forgets the groups whose time is over, unless they are still to be put out.
+    /// Looks for groups whose time is over, if that pays.
     fn sweep(&mut self, watermark: i64) -> Result<()> {
         if watermark < self.sweep_at {
             return Ok(());
         }
         self.sweep_at = watermark.saturating_add_unsigned(self.ttl_ns / 8);
         self.earliest = watermark.saturating_sub_unsigned(self.ttl_ns);
+        self.forget()
+    }
+
+    /// Forgets the groups whose time is over, unless they are still to be put out.
+    fn forget(&mut self) -> Result<()> {
         let (earliest, log) = (self.earliest, &mut self.log);
         let mut late = Vec::new();
         let keep = |number, group: &table::Slot| {
@@ -280,12 +285,18 @@ impl Stateful for OfRows {
     }
 
     fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        let mut of_all = i64::MAX;
         for part in &parts {
             let about: About = part.about()?;
             self.earliest = self.earliest.max(about.earliest);
+            of_all = of_all.min(about.earliest);
             self.take_up(part, about)?;
         }
         self.log.drop_dead();
+        if of_all < self.earliest {
+            // some are of a worker that had not looked as lately as others
+            self.forget()?;
+        }
         let mut changed = Vec::new();
         let keep = |number, group: &table::Slot| {
             if group.noted > 0 {

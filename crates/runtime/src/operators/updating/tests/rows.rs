@@ -102,6 +102,26 @@ fn groups_of_the_distant_past_are_told_also_after_a_restart() {
 }
 
 #[test]
+fn workers_that_have_looked_for_old_groups_at_other_times_become_one() {
+    let mut parts = Vec::new();
+    for (name, watermarks) in [("b", &[100, 105][..]), ("a", &[105])] {
+        let mut scene = Scene::new(function(&count_udaf(), "value"), false);
+        scene.add(&[(name, 1.0, 10)]);
+        for watermark in watermarks {
+            scene.machine.advance(*watermark).unwrap();
+        }
+        parts.extend(scene.machine.snapshot().unwrap());
+    }
+    let mut scene = Scene::new(function(&count_udaf(), "value"), false);
+    scene.machine.restore(parts).unwrap();
+    scene.restart();
+    scene.machine.tick(0).unwrap();
+    let mut told = scene.emitted();
+    told.sort();
+    assert_eq!(told, ["a 1", "b 1"]);
+}
+
+#[test]
 fn a_group_is_told_once_a_flush_however_often_it_has_come() {
     let mut scene = Scene::new(function(&count_udaf(), "value"), false);
     let all = names(300);
