@@ -156,10 +156,12 @@ impl Case {
         }
     }
 
-    /// How long messages come, at a steady rate.
-    pub(crate) fn seconds(&self) -> usize {
+    /// How long messages come at a steady rate, in tenths of a second.
+    pub(crate) fn tenths(&self) -> usize {
         match self.load {
-            Load::Paced { per_second, count } => (count / u64::from(per_second.get())) as usize,
+            Load::Paced { per_second, count } => {
+                (10 * count / u64::from(per_second.get())) as usize
+            }
             Load::Full(_) | Load::Idle { .. } => 1,
         }
     }

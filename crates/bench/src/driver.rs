@@ -76,7 +76,7 @@ fn against_fake_broker(case: &Case, contender: Contender) -> Result<Run> {
         },
         misordered: counts.misordered,
         broker_cpu_ns: None,
-        latency: Latency::of(broker.take_latencies_ns(), case.seconds()),
+        latency: Latency::of(broker.take_latencies_ns(), case.tenths()),
     })
 }
 
@@ -134,7 +134,7 @@ fn through_mosquitto(case: &Case, contender: Contender) -> Result<Run> {
         lost: lost(case, contender, &usage, results.counts().received),
         unacknowledged: 0,
         misordered: 0,
-        latency: Latency::of(results.take_latencies_ns(), case.seconds()),
+        latency: Latency::of(results.take_latencies_ns(), case.tenths()),
     })
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
             "broker's",
             "p50 ms",
             "p99 ms",
-            "of a second",
+            "calm p99",
             "lost",
         ];
         let body: Vec<_> = busy.iter().map(|row| busy_cells(row, rows)).collect();
