@@ -33,7 +33,11 @@ async fn a_profile_is_kept_listed_and_forgotten_and_its_secrets_are_not_told() {
         if path.is_dir() {
             continue;
         }
-        let bytes = std::fs::read(path).unwrap();
+        let bytes = match std::fs::read(path) {
+            // the database's log goes when its last connection has been closed, which may be now
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            read => read.unwrap(),
+        };
         assert!(!bytes.windows(6).any(|part| part == b"geheim"));
     }
 }
