@@ -13,6 +13,7 @@
 //! - [`subject`](self::subject) is the measured side. It takes its own CPU time (user and system) from its first
 //!   message to its last; the child does nothing else, so no time of broker or driver is in it.
 //! - [`latency`](self::latency) says how long messages took.
+//! - [`machine`](self::machine) says on what, and whether that machine can be believed.
 //! - [`table`](self::table) reports medians over repetitions.
 //! - [`window`](self::window) is the other bench: what windows cost, row by row.
 //!
@@ -26,6 +27,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 mod case;
 mod driver;
 mod latency;
+mod machine;
 mod options;
 mod process;
 mod subject;
@@ -66,7 +68,7 @@ fn exit(outcome: Result<()>) -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     let mut out = std::io::stdout();
-    writeln!(out, "{}\n", table::machine())?;
+    writeln!(out, "{}\n", machine::machine())?;
     let sizes = options.sizes();
     let mut rows = Vec::new();
     for case in Case::all(&sizes)

@@ -188,26 +188,3 @@ pub(crate) fn lay_out(text: &mut String, head: &[String], body: &[Vec<String>]) 
     line(&rule);
     body.iter().for_each(|row| line(row));
 }
-
-/// Where this is measured: processor, cores, load, kernel.
-pub(crate) fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let processor = read("/proc/cpuinfo")
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("an unknown processor".to_owned(), |(_, name)| {
-            name.to_owned()
-        });
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or("unknown");
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let profile = match cfg!(debug_assertions) {
-        true => "; a debug build: the numbers mean nothing",
-        false => "",
-    };
-    format!(
-        "{cores} cores of {processor}, Linux {}, load average {load} when it began{profile}",
-        kernel.trim_end()
-    )
-}

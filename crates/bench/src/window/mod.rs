@@ -61,7 +61,7 @@ const CHECKPOINT_SECONDS: u64 = 1;
 pub(crate) fn main() -> Result<()> {
     let options = Options::parse();
     let mut out = std::io::stdout();
-    writeln!(out, "{}\n", crate::table::machine())?;
+    writeln!(out, "{}\n", crate::machine::machine())?;
     let quick = options.filter.quick;
     let rows = options.rows.unwrap_or(if quick { FEW_ROWS } else { ROWS });
     let default = if quick { 1 } else { REPETITIONS };
