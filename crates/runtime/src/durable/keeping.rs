@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::error::ArrowError;
+use arrow::util::pretty::pretty_format_batches;
 use headwater_connector::{Metrics, Position, SinkOperator, SourceOperator, State};
-use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator};
+use headwater_planner::plan::{LookupTable, Node, NodeId, Plan, PlanOperator};
 use tokio::sync::{mpsc, oneshot};
 
 use super::coordinator::{Coordinator, History, Suspension};
@@ -65,8 +66,9 @@ fn is_stateful(operator: &PlanOperator) -> bool {
     )
 }
 
-/// The text of a plan as far as its state depends on it: partial aggregates keep none, so where they are may change.
-fn without_partials(plan: &Plan) -> String {
+/// The text of a plan as far as its state depends on it: partial aggregates keep none, so where they are may change; rows that
+/// are part of it may not.
+fn identity(plan: &Plan) -> String {
     let is_partial = |node: &Node| matches!(node.operator, PlanOperator::PartialWindowAggregate(_));
     let mut plain = plan.clone();
     for input in plain.nodes.iter_mut().flat_map(|node| &mut node.inputs) {
@@ -76,8 +78,24 @@ fn without_partials(plan: &Plan) -> String {
         }
     }
     let kept = plain.nodes.iter().filter(|node| !is_partial(node));
-    let kept: Vec<_> = kept.map(|node| plain.describe(node)).collect();
+    let kept = kept.flat_map(|node| [Some(plain.describe(node)), own_rows(node)]);
+    let kept: Vec<_> = kept.flatten().collect();
     kept.join("\n")
+}
+
+/// The rows that are part of an operator, as text.
+fn own_rows(node: &Node) -> Option<String> {
+    let rows = match &node.operator {
+        PlanOperator::Values(rows) => rows,
+        PlanOperator::Lookup(lookup) => match &lookup.table {
+            LookupTable::Constant(rows) => rows,
+            LookupTable::Connected(_) => return None,
+        },
+        _ => return None,
+    };
+    // what has no text is known by the columns that the plan tells
+    let text = pretty_format_batches(std::slice::from_ref(rows)).ok()?;
+    Some(text.to_string())
 }
 
 /// Whether rows of a source come to an operator with state.
@@ -114,7 +132,7 @@ impl Keeping {
         let Some(folder) = state.folder().map_err(StateError::Folder)? else {
             return Ok(None);
         };
-        let database = open(folder, &without_partials(plan), workers)?;
+        let database = open(folder, &identity(plan), workers)?;
         let (store, requests) = Store::new();
         let (reports, received) = mpsc::unbounded_channel();
         Ok(Some(Self {
@@ -255,9 +273,11 @@ impl Keeping {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {
+    use arrow::array::Int64Array;
     use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::record_batch::RecordBatch;
     use datafusion::physical_expr::expressions::Column;
-    use headwater_planner::plan::{Window, WindowAggregate};
+    use headwater_planner::plan::{Lookup, Window, WindowAggregate};
 
     use super::*;
 
@@ -292,7 +312,40 @@ mod tests {
                 node("window", window(), &[1]),
             ],
         };
-        assert_eq!(without_partials(&Plan { nodes }), plain.to_string());
-        assert_eq!(without_partials(&plain), plain.to_string());
+        assert_eq!(identity(&Plan { nodes }), plain.to_string());
+        assert_eq!(identity(&plain), plain.to_string());
+    }
+
+    #[test]
+    fn a_plan_is_known_by_the_rows_that_are_part_of_it() {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let rows = |number| {
+            let numbers = Arc::new(Int64Array::from(vec![number]));
+            RecordBatch::try_new(Arc::clone(&schema), vec![numbers]).unwrap()
+        };
+        let values = |number| PlanOperator::Values(rows(number));
+        let lookup = |number| {
+            PlanOperator::Lookup(Arc::new(Lookup {
+                table: LookupTable::Constant(rows(number)),
+                keys: Vec::new(),
+                columns: Vec::new(),
+                filter: None,
+                outer: false,
+                timed: false,
+            }))
+        };
+        let identity = |operator| {
+            let node = Node {
+                id: "a".to_owned(),
+                operator,
+                inputs: Vec::new(),
+                schema: Arc::clone(&schema),
+            };
+            identity(&Plan { nodes: vec![node] })
+        };
+        assert_eq!(identity(values(1)), identity(values(1)));
+        assert_ne!(identity(values(1)), identity(values(2)));
+        assert_eq!(identity(lookup(1)), identity(lookup(1)));
+        assert_ne!(identity(lookup(1)), identity(lookup(2)));
     }
 }
