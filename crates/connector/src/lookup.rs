@@ -17,7 +17,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-pub use self::rows::{FixedRows, RowIndex};
+pub use self::rows::{FixedRows, RowIndex, with_one_zero};
 use crate::operator::OperatorError;
 use crate::progress::Progress;
 

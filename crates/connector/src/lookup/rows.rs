@@ -88,7 +88,7 @@ impl RowIndex {
 }
 
 /// Keys whose bytes are equal if they are: of the two zeros of floating point numbers there is one.
-fn with_one_zero(keys: &[ArrayRef]) -> Vec<ArrayRef> {
+pub fn with_one_zero(keys: &[ArrayRef]) -> Vec<ArrayRef> {
     let one_zero = |key: &ArrayRef| -> ArrayRef {
         match key.data_type() {
             DataType::Float64 => Arc::new(

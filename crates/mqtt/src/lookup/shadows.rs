@@ -14,6 +14,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use headwater_connector::Found;
+use headwater_connector::lookup::with_one_zero;
 
 /// What a row takes beside its bytes and those of its key: entries of tables and what the allocator adds.
 const ROW_BYTES: usize = 160;
@@ -129,7 +130,9 @@ impl Shadows {
         let (mut found, mut of_key) = (Vec::new(), Vec::new());
         let parser = self.of_rows.parser();
         if let Some(index) = &self.index {
-            let keys = index.of_keys.convert_columns(keys.columns())?;
+            let keys = index
+                .of_keys
+                .convert_columns(&with_one_zero(keys.columns()))?;
             for (number, key) in keys.iter().enumerate() {
                 for (topic, row) in index.places.get(key.data()).into_iter().flatten() {
                     if let Some(kept) = self.topics.get(topic).and_then(|kept| kept.get(*row)) {
@@ -197,7 +200,8 @@ impl Index {
 
     fn keys(&self, rows: &[ArrayRef]) -> Result<arrow::row::Rows, ArrowError> {
         let columns = self.columns.iter().map(|index| Arc::clone(&rows[*index]));
-        self.of_keys.convert_columns(&columns.collect::<Vec<_>>())
+        let columns = with_one_zero(&columns.collect::<Vec<_>>());
+        self.of_keys.convert_columns(&columns)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Rows that are part of a query: `VALUES`, and what views, memory tables and expressions make of them.
 //!
 //! As a side of a join they are no stream that ends: whoever writes down what belongs to a key means it for all time. So they
-//! are computed when the query is planned, and looked up.
+//! are computed when the query is planned, and looked up. Memory: at most [`MOST_BYTES`], or the query is refused.
+
+use std::sync::Arc;
 
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -10,10 +12,14 @@ use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
-use datafusion::physical_plan::collect;
-use std::sync::Arc;
+use datafusion::physical_plan::execute_stream;
+use futures::StreamExt;
 
 use super::window::window_call;
+use crate::error::PlanError;
+
+/// How much the rows of one side of a join may take: what is more should not be in a query.
+const MOST_BYTES: usize = 16 << 20;
 
 /// Whether a plan reads no table, and gives the same rows whenever it is computed.
 pub(super) fn is_constant(plan: &LogicalPlan) -> Result<bool> {
@@ -51,15 +57,30 @@ fn varies(expr: &Expr) -> bool {
 /// The rows of such a plan. Their columns are called by their numbers, as the plan's may be called alike.
 ///
 /// # Errors
-/// A value that cannot be computed.
+/// A value that cannot be computed, and too many of them.
 pub(super) async fn rows_of(plan: &LogicalPlan, session: &dyn Session) -> Result<RecordBatch> {
     let query = session.create_physical_plan(plan).await?;
-    let rows = collect(query, session.task_ctx()).await?;
+    let mut running = execute_stream(query, session.task_ctx())?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while let Some(some) = running.next().await.transpose()? {
+        bytes += some.get_array_memory_size();
+        if bytes > MOST_BYTES {
+            return Err(too_many().into());
+        }
+        rows.push(some);
+    }
     let rows = concat_batches(plan.schema().inner(), &rows)?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     let schema = numbered(rows.schema().as_ref());
     RecordBatch::try_new_with_options(schema, rows.columns().to_vec(), &options)
         .map_err(DataFusionError::from)
+}
+
+fn too_many() -> PlanError {
+    let most = MOST_BYTES >> 20;
+    PlanError::new(format!("the values with which a stream is joined take more than {most} MiB"))
+        .about("JOIN")
+        .hint("put them into a file, and declare a lookup table of it: connector = 'single_file', type = 'lookup'")
 }
 
 fn numbered(schema: &Schema) -> SchemaRef {

@@ -4,10 +4,11 @@
 //! row; otherwise a chunk stays as it is, so a checkpoint writes those alone that have come since the last one. Memory: a chunk
 //! is freed when all its rows are too old, or when whoever keeps the numbers builds everything anew.
 
+use std::ops::Range;
+
 use arrow::compute::{concat_batches, interleave_record_batch};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, internal_err};
-use std::ops::Range;
 
 use crate::backlog::Size;
 use crate::durable::part::Kept;
