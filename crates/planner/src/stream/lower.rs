@@ -162,10 +162,14 @@ pub(super) struct Lowering {
 impl Lowering {
     pub(super) fn timed(&self, plan: LogicalPlan) -> Result<Stream> {
         match plan {
-            LogicalPlan::Extension(_) => match StreamNode::of(&plan) {
-                Some(node) if let Kind::Lookup(lookup) = &node.kind => self.looked_up(node, lookup),
-                _ => Ok(Stream::of_table(plan)),
-            },
+            LogicalPlan::Extension(_) => {
+                if let Some(node) = StreamNode::of(&plan)
+                    && let Kind::Lookup(lookup) = &node.kind
+                {
+                    return self.looked_up(node, lookup);
+                }
+                Ok(Stream::of_table(plan))
+            }
             LogicalPlan::Projection(projection) => self.project(projection),
             LogicalPlan::Aggregate(aggregate) => {
                 let rows = Arc::unwrap_or_clone(aggregate.input);
