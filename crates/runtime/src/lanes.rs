@@ -7,6 +7,8 @@
 //! Rows of one lane that come on two ways are not in order with each other: what a watermark says holds only for its own
 //! way. There are two ways where inputs of a union have a lane in common, and behind an exchange if several workers had a
 //! lane in common before it, because of another exchange. There the lanes are *renamed*, so that none meets itself.
+//!
+//! Each lane has *roots*, the sources above it: by them one knows which lanes are idle, and awake, together (`minimum`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,6 +36,8 @@ pub(crate) struct Lanes {
     carried: Vec<Vec<BTreeSet<Lane>>>,
     /// By node and input, those of each worker.
     renames: BTreeMap<(NodeId, usize), Vec<Renames>>,
+    /// For each lane, those of the sources that it comes from.
+    roots: BTreeMap<Lane, BTreeSet<Lane>>,
 }
 
 /// Whether an operator makes watermarks.
@@ -83,9 +87,10 @@ impl Lanes {
             own: Vec::new(),
             carried: Vec::new(),
             renames: BTreeMap::new(),
+            roots: BTreeMap::new(),
         };
         for (index, node) in plan.nodes.iter().enumerate() {
-            let own = has_lane(&node.operator).then(|| lanes.number(workers));
+            let own = has_lane(&node.operator).then(|| lanes.make(&node.inputs));
             let carried = match (&node.operator, own) {
                 (_, Some(first)) => lanes.each(|worker| BTreeSet::from([beside(first, worker)])),
                 (PlanOperator::Exchange(_), None) => lanes.exchange(NodeId(index), node.inputs[0]),
@@ -111,6 +116,29 @@ impl Lanes {
     /// New names for the lanes of an input, by worker, if any of these needs some.
     pub(crate) fn renames(&self, id: NodeId, input: usize) -> Option<&[Renames]> {
         self.renames.get(&(id, input)).map(Vec::as_slice)
+    }
+
+    /// The lanes of the sources that a lane comes from; its own, if it is that of a source. (A watermark stands on sources, with no
+    /// exchange between, so all those of one source are idle together.)
+    pub(crate) fn roots(&self, lane: Lane) -> BTreeSet<Lane> {
+        self.roots.get(&lane).cloned().unwrap_or_default()
+    }
+
+    /// The lanes of an operator on all workers, of which the first is answered.
+    fn make(&mut self, inputs: &[NodeId]) -> Lane {
+        let first = self.number(self.workers);
+        for worker in 0..self.workers {
+            let own = beside(first, worker);
+            let above = self.of_inputs(inputs, worker).into_iter();
+            let roots: BTreeSet<_> = above.flat_map(|lane| self.roots(lane)).collect();
+            let roots = if roots.is_empty() {
+                BTreeSet::from([own])
+            } else {
+                roots
+            };
+            self.roots.insert(own, roots);
+        }
+        first
     }
 
     fn number(&mut self, count: usize) -> Lane {
@@ -161,6 +189,9 @@ impl Lanes {
             return lanes;
         }
         let names: Renames = lanes.iter().map(|lane| (*lane, self.number(1))).collect();
+        for (lane, name) in &names {
+            self.roots.insert(*name, self.roots(*lane));
+        }
         let lanes = names.values().copied().collect();
         let none = vec![Renames::new(); self.workers];
         self.renames.entry((id, position)).or_insert(none)[worker] = names;

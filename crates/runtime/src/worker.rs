@@ -387,11 +387,13 @@ impl<'a, 'scope> Builder<'a, 'scope> {
     /// How far event time has come on all lanes that lead to a node: not at all.
     fn lanes_above(&self, node: &Node) -> Minimum {
         let worker = self.scope.index();
+        let all = &self.blueprint.lanes;
         let inputs = node.inputs.iter().enumerate();
-        Minimum::new(inputs.flat_map(|(position, input)| {
-            let carried = self.blueprint.lanes.carried(*input, worker).iter();
+        let lanes = inputs.flat_map(|(position, input)| {
+            let carried = all.carried(*input, worker).iter();
             carried.map(move |lane| (position, *lane))
-        }))
+        });
+        Minimum::new(lanes, |lane| all.roots(lane))
     }
 
     /// What to do when an expression fails on a row.

@@ -131,6 +131,38 @@ fn a_lane_that_several_workers_send_on_is_renamed_by_all_but_the_first() {
 }
 
 #[test]
+fn a_lane_knows_the_sources_that_it_comes_from() {
+    let plan = plan(vec![
+        source(),
+        source(),
+        watermark(None, 0),
+        watermark(None, 0),
+        watermark(None, 1),
+        exchange(2),
+        exchange(4),
+        join(5, 6),
+        chain(2),
+        exchange(8),
+        union(&[9, 2]),
+    ]);
+    let lanes = Lanes::of(&plan, 2);
+    let roots = |node: usize, worker: usize| {
+        let carried = lanes.carried(NodeId(node), worker).iter();
+        let roots = carried.map(|lane| lanes.roots(*lane).iter().map(|root| root.0).collect());
+        roots.collect::<Vec<Vec<_>>>()
+    };
+    assert_eq!(roots(0, 1), [[1]]);
+    // two watermarks of one source
+    assert_eq!(roots(2, 0), [[0]]);
+    assert_eq!(roots(3, 0), [[0]]);
+    // behind exchanges the same on all workers
+    assert_eq!(roots(7, 0), [[0, 1, 2, 3]]);
+    assert_eq!(roots(7, 1), [[0, 1, 2, 3]]);
+    // a new name changes nothing
+    assert_eq!(roots(10, 0), [[0], [1], [0]]);
+}
+
+#[test]
 fn sources_tell_the_time_only_to_whoever_wants_it_and_as_often() {
     let check = |idle_ms: Option<u64>, expect_ms| {
         let idle = idle_ms.map(Duration::from_millis);

@@ -41,7 +41,7 @@ impl Bench {
             idle,
             table: "readings".to_owned(),
         };
-        let lanes = (Minimum::new([(0, SOURCE)]), OWN);
+        let lanes = (Minimum::new([(0, SOURCE)], |lane| [lane].into()), OWN);
         let output = with_time(&columns());
         Self(Watermarks::new(
             &Arc::new(watermark),

@@ -146,7 +146,7 @@ impl<'w> Bench<'w> {
             told: i64::MIN,
             keeps_due,
         };
-        let mut minimum = Minimum::new([(0, Lane(0)), (1, Lane(1))]);
+        let mut minimum = Minimum::new([(0, Lane(0)), (1, Lane(1))], |lane| [lane].into());
         restore(&mut machine, &mut minimum, left).unwrap();
         let stage = Stage {
             machine: Box::new(machine),
