@@ -218,6 +218,11 @@ pub trait Connector: Send + Sync + 'static {
         1
     }
 
+    /// Whether a source of this table ends by itself, once all of it has been read.
+    fn ends(&self, _profile: &Self::ProfileT, _table: &Self::TableT) -> bool {
+        false
+    }
+
     /// Makes the table to which the dead letters of `table` go with `dead_letter.topic`: a sink over the same profile,
     /// with the columns of [`dead_letter::standard_columns`](crate::dead_letter::standard_columns), that loses nothing.
     ///
@@ -318,6 +323,8 @@ pub trait ErasedConnector: Send + Sync + 'static {
     fn exclusive(&self, connection: &Connection) -> Result<Option<Exclusive>, ConfigError>;
     /// See [`Connector::max_parallelism`].
     fn max_parallelism(&self, connection: &Connection) -> Result<usize, ConfigError>;
+    /// See [`Connector::ends`].
+    fn ends(&self, connection: &Connection) -> Result<bool, ConfigError>;
     /// See [`Connector::dead_letter`].
     fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError>;
     /// See [`Connector::feeds`]; both tables are of this connector.
@@ -425,6 +432,12 @@ impl<C: Connector> ErasedConnector for C {
         let profile = config::typed(&connection.profile, "profile")?;
         let table = config::typed(&connection.table, "table")?;
         Ok(Connector::max_parallelism(self, &profile, &table))
+    }
+
+    fn ends(&self, connection: &Connection) -> Result<bool, ConfigError> {
+        let profile = config::typed(&connection.profile, "profile")?;
+        let table = config::typed(&connection.table, "table")?;
+        Ok(Connector::ends(self, &profile, &table))
     }
 
     fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError> {

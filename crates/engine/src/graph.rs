@@ -63,6 +63,7 @@ fn kind(operator: &PlanOperator) -> String {
             LookupTable::Connected(table) => return format!("{} lookup", table.connector),
             LookupTable::Constant(_) => "values lookup",
         },
+        PlanOperator::MemoryLookup(_) => "memory lookup",
         PlanOperator::Values(_) => "values",
         PlanOperator::Chain(_) => "chain",
         PlanOperator::Union => "union",

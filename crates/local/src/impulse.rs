@@ -108,6 +108,10 @@ impl Connector for ImpulseConnector {
         usize::MAX
     }
 
+    fn ends(&self, (): &(), table: &ImpulseTable) -> bool {
+        table.message_count.is_some()
+    }
+
     fn make_operator(
         &self,
         (): (),

@@ -134,6 +134,10 @@ impl Connector for SingleFileConnector {
         Some(Exclusive::Content(file.display().to_string()))
     }
 
+    fn ends(&self, (): &(), _table: &SingleFileTable) -> bool {
+        true
+    }
+
     fn make_operator(
         &self,
         (): (),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::{LogicalPlan, TableSource, Union};
 use headwater_connector::Connection;
 use headwater_connector::Location;
@@ -14,6 +15,7 @@ use crate::ddl::Configuration;
 use crate::error::PlanError;
 use crate::fields::StructFields;
 use crate::names::{quoted, there_are};
+use crate::stream;
 
 /// What a name stands for.
 #[derive(Debug)]
@@ -35,11 +37,14 @@ pub(crate) enum Relation {
     Memory(Memory),
 }
 
-/// A stream with a name, within its job: whoever reads it reads all that is written to it. Nothing is kept.
+/// A stream with a name, within its job: whoever reads it reads all that is written to it. With a key, rows are looked up in it
+/// where it is joined.
 #[derive(Debug)]
 pub(crate) struct Memory {
     /// Its columns.
     pub schema: SchemaRef,
+    /// Which of them are its primary key, if it has one.
+    pub key: Vec<usize>,
     /// The queries that write it, in the form of its columns.
     writes: Vec<Arc<LogicalPlan>>,
     /// Whether it has been read. What is written later would be missing there.
@@ -47,9 +52,10 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(schema: SchemaRef) -> Self {
+    pub(crate) fn new(schema: SchemaRef, key: Vec<usize>) -> Self {
         Self {
             schema,
+            key,
             writes: Vec::new(),
             read: AtomicBool::new(false),
         }
@@ -68,22 +74,44 @@ impl Memory {
     /// All that is written to it.
     fn query(&self, name: &str) -> Result<LogicalPlan, PlanError> {
         self.read.store(true, Ordering::Relaxed);
-        match self.writes.as_slice() {
+        let rows = match self.writes.as_slice() {
             [] => {
                 let message =
                     format!("memory table '{name}' is read, and nothing is written to it");
-                Err(PlanError::new(message).hint(format!(
+                return Err(PlanError::new(message).hint(format!(
                     "put INSERT INTO {} SELECT … before; or was a connector meant: WITH (connector = '…', …)?",
                     quoted(name)
-                )))
+                )));
             }
-            [only] => Ok(only.as_ref().clone()),
-            several => {
-                let union = Union::try_new_with_loose_types(several.to_vec());
-                let union = union.map_err(|error| PlanError::new(error.strip_backtrace()))?;
-                Ok(LogicalPlan::Union(union))
+            writes => united(writes),
+        };
+        let rows = rows.and_then(|rows| stream::marked(rows, name, &self.key));
+        rows.map_err(|error| PlanError::new(error.strip_backtrace()))
+    }
+
+    /// All rows that are part of queries that write it, this one among them, if its key is to name each of them.
+    pub(crate) fn keyed_values(
+        &self,
+        query: &LogicalPlan,
+    ) -> DataFusionResult<Option<LogicalPlan>> {
+        if self.key.is_empty() || !stream::is_constant(query)? {
+            return Ok(None);
+        }
+        let mut values = vec![Arc::new(query.clone())];
+        for write in &self.writes {
+            if stream::is_constant(write)? {
+                values.push(Arc::clone(write));
             }
         }
+        united(&values).map(Some)
+    }
+}
+
+/// The rows of all queries, of which there is one at least.
+fn united(queries: &[Arc<LogicalPlan>]) -> DataFusionResult<LogicalPlan> {
+    match queries {
+        [only] => Ok(only.as_ref().clone()),
+        several => Union::try_new_with_loose_types(several.to_vec()).map(LogicalPlan::Union),
     }
 }
 

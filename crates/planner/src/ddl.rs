@@ -174,15 +174,15 @@ pub(crate) fn is_memory(create: &CreateTable) -> bool {
     named && matches!(create.table_options, CreateTableOptions::None)
 }
 
-/// Reads the columns of a memory table.
+/// Reads the columns of a memory table, and which of them are its primary key.
 ///
 /// # Errors
-/// Types and clauses that are not supported, and what only a source has.
+/// Types and clauses that are not supported, and what only a source has; two keys.
 pub(crate) fn memory(
     create: &CreateTable,
     parsed: &Parsed,
     session: &Session,
-) -> Result<Schema, PlanError> {
+) -> Result<(Schema, Vec<usize>), PlanError> {
     check_clauses(create, parsed)?;
     if create.temporary {
         let message = "CREATE TEMPORARY TABLE is for lookup tables, as in Arroyo";
@@ -203,8 +203,48 @@ pub(crate) fn memory(
             .at(location)
             .hint("or was a connector meant: WITH (connector = '…', …)?"));
     }
+    let key = primary_key(create, &columns)?;
     let fields = columns.into_iter().map(|column| column.field);
-    Ok(Schema::new(fields.collect::<Vec<_>>()))
+    Ok((Schema::new(fields.collect::<Vec<_>>()), key))
+}
+
+/// The columns of the primary key, in the order of the table.
+fn primary_key(create: &CreateTable, columns: &[DeclaredColumn]) -> Result<Vec<usize>, PlanError> {
+    let is_key = |column: &&ColumnDef| {
+        let mut options = column.options.iter();
+        options.any(|option| matches!(option.option, ColumnOption::PrimaryKey(_)))
+    };
+    let own = create.columns.iter().filter(is_key);
+    let own = own.map(|column| (vec![normalised(&column.name)], column.name.span.start));
+    let constraints = create
+        .constraints
+        .iter()
+        .filter_map(|constraint| match constraint {
+            TableConstraint::PrimaryKey(key) => {
+                let names = key
+                    .columns
+                    .iter()
+                    .filter_map(|column| match &column.column.expr {
+                        Expr::Identifier(ident) => Some(normalised(ident)),
+                        _ => None,
+                    });
+                Some((names.collect(), constraint.span().start))
+            }
+            _ => None,
+        });
+    let mut keys = own.chain(constraints);
+    let Some((names, _)) = keys.next() else {
+        return Ok(Vec::new());
+    };
+    if let Some((_, second)) = keys.next() {
+        let error = PlanError::new("a table has one primary key, and this is a second one");
+        return Err(error
+            .at(place(second))
+            .hint("a key of several columns is written behind the columns: PRIMARY KEY (a, b)"));
+    }
+    let names_of = columns.iter().enumerate();
+    let is_named = names_of.filter(|(_, column)| names.contains(column.field.name()));
+    Ok(is_named.map(|(index, _)| index).collect())
 }
 
 fn columns(

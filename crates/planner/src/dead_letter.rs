@@ -78,6 +78,7 @@ impl<F: FnMut(&Connection) -> Result<Sink, PlanError>> Route<F> {
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)
             | PlanOperator::UpdatingJoin(_)
+            | PlanOperator::MemoryLookup(_)
             | PlanOperator::DeadLetters { .. }
             | PlanOperator::Preview => None,
         };

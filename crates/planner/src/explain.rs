@@ -48,10 +48,17 @@ impl Plan {
             PlanOperator::Chain(_) => {}
             PlanOperator::Union => write!(f, ": union")?,
             PlanOperator::Lookup(lookup) => {
-                write!(f, ": look up {} in ", List(&lookup.keys))?;
+                write!(f, ": look up {} in ", List(&lookup.pairing.keys))?;
                 match &lookup.table {
                     LookupTable::Connected(table) => write!(f, "{}", Place(table))?,
                     LookupTable::Constant(rows) => write_count(rows, f)?,
+                }
+            }
+            PlanOperator::MemoryLookup(lookup) => {
+                let keys = List(&lookup.pairing.keys);
+                write!(f, ": look up {keys} in memory table '{}'", lookup.table)?;
+                if lookup.waits {
+                    write!(f, ", once it is read whole")?;
                 }
             }
             PlanOperator::Watermark(watermark) => {

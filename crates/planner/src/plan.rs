@@ -13,7 +13,7 @@ pub use self::event_time::{
     time_field, with_time,
 };
 pub use self::instant_input::InstantInput;
-pub use self::lookup::{Lookup, LookupTable};
+pub use self::lookup::{Lookup, LookupTable, MemoryLookup, Pairing};
 pub use self::over::{Frame, Over, OverCall, OverFunction};
 
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct Node {
     pub id: String,
     /// What it does.
     pub operator: PlanOperator,
-    /// Where its rows come from: none for a source, one or more for a union, else one. Where its bad data comes from,
+    /// Where its rows come from: none for a source, one or more for a union, two for joins and lookups in memory, else one. Where its bad data comes from,
     /// for [`PlanOperator::DeadLetters`].
     pub inputs: Vec<NodeId>,
     /// The rows it puts out (for a sink: the rows it takes).
@@ -62,6 +62,8 @@ pub enum PlanOperator {
     Union,
     /// Looks each row up in a table.
     Lookup(Arc<Lookup>),
+    /// Looks each row of the first input up in a memory table, which the second writes.
+    MemoryLookup(Arc<MemoryLookup>),
     /// Gives rows their event time, and watermarks.
     Watermark(Arc<Watermark>),
     /// Aggregates each batch by itself, by key and pane of a window, and so before the exchange of the window that it is of: the

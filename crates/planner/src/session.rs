@@ -1,9 +1,14 @@
 //! DataFusion, set up for streams: names and types are bound, expressions compiled.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow::array::Array;
 use arrow::datatypes::{DataType, Field};
+use arrow::row::{RowConverter, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::utils::normalize_float_zero;
 use datafusion::common::{DFSchema, DataFusionError, Result, TableReference, not_impl_err};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
@@ -143,6 +148,36 @@ impl Session {
         self.state
             .create_physical_plan(&stream::lower(query.clone(), settings, output)?)
             .await
+    }
+
+    /// A key that two rows of the text itself have, as text, if there is one. Rows without a whole key have none.
+    ///
+    /// # Errors
+    /// A value that cannot be computed, and too many of them.
+    pub(crate) async fn repeated(
+        &self,
+        values: &LogicalPlan,
+        key: &[usize],
+    ) -> Result<Option<String>> {
+        let keys = stream::rows_of(values, &self.state).await?.project(key)?;
+        let options = FormatOptions::default();
+        let columns = keys.columns().iter();
+        let shown = columns.map(|column| ArrayFormatter::try_new(column, &options));
+        let shown = shown.collect::<Result<Vec<_>, _>>()?;
+        let columns = keys.columns().iter().map(normalize_float_zero);
+        let columns = columns.collect::<Vec<_>>();
+        let fields = columns.iter();
+        let fields = fields.map(|column| SortField::new(column.data_type().clone()));
+        let encoded = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
+        let mut known = HashSet::new();
+        let repeated = (0..keys.num_rows()).find(|row| {
+            let is_whole = columns.iter().all(|column| column.is_valid(*row));
+            is_whole && !known.insert(encoded.row(*row))
+        });
+        Ok(repeated.map(|row| {
+            let values = shown.iter().map(|column| column.value(row).to_string());
+            values.collect::<Vec<_>>().join(", ")
+        }))
     }
 
     /// The names of all functions: of one row, of many rows, of windows.

@@ -19,13 +19,19 @@ use headwater_connector::Connection;
 #[derive(Debug)]
 pub(crate) struct SourceTable {
     connection: Arc<Connection>,
+    /// Whether it ends by itself.
+    ends: bool,
     schema: SchemaRef,
 }
 
 impl SourceTable {
-    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, ends: bool) -> Self {
         let schema = connection.config.schema.arrow_schema();
-        Self { connection, schema }
+        Self {
+            connection,
+            ends,
+            schema,
+        }
     }
 
     /// The table.
@@ -54,7 +60,7 @@ impl TableProvider for SourceTable {
         if limit.is_some() {
             return not_impl_err!("LIMIT on the source '{}'", self.connection.name);
         }
-        let scan = SourceExec::try_new(Arc::clone(&self.connection), &self.schema, projection)?;
+        let scan = SourceExec::try_new(self, projection)?;
         Ok(Arc::new(scan))
     }
 }
@@ -66,15 +72,14 @@ pub(crate) struct SourceExec {
     pub connection: Arc<Connection>,
     /// Indices of its columns, if not all in their order.
     pub projection: Option<Vec<usize>>,
+    /// Whether the table ends by itself.
+    pub ends: bool,
     properties: Arc<PlanProperties>,
 }
 
 impl SourceExec {
-    fn try_new(
-        connection: Arc<Connection>,
-        schema: &SchemaRef,
-        projection: Option<&Vec<usize>>,
-    ) -> Result<Self> {
+    fn try_new(table: &SourceTable, projection: Option<&Vec<usize>>) -> Result<Self> {
+        let schema = &table.schema;
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         let projection = projection.filter(|columns| **columns != all).cloned();
         let schema = match &projection {
@@ -86,8 +91,9 @@ impl SourceExec {
         };
         let properties = never_executed(schema, unbounded);
         Ok(Self {
-            connection,
+            connection: Arc::clone(&table.connection),
             projection,
+            ends: table.ends,
             properties: Arc::new(properties),
         })
     }

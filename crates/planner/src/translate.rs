@@ -350,7 +350,7 @@ impl Dataflow {
 /// What the node of an operator is called.
 fn stream_kind(operator: &PlanOperator) -> &'static str {
     match operator {
-        PlanOperator::Lookup(_) => "lookup",
+        PlanOperator::Lookup(_) | PlanOperator::MemoryLookup(_) => "lookup",
         PlanOperator::Watermark(_) => "watermark",
         PlanOperator::WindowAggregate(_) => "window",
         PlanOperator::Instant(_) => "instant",

@@ -17,6 +17,7 @@ use crate::backlog::Backlog;
 use crate::durable::Share;
 use crate::durable::report::{Report, Reports};
 use crate::epoch::EpochClock;
+use crate::gate::Gate;
 
 /// How many rows a source may have in the dataflow before it must wait for acknowledgements.
 pub const CREDIT_ROWS: u64 = 262_144;
@@ -83,6 +84,8 @@ pub(crate) struct Acks {
     durable: watch::Sender<Position>,
     gauge: Arc<AckGauge>,
     backlog: Arc<Backlog>,
+    /// If it is not read while lookups wait for their tables.
+    gate: Option<Arc<Gate>>,
     cuts: Option<Cuts>,
 }
 
@@ -130,7 +133,7 @@ impl Acks {
     pub(crate) fn new(
         durable: watch::Sender<Position>,
         gauge: Arc<AckGauge>,
-        backlog: Arc<Backlog>,
+        (backlog, gate): (Arc<Backlog>, Option<Arc<Gate>>),
         cuts: Option<Cuts>,
     ) -> Self {
         Self {
@@ -140,13 +143,15 @@ impl Acks {
             durable,
             gauge,
             backlog,
+            gate,
             cuts,
         }
     }
 
     /// Whether another batch may enter the dataflow.
     pub(crate) fn has_credit(&self) -> bool {
-        self.rows < CREDIT_ROWS && self.bytes < CREDIT_BYTES && self.backlog.has_room()
+        let is_open = self.gate.as_ref().is_none_or(|gate| gate.is_open());
+        self.rows < CREDIT_ROWS && self.bytes < CREDIT_BYTES && self.backlog.has_room() && is_open
     }
 
     /// Notes a batch that enters the dataflow in an epoch, never earlier than that of the batch before.

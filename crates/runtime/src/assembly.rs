@@ -2,7 +2,7 @@
 
 mod launch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use crate::durable::keeping::Keeping;
 use crate::durable::store::StateError;
 use crate::epoch::EpochClock;
 use crate::error::JobError;
+use crate::gate::{Gate, gated, waits};
 use crate::job::{JobOptions, OperatorKind, OperatorStatus, OverLimit};
 use crate::lanes::Lanes;
 use crate::lookup::LookupTask;
@@ -57,6 +58,10 @@ pub(crate) struct Assembly<'a> {
     tasks: Vec<Task>,
     sources: usize,
     backlog: Arc<Backlog>,
+    /// If lookups wait for their tables.
+    gate: Option<Arc<Gate>>,
+    /// The sources that are not read meanwhile.
+    gated: BTreeSet<NodeId>,
 }
 
 impl<'a> Assembly<'a> {
@@ -74,6 +79,9 @@ impl<'a> Assembly<'a> {
         let alone = Layout::alone(workers);
         let layout = away.as_ref().map_or(alone, |away| away.layout);
         let backlog = away.as_ref().map(|away| Arc::clone(&away.backlog));
+        let backlog = backlog.unwrap_or_default();
+        let waiting = plan.nodes.iter().filter(|node| waits(&node.operator));
+        let waiting = waiting.count() * workers;
         let keeping = Keeping::open(plan, &options.state, workers, &clock);
         Ok(Self {
             plan,
@@ -91,7 +99,9 @@ impl<'a> Assembly<'a> {
             operators: Vec::new(),
             tasks: Vec::new(),
             sources: 0,
-            backlog: backlog.unwrap_or_default(),
+            gate: (waiting > 0).then(|| Arc::new(Gate::new(waiting, &backlog))),
+            gated: gated(plan),
+            backlog,
         })
     }
 
@@ -215,8 +225,9 @@ impl<'a> Assembly<'a> {
             None => (source, None),
         };
         let suspends = cuts.is_some();
-        let backlog = Arc::clone(&self.backlog);
-        let acks = Acks::new(durable, Arc::clone(&gauge), backlog, cuts);
+        let gate = self.gate.clone().filter(|_| self.gated.contains(&id));
+        let bounds = (Arc::clone(&self.backlog), gate);
+        let acks = Acks::new(durable, Arc::clone(&gauge), bounds, cuts);
         if let Some(worker) = self.seat(subtask) {
             self.ends[worker].sources.insert(id, (inlet, acks));
         }
@@ -360,7 +371,8 @@ impl<'a> Assembly<'a> {
                 _ => return Err(self.wrong_kind(id, "a lookup table")),
             },
             LookupTable::Constant(rows) => {
-                let rows = FixedRows::new(rows.clone(), &key_schema(plan));
+                let rows =
+                    FixedRows::new(rows.clone(), &key_schema(&plan.pairing, &table.schema()));
                 Box::new(rows.map_err(|error| self.refused(id, error.into()))?)
             }
         };
@@ -371,7 +383,7 @@ impl<'a> Assembly<'a> {
         let task = LookupTask {
             table: table.name().to_owned(),
             operator,
-            keys: key_schema(plan),
+            keys: key_schema(&plan.pairing, &table.schema()),
             schema: table.schema(),
             metrics: Arc::clone(&metrics),
         };

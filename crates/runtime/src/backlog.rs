@@ -164,7 +164,8 @@ impl Backlog {
         }
     }
 
-    fn wake(&self) {
+    /// Wakes all that wait for room.
+    pub(crate) fn wake(&self) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.iter().for_each(Waker::wake);
     }

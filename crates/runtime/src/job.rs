@@ -253,7 +253,8 @@ fn assemble<'a>(
             | PlanOperator::Over(_)
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)
-            | PlanOperator::UpdatingJoin(_) => {
+            | PlanOperator::UpdatingJoin(_)
+            | PlanOperator::MemoryLookup(_) => {
                 assembly.stateful(NodeId(index))?;
             }
             PlanOperator::Chain(_)

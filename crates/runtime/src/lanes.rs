@@ -11,11 +11,13 @@
 //! Each lane has *roots*, the sources above it: by them one knows which lanes are idle, and awake, together (`minimum`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
-use headwater_planner::plan::{NodeId, Plan, PlanOperator};
+use headwater_planner::plan::{Node, NodeId, Plan, PlanOperator};
 
 use crate::control::Lane;
+use crate::minimum::Minimum;
 
 /// How often sources tell the time: as often as aggregates that change are flushed.
 const TICK: Duration = Duration::from_secs(1);
@@ -60,7 +62,8 @@ fn wants_time(operator: &PlanOperator) -> Option<Duration> {
         | PlanOperator::Over(_)
         | PlanOperator::TtlJoin(_)
         | PlanOperator::UpdatingAggregate(_)
-        | PlanOperator::UpdatingJoin(_) => Some(TICK),
+        | PlanOperator::UpdatingJoin(_)
+        | PlanOperator::MemoryLookup(_) => Some(TICK),
         _ => None,
     }
 }
@@ -90,7 +93,7 @@ impl Lanes {
             roots: BTreeMap::new(),
         };
         for (index, node) in plan.nodes.iter().enumerate() {
-            let own = has_lane(&node.operator).then(|| lanes.make(&node.inputs));
+            let own = has_lane(&node.operator).then(|| lanes.make(timed(node)));
             let carried = match (&node.operator, own) {
                 (_, Some(first)) => lanes.each(|worker| BTreeSet::from([beside(first, worker)])),
                 (PlanOperator::Exchange(_), None) => lanes.exchange(NodeId(index), node.inputs[0]),
@@ -139,6 +142,26 @@ impl Lanes {
             self.roots.insert(own, roots);
         }
         first
+    }
+
+    /// How far event time has come, at the beginning, on all lanes that lead to a node on a worker.
+    pub(crate) fn above(&self, node: &Node, worker: usize) -> Minimum {
+        self.of_some(node, worker, 0..node.inputs.len())
+    }
+
+    /// The same of an operator with state; and of those of its inputs whose event time is not that of its rows.
+    pub(crate) fn above_stage(&self, node: &Node, worker: usize) -> (Minimum, Minimum) {
+        let (all, of_rows) = (node.inputs.len(), timed(node).len());
+        let some = |inputs| self.of_some(node, worker, inputs);
+        (some(0..of_rows), some(of_rows..all))
+    }
+
+    fn of_some(&self, node: &Node, worker: usize, inputs: Range<usize>) -> Minimum {
+        let lanes = inputs.flat_map(|position| {
+            let carried = self.carried(node.inputs[position], worker).iter();
+            carried.map(move |lane| (position, *lane))
+        });
+        Minimum::new(lanes, |lane| self.roots(lane))
     }
 
     fn number(&mut self, count: usize) -> Lane {
@@ -196,6 +219,14 @@ impl Lanes {
         let none = vec![Renames::new(); self.workers];
         self.renames.entry((id, position)).or_insert(none)[worker] = names;
         lanes
+    }
+}
+
+/// The inputs of an operator whose event time is that of its rows.
+fn timed(node: &Node) -> &[NodeId] {
+    match &node.operator {
+        PlanOperator::MemoryLookup(_) => node.inputs.get(..1).unwrap_or_default(),
+        _ => &node.inputs,
     }
 }
 

@@ -30,6 +30,7 @@ mod control;
 mod durable;
 mod epoch;
 mod error;
+mod gate;
 mod ipc;
 pub mod job;
 mod lanes;

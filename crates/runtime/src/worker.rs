@@ -29,8 +29,8 @@ use crate::durable::part::Part;
 use crate::durable::report::Reports;
 use crate::epoch::EpochClock;
 use crate::error::{JobError, row_fault};
+use crate::gate::{Gate, waits};
 use crate::lanes::{Lanes, tick_every};
-use crate::minimum::Minimum;
 use crate::name::OperatorName;
 use crate::operators::bad_rows::BadRows;
 use crate::operators::chain::{Chain, chain_rows};
@@ -80,6 +80,8 @@ pub(crate) struct Blueprint {
     pub(crate) clock: EpochClock,
     pub(crate) state_size: Arc<StateSize>,
     pub(crate) backlog: Arc<Backlog>,
+    /// If lookups wait for their tables.
+    pub(crate) gate: Option<Arc<Gate>>,
     /// One entry a worker of this process.
     pub(crate) cpu: Arc<[WorkerCpu]>,
     /// One entry a worker of this process, taken by it.
@@ -212,7 +214,8 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             | PlanOperator::Over(_)
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)
-            | PlanOperator::UpdatingJoin(_) => self.stage(id, node),
+            | PlanOperator::UpdatingJoin(_)
+            | PlanOperator::MemoryLookup(_) => self.stage(id, node),
             PlanOperator::Sink(_) | PlanOperator::Preview => self.sink(id, node.inputs[0]),
             PlanOperator::DeadLetters { table } => self.dead_letters(id, node, table),
         }
@@ -311,8 +314,8 @@ impl<'a, 'scope> Builder<'a, 'scope> {
         watermark: &Arc<Watermark>,
     ) -> Option<Stream<'scope, u64, Rows>> {
         let lane = self.blueprint.lanes.own(id, self.scope.index())?;
-        let lanes = (self.lanes_above(node), lane);
-        let watermarks = Watermarks::new(watermark, &node.schema, lanes, self.bad_rows(id));
+        let above = self.blueprint.lanes.above(node, self.scope.index());
+        let watermarks = Watermarks::new(watermark, &node.schema, (above, lane), self.bad_rows(id));
         let rows = self.input(node.inputs[0])?;
         let fail = self.evaluate_fault(id);
         Some(watermark_rows(rows, &node.id, watermarks, fail))
@@ -356,7 +359,8 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             late,
             parts,
         } = self.ends.machines.remove(&id)?;
-        let mut minimum = self.lanes_above(node);
+        let lanes = &self.blueprint.lanes;
+        let (mut minimum, aside) = lanes.above_stage(node, self.scope.index());
         let fail = self.compute_fault(id);
         restore(machine.as_mut(), &mut minimum, parts)
             .map_err(&fail)
@@ -365,7 +369,13 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             machine,
             late,
             minimum,
-            lane: self.blueprint.lanes.own(id, self.scope.index())?,
+            aside,
+            gate: self
+                .blueprint
+                .gate
+                .clone()
+                .filter(|_| waits(&node.operator)),
+            lane: lanes.own(id, self.scope.index())?,
             metrics: Arc::clone(self.blueprint.metrics.get(&id)?),
             state_size: Arc::clone(&self.blueprint.state_size),
             backlog: Arc::clone(&self.blueprint.backlog),
@@ -382,18 +392,6 @@ impl<'a, 'scope> Builder<'a, 'scope> {
             worker: self.scope.index(),
         };
         Some(Cuts::new(self.blueprint.clock.clone(), reports, seat))
-    }
-
-    /// How far event time has come on all lanes that lead to a node: not at all.
-    fn lanes_above(&self, node: &Node) -> Minimum {
-        let worker = self.scope.index();
-        let all = &self.blueprint.lanes;
-        let inputs = node.inputs.iter().enumerate();
-        let lanes = inputs.flat_map(|(position, input)| {
-            let carried = all.carried(*input, worker).iter();
-            carried.map(move |lane| (position, *lane))
-        });
-        Minimum::new(lanes, |lane| all.roots(lane))
     }
 
     /// What to do when an expression fails on a row.

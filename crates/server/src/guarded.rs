@@ -153,6 +153,10 @@ impl ErasedConnector for Guarded {
         self.connector.max_parallelism(connection)
     }
 
+    fn ends(&self, connection: &Connection) -> Result<bool, ConfigError> {
+        self.connector.ends(connection)
+    }
+
     fn dead_letter(&self, table: &Connection, topic: &str) -> Result<Connection, ConfigError> {
         self.connector.dead_letter(table, topic)
     }

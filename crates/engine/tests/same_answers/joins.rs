@@ -67,5 +67,30 @@ pub(crate) fn cases() -> Vec<Case> {
                FROM (SELECT date_bin(INTERVAL '10 seconds', ts) AS s, device, sum(value) AS total FROM a GROUP BY 1, 2))
              WHERE place <= 2",
         ),
+        case(
+            "looked up in a memory table that changes until it has been read whole",
+            "CREATE TABLE latest (device TEXT PRIMARY KEY, n BIGINT, total BIGINT);
+             INSERT INTO latest SELECT device, count(*), sum(value) FROM b GROUP BY device;
+             SELECT a.device, a.value, a.ts, l.n, l.total FROM a LEFT JOIN latest l ON a.device = l.device AND a.value < l.total",
+            "SELECT a.device, a.value, a.ts, l.n, l.total FROM a LEFT JOIN
+               (SELECT device, count(*) AS n, sum(value) AS total FROM b GROUP BY device) l
+             ON a.device = l.device AND a.value < l.total",
+        ),
+        case(
+            "looked up in memory tables, by two columns, and in one that it writes itself, on the way to a window",
+            "CREATE TABLE pairs (rest BIGINT, device TEXT, twice TEXT, PRIMARY KEY (device, rest));
+             INSERT INTO pairs SELECT value % 5, device, device || device FROM b;
+             CREATE TABLE own (value BIGINT PRIMARY KEY, n BIGINT);
+             INSERT INTO own SELECT value, count(*) FROM a GROUP BY value;
+             SELECT window.start AS s, twice, n, often FROM (
+               SELECT tumble(INTERVAL '10 seconds') AS window, twice, count(*) AS n, sum(own.n) AS often
+               FROM a JOIN pairs p ON p.device = a.device AND p.rest = a.value % 5 JOIN own ON own.value = a.value
+               GROUP BY window, twice)",
+            "SELECT date_bin(INTERVAL '10 seconds', a.ts), p.twice, count(*), sum(o.n)
+             FROM a JOIN (SELECT DISTINCT value % 5 AS rest, device, device || device AS twice FROM b) p
+               ON p.device = a.device AND p.rest = a.value % 5
+             JOIN (SELECT value, count(*) AS n FROM a GROUP BY value) o ON o.value = a.value
+             GROUP BY 1, 2",
+        ),
     ]
 }

@@ -109,6 +109,10 @@ impl Connector for Made {
         })
     }
 
+    fn ends(&self, _: &Value, _: &Value) -> bool {
+        true
+    }
+
     fn make_operator(
         &self,
         _: Value,

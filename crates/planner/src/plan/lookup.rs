@@ -9,14 +9,37 @@ use headwater_connector::Connection;
 
 /// Looks up each row of the input in a table, and puts both together, in the order of the input. Needs no event time; that
 /// of the input, and what is said about it, goes on with the rows.
-///
-/// Output columns: those of the input, those of the table, and at last the input's
-/// [`TIME`](crate::plan::TIME) if it has one.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     /// The table.
     pub table: LookupTable,
-    /// What is looked up, over the input: of the types of `columns`. A null is found nowhere.
+    /// Which of its rows belong to a row of the input.
+    pub pairing: Pairing,
+}
+
+/// Looks up each row of the first input in a memory table, which keeps the last row of each key that the second input has
+/// brought. The event time is that of the first input; the second neither holds it back nor moves it on.
+#[derive(Debug, Clone)]
+pub struct MemoryLookup {
+    /// The name of the table.
+    pub table: String,
+    /// Its columns, which are the first of the second input.
+    pub schema: SchemaRef,
+    /// Which row belongs to a row of the first input. The key is one of columns.
+    pub pairing: Pairing,
+    /// The column [`CHANGE`](crate::plan::CHANGE) of the second input, if it has one.
+    pub change: Option<usize>,
+    /// Whether all that writes the table ends by itself: then no row is looked up before it has.
+    pub waits: bool,
+}
+
+/// Which rows of a table belong to a row of a stream, and what becomes of both.
+///
+/// Output columns: those of the stream, those of the table, and at last the stream's [`TIME`](crate::plan::TIME) if it has
+/// one.
+#[derive(Debug, Clone)]
+pub struct Pairing {
+    /// What is looked up, over the stream: of the types of `columns`. A null is found nowhere.
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     /// The columns of the table that must be equal to them.
     pub columns: Vec<usize>,
@@ -24,7 +47,7 @@ pub struct Lookup {
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// Whether a row for which there is none stays, with nulls for the table's columns (`LEFT JOIN`).
     pub outer: bool,
-    /// Whether the last column of the input is its event time.
+    /// Whether the last column of the stream is its event time.
     pub timed: bool,
 }
 

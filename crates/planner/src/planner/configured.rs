@@ -6,7 +6,7 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::sql::sqlparser::ast::Ident;
 use headwater_connector::{Connection, ConnectionType, SqlOption};
 
-use super::{Planner, tables};
+use super::Planner;
 use crate::catalog::Relation;
 use crate::ddl::EventTimeOptions;
 use crate::error::PlanError;
@@ -62,7 +62,7 @@ impl Planner {
             return Err(PlanError::new(message));
         }
         let scan = || {
-            let scan = tables::scan(&connection).and_then(LogicalPlanBuilder::build);
+            let scan = self.scan(&connection).and_then(LogicalPlanBuilder::build);
             scan.map_err(|error| PlanError::new(error.strip_backtrace()))
         };
         let relation = match kind {

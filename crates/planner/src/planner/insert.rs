@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use datafusion::common::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{Ident, Insert, Query, Spanned, TableObject};
@@ -109,12 +110,45 @@ impl Planner {
                 }
                 // Compiled only to find mistakes where they were made, and not where the table is read.
                 self.compile(&query, parsed, Output::Any).await?;
+                self.check_keys(&table, &query, parsed)
+                    .await
+                    .map_err(missing)?;
                 Ok(Written::Memory(MemoryWrite { table, query }))
             }
             Relation::Source { .. } | Relation::View(_) => {
                 let message = format!("'{table}' is no sink and cannot be written");
                 Err(PlanError::new(message).at(location))
             }
+        }
+    }
+
+    /// Refuses rows of the text itself that have the same primary key in a memory table.
+    async fn check_keys(
+        &self,
+        table: &str,
+        query: &LogicalPlan,
+        parsed: &Parsed,
+    ) -> Result<(), PlanError> {
+        let Relation::Memory(memory) = self.catalog.get(table)? else {
+            return Ok(());
+        };
+        let bind_error = |error: DataFusionError| self.bind_error(&error, parsed);
+        let Some(values) = memory.keyed_values(query).map_err(bind_error)? else {
+            return Ok(());
+        };
+        let session = self.session()?;
+        match session
+            .repeated(&values, &memory.key)
+            .await
+            .map_err(bind_error)?
+        {
+            None => Ok(()),
+            Some(key) => Err(PlanError::new(format!(
+                "memory table '{table}' is given two rows with the primary key ({key})"
+            ))
+            .hint(
+                "leave one of them out, or leave out PRIMARY KEY if a key may have several rows",
+            )),
         }
     }
 

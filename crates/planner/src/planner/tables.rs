@@ -63,7 +63,7 @@ impl Planner {
 
     /// A table without a connector, whose columns may be those of the query that writes it first.
     fn memory(&self, create: &CreateTable, parsed: &Parsed) -> Result<Relation, PlanError> {
-        let declared = ddl::memory(create, parsed, self.session()?)?;
+        let (declared, key) = ddl::memory(create, parsed, self.session()?)?;
         let schema = match &create.query {
             Some(query) if declared.fields().is_empty() => {
                 let query = query::into_plain(self.bind_named(query, parsed)?);
@@ -71,7 +71,7 @@ impl Planner {
             }
             _ => declared,
         };
-        Ok(Relation::Memory(Memory::new(Arc::new(schema))))
+        Ok(Relation::Memory(Memory::new(Arc::new(schema), key)))
     }
 
     /// A table that a connector reads or writes.
@@ -177,7 +177,8 @@ impl Planner {
             let message = "a lookup table has rows, and format 'debezium_json' tells changes";
             return refuse(message.to_owned(), Some(declaration.configuration.location));
         }
-        let query = scan(&connection).and_then(LogicalPlanBuilder::build);
+        let query = self.scan(&connection);
+        let query = query.and_then(LogicalPlanBuilder::build);
         let query = query.map_err(|error| self.bind_error(&error, parsed))?;
         Ok(Relation::Source { connection, query })
     }
@@ -200,7 +201,7 @@ impl Planner {
         parsed: &Parsed,
     ) -> Result<LogicalPlan, PlanError> {
         let bind_error = |error: DataFusionError| self.bind_error(&error, parsed);
-        let scan = scan(connection).map_err(bind_error)?;
+        let scan = self.scan(connection).map_err(bind_error)?;
         if declaration.first_generated().is_none() {
             return scan.build().map_err(bind_error);
         }
@@ -254,6 +255,19 @@ impl Planner {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The physical columns of a source.
+    pub(super) fn scan(
+        &self,
+        connection: &Arc<Connection>,
+    ) -> Result<LogicalPlanBuilder, DataFusionError> {
+        let connector = self.registry.get(&connection.connector);
+        // one of which it is not known is read as if it went on
+        let ends = connector.and_then(|connector| connector.ends(connection));
+        let table = SourceTable::new(Arc::clone(connection), ends.unwrap_or(false));
+        let table = provider_as_source(Arc::new(table));
+        LogicalPlanBuilder::scan(connection.name.as_str(), table, None)
     }
 
     /// A table of the catalog. One without columns is made without, so that it can at least be tested.
@@ -338,12 +352,6 @@ fn is_lookup(relation: &Relation) -> bool {
         Relation::Source { connection, .. } => connection.connection_type == ConnectionType::Lookup,
         _ => false,
     }
-}
-
-/// The physical columns of a source.
-pub(super) fn scan(connection: &Arc<Connection>) -> Result<LogicalPlanBuilder, DataFusionError> {
-    let table = provider_as_source(Arc::new(SourceTable::new(Arc::clone(connection))));
-    LogicalPlanBuilder::scan(connection.name.as_str(), table, None)
 }
 
 fn has_columns(source: &Connection) -> bool {

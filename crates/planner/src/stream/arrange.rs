@@ -73,7 +73,12 @@ fn leads_to_join(plan: &LogicalPlan) -> bool {
             leads_to_join(plan.inputs()[0])
         }
         LogicalPlan::Extension(_) => StreamNode::of(plan).is_some_and(|node| {
-            matches!(node.kind, Kind::Lookup(_)) && leads_to_join(&node.inputs[0])
+            match &node.kind {
+                // past the node that it will be nothing is moved
+                Kind::Lookup(lookup) if lookup.is_in_memory() => true,
+                Kind::Lookup(_) => leads_to_join(&node.inputs[0]),
+                _ => false,
+            }
         }),
         _ => false,
     }

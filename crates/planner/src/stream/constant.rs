@@ -22,7 +22,7 @@ use crate::error::PlanError;
 const MOST_BYTES: usize = 16 << 20;
 
 /// Whether a plan reads no table, and gives the same rows whenever it is computed.
-pub(super) fn is_constant(plan: &LogicalPlan) -> Result<bool> {
+pub(crate) fn is_constant(plan: &LogicalPlan) -> Result<bool> {
     let varies = plan.exists(|node| {
         let reads = matches!(
             node,
@@ -58,7 +58,7 @@ fn varies(expr: &Expr) -> bool {
 ///
 /// # Errors
 /// A value that cannot be computed, and too many of them.
-pub(super) async fn rows_of(plan: &LogicalPlan, session: &dyn Session) -> Result<RecordBatch> {
+pub(crate) async fn rows_of(plan: &LogicalPlan, session: &dyn Session) -> Result<RecordBatch> {
     let query = session.create_physical_plan(plan).await?;
     let mut running = execute_stream(query, session.task_ctx())?;
     let (mut rows, mut bytes) = (Vec::new(), 0);

@@ -23,14 +23,16 @@ use super::constant::rows_of;
 use super::exec::StreamExec;
 use super::instant::InstantLeaf;
 use super::lookup::Table;
+use super::memory::MemoryLookupNode;
 use super::node::{EventTimeNode, Kind, StreamNode};
 use crate::error::PlanError;
 use crate::overflow;
 use crate::plan::{
-    Aggregate, CHANGE, EventTime, Frame, Instant, InstantInput, Lookup, LookupTable, Over,
-    OverCall, OverFunction, PlanOperator, TtlJoin, UpdatingAggregate, UpdatingJoin, Watermark,
-    Window, WindowAggregate, heeds_order,
+    Aggregate, CHANGE, EventTime, Frame, Instant, InstantInput, Lookup, LookupTable, MemoryLookup,
+    Over, OverCall, OverFunction, Pairing, PlanOperator, TtlJoin, UpdatingAggregate, UpdatingJoin,
+    Watermark, Window, WindowAggregate, heeds_order,
 };
+use crate::source::SourceExec;
 
 /// DataFusion's planner, extended by our nodes.
 #[derive(Debug)]
@@ -72,6 +74,7 @@ impl ExtensionPlanner for Nodes {
             planner,
             session,
             context,
+            inputs: physical_inputs,
         };
         let schemas: Vec<_> = logical_inputs
             .iter()
@@ -105,6 +108,7 @@ struct Compiler<'a> {
     planner: &'a dyn PhysicalPlanner,
     session: &'a dyn Session,
     context: &'a PhysicalPlanningContext,
+    inputs: &'a [Arc<dyn ExecutionPlan>],
 }
 
 impl Compiler<'_> {
@@ -131,18 +135,29 @@ impl Compiler<'_> {
                 let keys = node.exprs.iter().map(|key| self.expression(key, inputs[0]));
                 let lookup = Lookup {
                     table: match &lookup.table {
+                        Table::Memory(_) => {
+                            return internal_err!("a lookup in memory has no second input");
+                        }
                         Table::Connected(table) => LookupTable::Connected(Arc::clone(table)),
                         Table::Constant(rows) => {
                             LookupTable::Constant(rows_of(rows, self.session).await?)
                         }
                     },
-                    keys: keys.collect::<Result<_>>()?,
-                    columns: lookup.columns.clone(),
-                    filter: filter.transpose()?,
-                    outer: lookup.outer,
-                    timed: lookup.timed,
+                    pairing: Pairing {
+                        keys: keys.collect::<Result<_>>()?,
+                        columns: lookup.equal.clone(),
+                        filter: filter.transpose()?,
+                        outer: lookup.outer,
+                        timed: lookup.timed,
+                    },
                 };
                 Ok((PlanOperator::Lookup(Arc::new(lookup)), None))
+            }
+            Kind::Memory(_) => internal_err!("a memory table is not what writes it"),
+            Kind::MemoryLookup(lookup) => {
+                let keys = self.keys(&node.exprs, inputs)?;
+                let lookup = self.memory_lookup(lookup, node, &keys, inputs)?;
+                Ok((PlanOperator::MemoryLookup(Arc::new(lookup)), Some(keys)))
             }
             Kind::UpdatingAggregate {
                 keys,
@@ -207,6 +222,37 @@ impl Compiler<'_> {
             on: on.collect(),
             times: [last(left), last(right)],
             ttl,
+        })
+    }
+
+    fn memory_lookup(
+        &self,
+        lookup: &MemoryLookupNode,
+        node: &StreamNode,
+        keys: &Keys,
+        inputs: &[&DFSchema],
+    ) -> Result<MemoryLookup> {
+        let ([of_stream, of_table], [_, table]) = (keys.as_slice(), inputs) else {
+            return internal_err!("a lookup in memory has two inputs");
+        };
+        let columns = of_table.iter().map(|key| index_of(key));
+        let change = change(table);
+        let seen: Vec<usize> = (0..change.unwrap_or_else(|| last(table))).collect();
+        let output = node.schema_ref();
+        let filter = lookup.filter.as_ref();
+        let filter = filter.map(|filter| self.expression(filter, output));
+        Ok(MemoryLookup {
+            table: lookup.table.clone(),
+            schema: Arc::new(table.as_arrow().project(&seen)?),
+            pairing: Pairing {
+                keys: of_stream.clone(),
+                columns: columns.collect::<Result<_>>()?,
+                filter: filter.transpose()?,
+                outer: lookup.outer,
+                timed: true,
+            },
+            change,
+            waits: self.inputs.get(1).is_some_and(ends),
         })
     }
 
@@ -351,9 +397,28 @@ impl Compiler<'_> {
     }
 
     fn column(&self, expr: &Expr, input: &DFSchema) -> Result<usize> {
-        match self.expression(expr, input)?.downcast_ref::<Column>() {
-            Some(column) => Ok(column.index()),
-            None => internal_err!("{expr} is not a column"),
-        }
+        index_of(&self.expression(expr, input)?)
+    }
+}
+
+fn index_of(expr: &Arc<dyn PhysicalExpr>) -> Result<usize> {
+    match expr.downcast_ref::<Column>() {
+        Some(column) => Ok(column.index()),
+        None => internal_err!("{expr} is not a column"),
+    }
+}
+
+/// Whether the rows of a plan end by themselves. A lookup in memory ends with its stream.
+fn ends(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    if let Some(source) = plan.downcast_ref::<SourceExec>() {
+        return source.ends;
+    }
+    match plan.downcast_ref::<StreamExec>() {
+        Some(StreamExec {
+            operator: PlanOperator::MemoryLookup(_),
+            inputs,
+            ..
+        }) => inputs.first().is_some_and(ends),
+        _ => plan.children().into_iter().all(ends),
     }
 }

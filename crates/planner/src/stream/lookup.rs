@@ -21,6 +21,7 @@ use headwater_connector::{Connection, ConnectionType};
 use super::constant::is_constant;
 use super::join::Condition;
 use super::lower::refuse_window;
+use super::memory::{MemoryTable, memory, refuse_query_of, unmarked};
 use super::node::{Kind, StreamNode};
 use crate::error::PlanError;
 use crate::names::quoted;
@@ -36,7 +37,7 @@ pub(crate) struct LookupNode {
     /// The table's columns, as the query calls them.
     fields: Vec<(Option<TableReference>, FieldRef)>,
     /// The columns of the table that are equal to the keys.
-    pub(crate) columns: Vec<usize>,
+    pub(crate) equal: Vec<usize>,
     /// What else must be true of a pair.
     pub(crate) filter: Option<Expr>,
     /// Whether rows for which there is none stay.
@@ -52,6 +53,8 @@ pub(crate) enum Table {
     Connected(Arc<Connection>),
     /// Rows of the query itself.
     Constant(Arc<LogicalPlan>),
+    /// A table that other queries of the job write.
+    Memory(Arc<MemoryTable>),
 }
 
 impl PartialEq for Table {
@@ -59,6 +62,7 @@ impl PartialEq for Table {
         match (self, other) {
             (Self::Connected(one), Self::Connected(other)) => one.name == other.name,
             (Self::Constant(one), Self::Constant(other)) => one == other,
+            (Self::Memory(one), Self::Memory(other)) => one == other,
             _ => false,
         }
     }
@@ -71,6 +75,7 @@ impl Hash for Table {
         match self {
             Self::Connected(table) => table.name.hash(state),
             Self::Constant(rows) => rows.hash(state),
+            Self::Memory(table) => table.hash(state),
         }
     }
 }
@@ -81,6 +86,7 @@ impl fmt::Debug for Table {
         match self {
             Self::Connected(table) => f.write_str(&table.name),
             Self::Constant(_) => f.write_str("VALUES"),
+            Self::Memory(table) => f.write_str(table.name()),
         }
     }
 }
@@ -93,6 +99,23 @@ impl LookupNode {
             let field = field.as_ref().clone().with_nullable(nullable);
             (qualifier.clone(), Arc::new(field))
         })
+    }
+
+    /// Whether rows are looked up in a memory table.
+    pub(super) fn is_in_memory(&self) -> bool {
+        matches!(self.table, Table::Memory(_))
+    }
+
+    /// The names of the table's columns.
+    pub(super) fn columns(&self) -> impl Iterator<Item = Column> {
+        let fields = self.fields.iter();
+        fields.map(|(qualifier, field)| Column::new(qualifier.clone(), field.name()))
+    }
+
+    /// The names of those that are equal to the keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Column> {
+        let fields = self.equal.iter().map(|index| &self.fields[*index]);
+        fields.map(|(qualifier, field)| Column::new(qualifier.clone(), field.name()))
     }
 
     /// Which columns of the stream are needed for some of the output's, beside the keys.
@@ -111,7 +134,7 @@ impl LookupNode {
     }
 }
 
-/// Makes nodes of all joins with lookup tables, and with rows that are part of the query.
+/// Makes nodes of all joins with lookup tables, with memory tables that have a key, and with rows that are part of the query.
 ///
 /// # Errors
 /// Such a join that cannot be run, and such a table outside of a join, in the user's words.
@@ -120,7 +143,7 @@ pub(super) fn lookups(query: LogicalPlan) -> Result<LogicalPlan> {
         LogicalPlan::Join(join) => looked_up(join),
         node => Ok(Transformed::no(node)),
     });
-    let rewritten = rewritten?.data;
+    let rewritten = unmarked(rewritten?.data)?;
     rewritten.apply(|node| match node {
         LogicalPlan::TableScan(_) => match connection(node)? {
             Some(table) => Err(alone(&table.name).into()),
@@ -135,13 +158,14 @@ fn looked_up(join: Join) -> Result<Transformed<LogicalPlan>> {
     let (left, right) = (table(&join.left)?, table(&join.right)?);
     match (left, right) {
         (Some(Table::Connected(left)), _) => Err(on_the_left(&left.name).into()),
+        (Some(Table::Memory(left)), _) => Err(left.on_the_left().into()),
         (_, Some(Table::Connected(right))) => {
-            let outer = match join.join_type {
-                JoinType::Inner => false,
-                JoinType::Left => true,
-                other => return Err(neither(other, &right.name).into()),
-            };
+            let outer = is_outer(join.join_type, |other| neither(other, &right.name))?;
             lookup(join, Table::Connected(right), outer).map(Transformed::yes)
+        }
+        (_, Some(Table::Memory(right))) => {
+            let outer = is_outer(join.join_type, |other| right.neither(other))?;
+            lookup(join, Table::Memory(right), outer).map(Transformed::yes)
         }
         (None, Some(_)) if matches!(join.join_type, JoinType::Inner | JoinType::Left) => {
             with_values(join, false).map(Transformed::yes)
@@ -149,7 +173,19 @@ fn looked_up(join: Join) -> Result<Transformed<LogicalPlan>> {
         (Some(_), None) if matches!(join.join_type, JoinType::Inner | JoinType::Right) => {
             with_values(join, true).map(Transformed::yes)
         }
-        _ => Ok(Transformed::no(LogicalPlan::Join(join))),
+        _ => {
+            refuse_query_of(&join.right)?;
+            Ok(Transformed::no(LogicalPlan::Join(join)))
+        }
+    }
+}
+
+/// Whether rows of the stream for which there is none stay.
+fn is_outer(join: JoinType, refusal: impl FnOnce(JoinType) -> PlanError) -> Result<bool> {
+    match join {
+        JoinType::Inner => Ok(false),
+        JoinType::Left => Ok(true),
+        other => Err(refusal(other).into()),
     }
 }
 
@@ -195,6 +231,9 @@ pub(super) fn table(side: &LogicalPlan) -> Result<Option<Table>> {
     if let Some(connection) = connection(side)? {
         return Ok(Some(Table::Connected(connection)));
     }
+    if let Some(memory) = memory(side) {
+        return Ok(Some(Table::Memory(Arc::new(memory))));
+    }
     let constant = is_constant(side)?;
     Ok(constant.then(|| Table::Constant(Arc::new(side.clone()))))
 }
@@ -221,7 +260,11 @@ fn lookup(join: Join, table: Table, outer: bool) -> Result<LogicalPlan> {
     for (key, column) in keys {
         refuse_window(&key)?;
         let index = bare(&column).and_then(|column| right.maybe_index_of_column(column));
-        let Some(index) = index else {
+        let is_of_key = |index: &usize| match &table {
+            Table::Memory(memory) => memory.takes(*index, &columns),
+            _ => true,
+        };
+        let Some(index) = index.filter(is_of_key) else {
             rest.push(key.eq(column));
             continue;
         };
@@ -236,11 +279,15 @@ fn lookup(join: Join, table: Table, outer: bool) -> Result<LogicalPlan> {
         columns.push(index);
     }
     rest.iter().try_for_each(refuse_window)?;
-    if columns.is_empty() {
-        let Table::Connected(table) = table else {
+    match &table {
+        Table::Memory(memory) if !memory.is_whole_key(&columns) => {
+            return Err(memory.no_key().into());
+        }
+        Table::Connected(table) if columns.is_empty() => return Err(no_key(&table.name).into()),
+        Table::Constant(_) if columns.is_empty() => {
             return internal_err!("a join with values has no key");
-        };
-        return Err(no_key(&table.name).into());
+        }
+        _ => {}
     }
     let fields = right.iter();
     let fields = fields.map(|(table, field)| (table.cloned(), Arc::clone(field)));
@@ -253,7 +300,7 @@ fn lookup(join: Join, table: Table, outer: bool) -> Result<LogicalPlan> {
     let node = LookupNode {
         table,
         fields: fields.collect(),
-        columns,
+        equal: columns,
         filter: within,
         outer,
         timed: false,

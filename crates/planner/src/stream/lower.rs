@@ -47,7 +47,12 @@ pub(crate) fn lower(
 /// Whether anything in a query depends on time, or its rows change.
 fn needs_time(query: &LogicalPlan) -> Result<bool> {
     query.exists(|node| {
-        Ok(change_of(node).is_some()
+        let in_memory = StreamNode::of(node).is_some_and(|node| match &node.kind {
+            Kind::Lookup(lookup) => lookup.is_in_memory(),
+            _ => false,
+        });
+        Ok(in_memory
+            || change_of(node).is_some()
             || matches!(
                 node,
                 LogicalPlan::Aggregate(_)
@@ -208,9 +213,12 @@ impl Lowering {
     /// The stream's columns come first, so that its windows stay where they are. Rows that change find in a table what may be
     /// another thing when they are taken back, but not in values.
     fn looked_up(&self, node: &StreamNode, lookup: &LookupNode) -> Result<Stream> {
+        if let Table::Memory(memory) = &lookup.table {
+            return self.in_memory(node, lookup, memory);
+        }
         let input = self.timed(node.inputs[0].clone())?;
         match lookup.table {
-            Table::Connected(_) => refuse_changes(&input, "a lookup", "JOIN")?,
+            Table::Memory(_) | Table::Connected(_) => refuse_changes(&input, "a lookup", "JOIN")?,
             Table::Constant(_) => refuse_moods(&node.exprs, &input)?,
         }
         let change = change_of(&input.plan);

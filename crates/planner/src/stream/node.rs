@@ -12,6 +12,7 @@ use datafusion::logical_expr::utils::exprlist_to_fields;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::lookup::LookupNode;
+use super::memory::{MemoryLookupNode, MemoryNode};
 use super::updating::change_of;
 use crate::functions::window_type;
 use crate::plan::{Frame, TIME, Window, change_field, time_field};
@@ -32,6 +33,11 @@ pub(crate) enum Kind {
     EventTime(EventTimeNode),
     /// Looks rows up in a table. Expressions: the keys.
     Lookup(LookupNode),
+    /// The rows of a memory table, which are its input.
+    Memory(MemoryNode),
+    /// Looks rows of the left up in a memory table, whose rows are the right. Expressions: the keys of the left, then those of the
+    /// right.
+    MemoryLookup(MemoryLookupNode),
     /// Aggregates by key and window. Expressions: the keys, the aggregates, the input's time.
     WindowAggregate {
         window: Window,
@@ -132,6 +138,20 @@ impl StreamNode {
         sides.collect()
     }
 
+    /// The same of a lookup in memory. Which row is taken back is known by all its columns.
+    fn looked_up_columns(&self, lookup: &MemoryLookupNode, output: &[usize]) -> Vec<Vec<usize>> {
+        let refs = lookup.filter.iter().flat_map(Expr::column_refs);
+        let compared = refs.filter_map(|column| self.schema.maybe_index_of_column(column));
+        let mut output: Vec<_> = output.iter().copied().chain(compared).collect();
+        output.sort_unstable();
+        output.dedup();
+        let mut columns = self.join_columns(&output);
+        if change_of(&self.inputs[1]).is_some() {
+            columns[1] = (0..self.inputs[1].schema().fields().len()).collect();
+        }
+        columns
+    }
+
     /// The node that a plan begins with, if it is one of ours.
     pub(crate) fn of(plan: &LogicalPlan) -> Option<&Self> {
         match plan {
@@ -148,6 +168,20 @@ fn fields(kind: &Kind, exprs: &[Expr], inputs: &[LogicalPlan]) -> Result<Fields>
             let input = inputs[0].schema().iter();
             let input = input.map(|(table, field)| (table.cloned(), Arc::clone(field)));
             Ok(input.chain([time()]).collect())
+        }
+        Kind::Memory(_) => {
+            let rows = inputs[0].schema().iter();
+            Ok(rows
+                .map(|(table, field)| (table.cloned(), Arc::clone(field)))
+                .collect())
+        }
+        Kind::MemoryLookup(lookup) => {
+            let table =
+                seen(&inputs[1]).map(|(table, field)| (table, missing(&field, lookup.outer)));
+            Ok(without_time(&inputs[0])
+                .chain(table)
+                .chain([time()])
+                .collect())
         }
         Kind::Lookup(lookup) => {
             let stream = inputs[0].schema().iter();
@@ -186,19 +220,19 @@ fn fields(kind: &Kind, exprs: &[Expr], inputs: &[LogicalPlan]) -> Result<Fields>
         Kind::UpdatingJoin { preserved, .. } => {
             let [of_left, of_right] = *preserved;
             let sides = inputs.iter().zip([of_right, of_left]);
-            let columns = sides.flat_map(|(side, missing)| {
-                seen(side).map(move |(table, field)| {
-                    let nullable = missing || field.is_nullable();
-                    (
-                        table,
-                        Arc::new(Field::clone(&field).with_nullable(nullable)),
-                    )
-                })
+            let columns = sides.flat_map(|(side, may_miss)| {
+                seen(side).map(move |(table, field)| (table, missing(&field, may_miss)))
             });
             let change = (None, Arc::new(change_field()));
             Ok(columns.chain([change, time()]).collect())
         }
     }
+}
+
+/// A field of a side that may be missing.
+fn missing(field: &FieldRef, may_miss: bool) -> FieldRef {
+    let nullable = may_miss || field.is_nullable();
+    Arc::new(Field::clone(field).with_nullable(nullable))
 }
 
 fn window_field(name: &str) -> (Option<TableReference>, FieldRef) {
@@ -239,6 +273,8 @@ impl UserDefinedLogicalNodeCore for StreamNode {
         match self.kind {
             Kind::EventTime(_) => "EventTime",
             Kind::Lookup(_) => "Lookup",
+            Kind::Memory(_) => "Memory",
+            Kind::MemoryLookup(_) => "MemoryLookup",
             Kind::WindowAggregate { .. } => "WindowAggregate",
             Kind::UpdatingAggregate { .. } => "UpdatingAggregate",
             Kind::Instant(_) => "Instant",
@@ -293,6 +329,8 @@ impl UserDefinedLogicalNodeCore for StreamNode {
                 ])
             }
             Kind::Lookup(lookup) => Some(vec![lookup.needed(self.inputs[0].schema(), output)]),
+            Kind::Memory(_) => Some(vec![output.to_vec()]),
+            Kind::MemoryLookup(lookup) => Some(self.looked_up_columns(lookup, output)),
             // Those of its expressions, which DataFusion adds.
             Kind::WindowAggregate { .. } | Kind::UpdatingAggregate { .. } => Some(vec![Vec::new()]),
             // The query inside is not looked at.

@@ -84,6 +84,7 @@ impl Assembly<'_> {
                 self.options.over_limit,
             )),
             backlog: Arc::clone(&self.backlog),
+            gate: self.gate.clone(),
             cpu: Arc::clone(&worker_cpu),
             ends: self.ends.into_iter().map(Mutex::new).collect(),
             fate: Arc::clone(&fate),
@@ -92,8 +93,16 @@ impl Assembly<'_> {
         let supervised = Arc::clone(&fate);
         let keeper = kept.map(|kept| keep(kept, Arc::clone(&fate)));
         tokio::spawn(async move {
-            // the sender is dropped only with the thread that runs the workers
-            workers_done.await.ok();
+            let stopped = async {
+                supervised.drain.cancelled().await;
+                self.gate.iter().for_each(|gate| gate.stop());
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                // the sender is dropped only with the thread that runs the workers
+                _ = workers_done => {}
+                () = stopped => {}
+            }
             tracker.wait().await;
             if let Some(control) = control {
                 control.finish().await;

@@ -63,6 +63,7 @@ fn is_stateful(operator: &PlanOperator) -> bool {
             | PlanOperator::TtlJoin(_)
             | PlanOperator::UpdatingAggregate(_)
             | PlanOperator::UpdatingJoin(_)
+            | PlanOperator::MemoryLookup(_)
     )
 }
 
@@ -277,7 +278,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
     use arrow::record_batch::RecordBatch;
     use datafusion::physical_expr::expressions::Column;
-    use headwater_planner::plan::{Lookup, Window, WindowAggregate};
+    use headwater_planner::plan::{Lookup, Pairing, Window, WindowAggregate};
 
     use super::*;
 
@@ -327,11 +328,13 @@ mod tests {
         let lookup = |number| {
             PlanOperator::Lookup(Arc::new(Lookup {
                 table: LookupTable::Constant(rows(number)),
-                keys: Vec::new(),
-                columns: Vec::new(),
-                filter: None,
-                outer: false,
-                timed: false,
+                pairing: Pairing {
+                    keys: Vec::new(),
+                    columns: Vec::new(),
+                    filter: None,
+                    outer: false,
+                    timed: false,
+                },
             }))
         };
         let identity = |operator| {

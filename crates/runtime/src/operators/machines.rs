@@ -10,6 +10,7 @@ use headwater_planner::plan::{NodeId, Plan, PlanOperator};
 
 use crate::operators::instant::Instant;
 use crate::operators::late::LateRows;
+use crate::operators::memory_lookup::MemoryLookup;
 use crate::operators::over::Over;
 use crate::operators::stateful::Stateful;
 use crate::operators::ttl_join::TtlJoin;
@@ -61,6 +62,7 @@ pub(crate) fn machine(
         PlanOperator::TtlJoin(join) => Some(Box::new(TtlJoin::new(join, context)?)),
         PlanOperator::UpdatingAggregate(by) => Some(updating::machine(by, context)?),
         PlanOperator::UpdatingJoin(join) => Some(Box::new(UpdatingJoin::new(join, context)?)),
+        PlanOperator::MemoryLookup(lookup) => Some(Box::new(MemoryLookup::new(lookup, context)?)),
         _ => None,
     })
 }

@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod late;
 pub(crate) mod lookup;
 pub(crate) mod machines;
+mod memory_lookup;
 pub(crate) mod over;
 pub(crate) mod rename;
 pub(crate) mod sink;

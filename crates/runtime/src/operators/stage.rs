@@ -44,6 +44,7 @@ use crate::backlog::Backlog;
 use crate::bridge::Waker;
 use crate::control::{Control, Lane, Mark};
 use crate::durable::part::Part;
+use crate::gate::Gate;
 use crate::minimum::Minimum;
 use crate::operators::late::LateRows;
 use crate::operators::stateful::END;
@@ -68,6 +69,10 @@ pub(crate) struct Stage {
     pub(crate) late: LateRows,
     /// Of all lanes that lead to it.
     pub(crate) minimum: Minimum,
+    /// Of lanes that lead to it and have no part in the event time of its rows: it is told their end.
+    pub(crate) aside: Minimum,
+    /// Passed at that end.
+    pub(crate) gate: Option<Arc<Gate>>,
     /// On which it speaks.
     pub(crate) lane: Lane,
     pub(crate) metrics: Arc<Metrics>,
@@ -171,6 +176,8 @@ struct Running {
     /// The size of its state when it was last counted.
     state_bytes: u64,
     due: Option<Due>,
+    /// Whether something is to be said about time when the machine has stopped to wait.
+    unsaid: bool,
     /// The epoch in which it failed.
     failed: Option<Capability<u64>>,
 }
@@ -187,6 +194,7 @@ impl Running {
     fn new(stage: Stage) -> Self {
         Self {
             told: stage.minimum.reached(),
+            unsaid: stage.machine.is_waiting(),
             stage,
             ticked_us: 0,
             state_bytes: 0,
@@ -313,6 +321,9 @@ impl Running {
                     self.due(epoch).speaks = true;
                     self.advance()?;
                 }
+                if self.stage.aside.note(input, lane, mark) {
+                    self.end_aside(input, epoch)?;
+                }
             }
             Rows::Control(tick @ Control::Tick { now_us }) => {
                 if now_us >= self.ticked_us + TICK_US {
@@ -340,6 +351,19 @@ impl Running {
                 self.stage.metrics.set_watermark(reached);
             }
         }
+        Ok(())
+    }
+
+    /// Tells the machine if nothing will come any more from inputs beside.
+    fn end_aside(&mut self, input: usize, epoch: &impl Epoch) -> Result<()> {
+        if self.stage.aside.reached() < END {
+            return Ok(());
+        }
+        self.stage.machine.ended(input)?;
+        if let Some(gate) = self.stage.gate.take() {
+            gate.pass();
+        }
+        self.due(epoch);
         Ok(())
     }
 
@@ -385,7 +409,13 @@ impl Running {
 
     /// Says what is to be said behind what was due.
     fn finish(&mut self, output: &mut Output<'_>) {
-        let Some(due) = self.due.take() else { return };
+        let Some(mut due) = self.due.take() else {
+            return;
+        };
+        due.speaks |= std::mem::take(&mut self.unsaid);
+        if self.stage.machine.is_waiting() {
+            self.unsaid = std::mem::take(&mut due.speaks);
+        }
         let Stage { lane, minimum, .. } = &self.stage;
         let say = |mark| Control::Watermark { lane: *lane, mark };
         let reached = due.speaks.then(|| say(Mark::At(minimum.reached())));

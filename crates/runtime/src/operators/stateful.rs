@@ -51,6 +51,18 @@ pub(crate) trait Stateful: Send {
     /// row. It only rises. What has become due is taken by [`emit`](Stateful::emit).
     fn advance(&mut self, watermark: i64) -> Result<()>;
 
+    /// Notes that no row will come any more from an input whose event time is not that of the rows that go out. Has what
+    /// waited for it become due, it is taken by [`emit`](Stateful::emit).
+    fn ended(&mut self, _input: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether rows wait that are not due yet although event time may have passed them: until they have gone out nothing is
+    /// said of it.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
     /// The next piece of what has become due, in time of a few milliseconds; it may be without rows, and `None` says that
     /// there is nothing more. Rows of a later watermark never come before all of an earlier one.
     fn emit(&mut self) -> Result<Option<RecordBatch>>;

@@ -341,11 +341,13 @@ impl Bench {
         looking.insert(name.to_owned(), gate);
         let lookup = plan::Lookup {
             table: plan::LookupTable::Connected(table(name, ConnectionType::Lookup, BadData::Fail)),
-            keys: vec![col("n", &schema()).unwrap()],
-            columns: vec![0],
-            filter: None,
-            outer: false,
-            timed: false,
+            pairing: plan::Pairing {
+                keys: vec![col("n", &schema()).unwrap()],
+                columns: vec![0],
+                filter: None,
+                outer: false,
+                timed: false,
+            },
         };
         let fields = schema()
             .fields()

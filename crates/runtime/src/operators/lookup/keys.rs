@@ -11,15 +11,14 @@ use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
-use headwater_planner::plan;
+use headwater_planner::plan::Pairing;
 
 /// Stands for no key.
 pub(super) const NONE: u32 = u32::MAX;
 
 /// The columns of keys: those of the table that must be equal to them.
-pub(crate) fn key_schema(plan: &plan::Lookup) -> SchemaRef {
-    let schema = plan.table.schema();
-    let fields = plan.columns.iter().map(|index| schema.field(*index));
+pub(crate) fn key_schema(pairing: &Pairing, table: &Schema) -> SchemaRef {
+    let fields = pairing.columns.iter().map(|index| table.field(*index));
     let fields: Vec<_> = fields
         .map(|field| field.clone().with_nullable(true))
         .collect();
@@ -27,36 +26,36 @@ pub(crate) fn key_schema(plan: &plan::Lookup) -> SchemaRef {
 }
 
 /// Makes keys of rows.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     exprs: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
     converter: RowConverter,
 }
 
 /// Rows with their keys.
-pub(super) struct Keyed {
+pub(crate) struct Keyed {
     pub(super) rows: RecordBatch,
     /// Of each row the number of its key; [`NONE`] for a row with a null.
     pub(super) of_row: Vec<u32>,
     /// Whether there is any key.
     pub(super) asks: bool,
     /// The keys, until they have been asked for.
-    pub(super) keys: Option<RecordBatch>,
+    pub(crate) keys: Option<RecordBatch>,
 }
 
 impl Keys {
-    pub(super) fn new(plan: &plan::Lookup) -> Result<Self> {
-        let schema = key_schema(plan);
+    pub(crate) fn new(pairing: &Pairing, table: &Schema) -> Result<Self> {
+        let schema = key_schema(pairing, table);
         let fields = schema.fields().iter();
         let fields = fields.map(|field| SortField::new(field.data_type().clone()));
         Ok(Self {
-            exprs: plan.keys.clone(),
+            exprs: pairing.keys.clone(),
             converter: RowConverter::new(fields.collect())?,
             schema,
         })
     }
 
-    pub(super) fn of(&self, rows: &RecordBatch) -> Result<Keyed> {
+    pub(crate) fn of(&self, rows: &RecordBatch) -> Result<Keyed> {
         let count = rows.num_rows();
         let columns = self.exprs.iter();
         let columns = columns.map(|key| key.evaluate(rows)?.into_array(count));

@@ -36,9 +36,9 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
 
-pub(crate) use self::keys::key_schema;
-use self::keys::{Keyed, Keys};
-use self::pairs::Joining;
+use self::keys::Keyed;
+pub(crate) use self::keys::{Keys, key_schema};
+pub(crate) use self::pairs::Joining;
 use crate::backlog::Backlog;
 use crate::bridge::Waker;
 use crate::bridge::lookup::{LookupOutlet, LookupRequest, REQUESTS_IN_FLIGHT};
@@ -151,7 +151,7 @@ impl Looking {
             waker,
         } = parts.outlet;
         Ok(Self {
-            keys: Keys::new(&parts.plan)?,
+            keys: Keys::new(&parts.plan.pairing, &parts.plan.table.schema())?,
             plan: parts.plan,
             schema: parts.schema,
             bad_rows: parts.bad_rows,
@@ -247,7 +247,7 @@ impl Looking {
             }
             match what {
                 What::Said(said) => send(std::mem::take(said), held, output),
-                What::Joining(joining) => match joining.piece(&self.plan, &self.schema) {
+                What::Joining(joining) => match joining.piece(&self.plan.pairing, &self.schema) {
                     Ok(Some(piece)) => {
                         made += piece.num_rows();
                         self.metrics.add_rows_out(piece.num_rows() as u64);

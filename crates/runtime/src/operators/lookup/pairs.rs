@@ -9,7 +9,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::Result;
 use datafusion::common::cast::as_boolean_array;
 use headwater_connector::Found;
-use headwater_planner::plan;
+use headwater_planner::plan::Pairing;
 
 use super::keys::{Keyed, NONE};
 
@@ -18,7 +18,7 @@ use super::keys::{Keyed, NONE};
 const PIECE_ROWS: usize = 8192;
 
 /// A batch that is being joined.
-pub(super) struct Joining {
+pub(crate) struct Joining {
     rows: RecordBatch,
     of_row: Vec<u32>,
     /// `None` if no row has a key.
@@ -47,7 +47,7 @@ impl Pairs {
 }
 
 impl Joining {
-    pub(super) fn new(keyed: &mut Keyed, found: Option<Arc<Found>>) -> Self {
+    pub(crate) fn new(keyed: &mut Keyed, found: Option<Arc<Found>>) -> Self {
         let of_row = std::mem::take(&mut keyed.of_row);
         let keys = of_row.iter().filter(|key| **key != NONE).max();
         let keys = keys.map_or(0, |last| *last as usize + 1);
@@ -67,9 +67,9 @@ impl Joining {
     }
 
     /// The next rows of the join, perhaps none of them; `None` at the end.
-    pub(super) fn piece(
+    pub(crate) fn piece(
         &mut self,
-        plan: &plan::Lookup,
+        pairing: &Pairing,
         schema: &SchemaRef,
     ) -> Result<Option<RecordBatch>> {
         let first_row = self.row;
@@ -77,16 +77,16 @@ impl Joining {
             return Ok(None);
         }
         let (candidates, ends) = self.candidates();
-        let holds = match &plan.filter {
+        let holds = match &pairing.filter {
             Some(filter) if !candidates.rows.is_empty() => {
-                let pairs = self.joined(&candidates, plan, schema)?;
+                let pairs = self.joined(&candidates, pairing, schema)?;
                 let holds = filter.evaluate(&pairs)?.into_array(pairs.num_rows())?;
                 Some(as_boolean_array(&holds)?.clone())
             }
             _ => None,
         };
-        let pairs = self.settled(first_row, candidates, &ends, holds.as_ref(), plan.outer);
-        self.joined(&pairs, plan, schema).map(Some)
+        let pairs = self.settled(first_row, candidates, &ends, holds.as_ref(), pairing.outer);
+        self.joined(&pairs, pairing, schema).map(Some)
     }
 
     /// The next pairs by their keys, and for each row that has no more of them how many pairs there are up to its end.
@@ -148,17 +148,12 @@ impl Joining {
         settled
     }
 
-    fn joined(
-        &self,
-        pairs: &Pairs,
-        plan: &plan::Lookup,
-        schema: &SchemaRef,
-    ) -> Result<RecordBatch> {
+    fn joined(&self, pairs: &Pairs, pairing: &Pairing, schema: &SchemaRef) -> Result<RecordBatch> {
         let rows = self.stream_rows(&pairs.rows)?;
         let mut columns = rows.columns().to_vec();
-        let time = plan.timed.then(|| columns.pop()).flatten();
+        let time = pairing.timed.then(|| columns.pop()).flatten();
         let first = columns.len();
-        let width = schema.fields().len() - usize::from(plan.timed) - first;
+        let width = schema.fields().len() - usize::from(pairing.timed) - first;
         match &self.found {
             Some(found) if found.rows.num_rows() > 0 => {
                 let partners = UInt32Array::from(pairs.partners.clone());

@@ -44,11 +44,13 @@ fn plan(outer: bool, above: Option<i64>) -> plan::Lookup {
     };
     plan::Lookup {
         table: plan::LookupTable::Connected(Arc::new(connection)),
-        keys: vec![col("key", &schema(&["key", "time"])).unwrap()],
-        columns: vec![0],
-        filter,
-        outer,
-        timed: true,
+        pairing: plan::Pairing {
+            keys: vec![col("key", &schema(&["key", "time"])).unwrap()],
+            columns: vec![0],
+            filter,
+            outer,
+            timed: true,
+        },
     }
 }
 
@@ -58,7 +60,10 @@ type Row = Vec<Option<i64>>;
 fn pieces(plan: &plan::Lookup, keys: &[Option<i64>], table: &[(i64, i64)]) -> Vec<Vec<Row>> {
     let times = (0..keys.len() as i64).map(Some).collect();
     let rows = batch(&["key", "time"], &[keys.to_vec(), times]);
-    let mut keyed = Keys::new(plan).unwrap().of(&rows).unwrap();
+    let mut keyed = Keys::new(&plan.pairing, &plan.table.schema())
+        .unwrap()
+        .of(&rows)
+        .unwrap();
     let found = keyed.keys.take().map(|asked| {
         let asked = asked.column(0).as_primitive::<Int64Type>();
         let (mut of_key, mut found) = (Vec::new(), Vec::new());
@@ -79,7 +84,7 @@ fn pieces(plan: &plan::Lookup, keys: &[Option<i64>], table: &[(i64, i64)]) -> Ve
     let mut joining = Joining::new(&mut keyed, found);
     let output = schema(&["key", "id", "value", "time"]);
     let mut pieces = Vec::new();
-    while let Some(piece) = joining.piece(plan, &output).unwrap() {
+    while let Some(piece) = joining.piece(&plan.pairing, &output).unwrap() {
         let columns = piece.columns().iter();
         let columns: Vec<_> = columns
             .map(|column| column.as_primitive::<Int64Type>())
@@ -107,7 +112,7 @@ fn oracle(
         let before = rows.len();
         let time = Some(time as i64);
         rows.extend(pairs.map(|(id, value)| vec![*key, Some(*id), Some(*value), time]));
-        if rows.len() == before && plan.outer {
+        if rows.len() == before && plan.pairing.outer {
             rows.push(vec![*key, None, None, time]);
         }
     }

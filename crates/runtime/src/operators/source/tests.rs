@@ -37,7 +37,7 @@ impl<'w> Bench<'w> {
         let backlog = Arc::<Backlog>::default();
         backlog.join(inlet.waker.clone());
         let gauge = Arc::<AckGauge>::default();
-        let acks = Acks::new(durable, gauge, Arc::clone(&backlog), None);
+        let acks = Acks::new(durable, gauge, (Arc::clone(&backlog), None), None);
         let parts = SourceParts {
             inlet,
             acks,

@@ -152,6 +152,8 @@ impl<'w> Bench<'w> {
             machine: Box::new(machine),
             late,
             minimum,
+            aside: Minimum::new([], |lane| [lane].into()),
+            gate: None,
             lane: Lane(7),
             metrics: Arc::clone(&metrics),
             state_size: Arc::new(StateSize::new(
