@@ -15,6 +15,7 @@ use headwater_planner::plan::{Node, Plan};
 use headwater_runtime::{
     BACKLOG_ROWS, CHECKPOINT_INTERVAL, Cluster, Job, JobError, JobOptions, PeerError,
 };
+use support::memory::{known, looked_up};
 use support::time::{instants_follow_both, two_sources};
 use support::{
     Bench, DEADLINE, Fault, Scripted, UNSENDABLE, chain, dead_letters, ended, rows, thousandfold,
@@ -79,6 +80,27 @@ async fn instants_come_as_far_as_the_watermark_of_sources_in_different_processes
         let nodes = two_sources(&mut bench, None);
         let jobs = started(&bench, &nodes, size).await;
         instants_follow_both(&mut bench, async || all_end(&jobs).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_find_those_of_a_memory_table_in_whichever_process_they_are() {
+    for size in SIZES {
+        let mut bench = Bench::default();
+        let nodes = looked_up(&mut bench, true);
+        let jobs = started(&bench, &nodes, size).await;
+        for n in 0..50 {
+            bench.send("stream", rows(&[n, n + 1]));
+            bench.send("table", known(&[(n, n), (n, 100 + n)]));
+        }
+        bench.committed("table", 50).await;
+        assert!(bench.state("out").rows.borrow().is_empty());
+        bench.inputs.clear();
+        all_end(&jobs).await;
+        let mut found = bench.rows("out", 99).await;
+        found.sort_unstable();
+        let each = (0..50).flat_map(|n| [100 + n, 100 + n]);
+        assert_eq!(found, each.skip(1).collect::<Vec<_>>());
     }
 }
 

@@ -235,7 +235,7 @@ impl Compiler<'_> {
         let ([of_stream, of_table], [_, table]) = (keys.as_slice(), inputs) else {
             return internal_err!("a lookup in memory has two inputs");
         };
-        let columns = of_table.iter().map(|key| index_of(key));
+        let columns = of_table.iter().map(index_of);
         let change = change(table);
         let seen: Vec<usize> = (0..change.unwrap_or_else(|| last(table))).collect();
         let output = node.schema_ref();

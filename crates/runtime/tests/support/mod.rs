@@ -7,6 +7,7 @@
     reason = "a test, of which each binary uses its part"
 )]
 
+pub(crate) mod memory;
 mod plans;
 mod thousandfold;
 pub(crate) mod time;

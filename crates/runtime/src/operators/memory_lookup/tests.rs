@@ -247,7 +247,7 @@ fn a_checkpoint_writes_what_has_come_since_the_last_one() {
 fn rows_that_have_lost_their_place_are_cleared_away() {
     let (mut machine, mut disk) = (lookup(true, false), Disk::default());
     let mut most = 0;
-    for round in 0..40_000 {
+    for round in 0..14_000 {
         let key = (round % 4) as usize;
         // every key but the last is gone again and again
         write(&mut machine, true, &[(key, round, false)]);
@@ -259,7 +259,7 @@ fn rows_that_have_lost_their_place_are_cleared_away() {
     }
     assert!((1_000..10_000).contains(&most), "{most} rows on the disk");
     assert!(machine.size() < 1 << 20, "{} bytes", machine.size());
-    assert_eq!(all(&mut machine), [None, None, None, Some(39_999), None]);
+    assert_eq!(all(&mut machine), [None, None, None, Some(13_999), None]);
 }
 
 #[derive(Debug, Clone)]
@@ -282,6 +282,8 @@ fn doings() -> impl Strategy<Value = Vec<Do>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
     /// Whatever is written and taken back, in any batches, with checkpoints and other machines that take them up: what is found is
     /// what a map from keys to values has.
     #[test]
@@ -293,16 +295,12 @@ proptest! {
                 Do::Write(writes) => {
                     write(&mut machine, changes, &writes);
                     for (key, value, back) in writes {
-                        match KEYS[key] {
-                            Some(key) if changes && back => {
-                                if map.get(key) == Some(&value) {
-                                    map.remove(key);
-                                }
-                            }
-                            Some(key) => {
-                                map.insert(key, value);
-                            }
-                            None => {}
+                        let Some(key) = KEYS[key] else { continue };
+                        let takes_back = changes && back;
+                        if !takes_back {
+                            map.insert(key, value);
+                        } else if map.get(key) == Some(&value) {
+                            map.remove(key);
                         }
                     }
                 }
