@@ -63,7 +63,7 @@ impl StateSize {
                  (of a server: limits.state_bytes, limits.state_over_limit)"
             ),
             OverLimit::Spill => resources_err!(
-                "the state of sessions, joins, OVER and aggregates without windows takes {bytes} bytes, more than the limit \
+                "the state of sessions, joins, memory tables, OVER and aggregates without windows takes {bytes} bytes, more than the limit \
                  of {limit_bytes}, and cannot go to disk as --state-over-limit spill lets other windows do; make it \
                  smaller, or allow more with --state-limit-mib (of a server: limits.state_bytes)"
             ),
