@@ -87,3 +87,76 @@ fn add_sources(plan: &Plan, id: NodeId, sources: &mut BTreeSet<NodeId>) {
         .iter()
         .for_each(|input| add_sources(plan, *input, sources));
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+    use arrow::record_batch::RecordBatch;
+    use headwater_planner::plan::{MemoryLookup, Node, Pairing};
+
+    use super::*;
+
+    fn source() -> (PlanOperator, Vec<usize>) {
+        let rows = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        (PlanOperator::Values(rows), Vec::new())
+    }
+
+    fn lookup(stream: usize, table: usize, waits: bool) -> (PlanOperator, Vec<usize>) {
+        let lookup = MemoryLookup {
+            table: "t".to_owned(),
+            schema: Arc::new(Schema::empty()),
+            pairing: Pairing {
+                keys: Vec::new(),
+                columns: Vec::new(),
+                filter: None,
+                outer: false,
+                timed: true,
+            },
+            change: None,
+            waits,
+        };
+        let lookup = PlanOperator::MemoryLookup(Arc::new(lookup));
+        (lookup, vec![stream, table])
+    }
+
+    #[track_caller]
+    fn check(nodes: Vec<(PlanOperator, Vec<usize>)>, expect: &[usize]) {
+        let nodes = nodes.into_iter().map(|(operator, inputs)| Node {
+            id: String::new(),
+            operator,
+            inputs: inputs.into_iter().map(NodeId).collect(),
+            schema: Arc::new(Schema::empty()),
+        });
+        let plan = Plan {
+            nodes: nodes.collect(),
+        };
+        let expect = expect.iter().copied().map(NodeId).collect();
+        assert_eq!(gated(&plan), expect);
+    }
+
+    #[test]
+    fn sources_that_no_table_needs_are_gated() {
+        check(vec![source(), source(), lookup(0, 1, true)], &[0]);
+        check(vec![source(), source(), lookup(0, 1, false)], &[]);
+        check(vec![source(), lookup(0, 0, true)], &[]);
+        // two tables wait for each other's streams
+        let two = [lookup(0, 1, true), lookup(1, 0, true)];
+        check([vec![source(), source()], two.into()].concat(), &[]);
+        // a table is written by a lookup in another: its stream is needed, and the table of that is, too
+        let behind = [lookup(0, 1, true), lookup(2, 3, true)];
+        let nodes = [vec![source(), source(), source()], behind.into()].concat();
+        check(nodes, &[2]);
+    }
+
+    #[test]
+    fn it_opens_when_the_last_lookup_has_its_table_or_the_job_is_stopped() {
+        let gate = Gate::new(2, &Arc::default());
+        gate.pass();
+        assert!(!gate.is_open());
+        gate.pass();
+        assert!(gate.is_open());
+        let gate = Gate::new(2, &Arc::default());
+        gate.stop();
+        assert!(gate.is_open());
+    }
+}

@@ -10,6 +10,9 @@
 //! does other things, rows that come in are taken as always; the watermarks behind them, too, and are told together at the
 //! end.
 //!
+//! Inputs beside: where the rows that go out have the event time of some inputs alone, watermarks of the others say nothing but
+//! their end, which the machine is told. As long as it waits for that, nothing is said about time.
+//!
 //! Memory: the machine's, up to the job's limit ([`StateSize`]), above which it fails or is told to move state to disk, and what one activation puts out: [`SLICE`] of work or [`SLICE_ROWS`], and one piece more. While
 //! there is no room at the job's sinks it waits.
 //!
