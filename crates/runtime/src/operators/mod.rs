@@ -13,6 +13,7 @@ pub(crate) mod late;
 pub(crate) mod lookup;
 pub(crate) mod machines;
 mod memory_lookup;
+mod one_zero;
 pub(crate) mod over;
 pub(crate) mod rename;
 pub(crate) mod sink;

@@ -12,6 +12,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use headwater_planner::plan::Aggregate;
 
 use crate::operators::keys::with_one_zero;
+use crate::operators::one_zero::OneZero;
 
 /// The arguments of an aggregate, and its filter.
 type Expressions = (Vec<Arc<dyn PhysicalExpr>>, Option<Arc<dyn PhysicalExpr>>);
@@ -79,13 +80,17 @@ impl Input {
     }
 }
 
-/// Functions that heed an order are given what it is of, too.
+/// Functions that heed an order are given what it is of, too. Those that take each value once are given one zero.
 pub(in crate::operators) fn arguments(
     function: &AggregateFunctionExpr,
 ) -> Vec<Arc<dyn PhysicalExpr>> {
     let order = function.order_bys().iter();
     let order = order.map(|sort| Arc::clone(&sort.expr));
-    function.expressions().into_iter().chain(order).collect()
+    let all = function.expressions().into_iter().chain(order);
+    match function.is_distinct() {
+        true => all.map(|expr| Arc::new(OneZero(expr)) as _).collect(),
+        false => all.collect(),
+    }
 }
 
 fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {
