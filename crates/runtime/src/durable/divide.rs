@@ -1,7 +1,8 @@
 //! State for another number of workers: what each has left is divided among all as the exchanges above the operator divide
 //! rows.
 //!
-//! At a cut all workers have been told the same about event time, so of what is not rows the first worker's word holds.
+//! At a cut all workers have been told the same about event time, so of what is not rows the first worker's word holds. But what
+//! was due then may have been put out by some and not by others, so all begin with the event time of the one that is behind.
 
 use std::sync::Arc;
 
@@ -40,14 +41,21 @@ pub(crate) fn divided_by(
     keys_of: impl Fn(usize, &RecordBatch) -> Result<Vec<ArrayRef>>,
 ) -> Result<Vec<Vec<Part>>> {
     let mut divided = vec![Vec::new(); workers];
+    let told: Vec<i64> = left
+        .iter()
+        .filter_map(|parts| parts.first())
+        .map(Part::about)
+        .collect::<Result<_>>()?;
+    if let Some(told) = told.into_iter().min() {
+        let told = Part::word(&told)?;
+        divided
+            .iter_mut()
+            .for_each(|parts| parts.push(told.clone()));
+    }
     for (from, parts) in left.into_iter().enumerate() {
-        for (index, part) in parts.into_iter().enumerate() {
+        for part in parts.into_iter().skip(1) {
             let loaded = part.loaded()?;
-            let held = match index {
-                0 => Held::Word,
-                _ => machine.held(&loaded)?,
-            };
-            let keys = match held {
+            let keys = match machine.held(&loaded)? {
                 Held::Word if from > 0 => continue,
                 Held::Word => {
                     divided

@@ -174,6 +174,8 @@ struct Running {
     stage: Stage,
     /// How far the machine has been told event time has come.
     told: i64,
+    /// The same, without what it has not put out yet: what a checkpoint keeps, so that it is told again what was due.
+    settled: i64,
     /// When it was told the time last.
     ticked_us: u64,
     /// The size of its state when it was last counted.
@@ -197,6 +199,7 @@ impl Running {
     fn new(stage: Stage) -> Self {
         Self {
             told: stage.minimum.reached(),
+            settled: stage.minimum.reached(),
             unsaid: stage.machine.is_waiting(),
             stage,
             ticked_us: 0,
@@ -288,7 +291,7 @@ impl Running {
             return Ok(false);
         };
         let began = Instant::now();
-        let mut parts = vec![Part::word(&self.told)?];
+        let mut parts = vec![Part::word(&self.settled)?];
         parts.extend(self.stage.machine.snapshot()?);
         let took = began.elapsed();
         if let Some(due) = &mut self.due {
@@ -415,6 +418,7 @@ impl Running {
         let Some(mut due) = self.due.take() else {
             return;
         };
+        self.settled = self.told;
         due.speaks |= std::mem::take(&mut self.unsaid);
         if self.stage.machine.is_waiting() {
             self.unsaid = std::mem::take(&mut due.speaks);

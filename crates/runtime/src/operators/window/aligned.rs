@@ -4,7 +4,8 @@
 //! merged, and what they give is put out. A window that is one pane (a tumbling one) is put out as it is.
 //!
 //! At a checkpoint all panes are sealed, so that nothing has to be copied. What that leaves in runs is tidied up while rows
-//! come, in proportion to them. So are runs moved to disk when there is no memory for them.
+//! come, in proportion to them. So are runs moved to disk when there is no memory for them. Windows that have ended and of
+//! which nothing has been put out are kept as if they had not ended yet, so that a checkpoint need not wait for their merge.
 //!
 //! A row whose windows have all ended is late. One of which only some have ended goes to the others.
 
@@ -58,6 +59,15 @@ pub(super) struct Aligned {
     /// The last end whose window has been put out.
     closed: i128,
     closing: Option<Closing>,
+    /// What there was before it began to close, while nothing of the window has been put out.
+    before: Option<Before>,
+}
+
+/// What a checkpoint needs to know of a window that is closing.
+struct Before {
+    closed: i128,
+    /// The pane that the window has taken, if it is the only one, as it was.
+    pane: Option<(i64, Pane)>,
 }
 
 impl Aligned {
@@ -91,6 +101,7 @@ impl Aligned {
             reached: i128::MIN,
             closed: i128::MIN,
             closing: None,
+            before: None,
         })
     }
 
@@ -121,8 +132,8 @@ impl Aligned {
     /// Begins with the next window that has rows.
     fn next_closing(&mut self) -> Result<Option<Closing>> {
         while let Some(end) = self.next_end() {
-            self.closed = end;
-            if let Some(closing) = self.close(end)? {
+            let closed = std::mem::replace(&mut self.closed, end);
+            if let Some(closing) = self.close(end, closed)? {
                 return Ok(Some(closing));
             }
         }
@@ -135,23 +146,33 @@ impl Aligned {
         Ok(None)
     }
 
-    fn close(&mut self, end: i128) -> Result<Option<Closing>> {
+    fn close(&mut self, end: i128, closed: i128) -> Result<Option<Closing>> {
         let bounds = (self.cut.time(self.cut.start(end)), self.cut.time(end));
-        if self.cut.is_simple() {
-            let Some((_, pane)) = self.panes.pop_first() else {
+        let work = if self.cut.is_simple() {
+            let Some((number, mut pane)) = self.panes.pop_first() else {
                 return Ok(None);
             };
             self.bytes -= pane.size();
-            let work = pane.into_work(&self.grouping)?;
-            return Ok(work.map(|work| Closing::new(bounds, self.piece, work)));
-        }
-        let mut runs = Vec::new();
-        for (_, pane) in self.panes.range_mut(self.cut.panes(end)) {
-            let merged = counted(&mut self.bytes, pane, |pane| pane.merged_by(end));
-            runs.extend(merged?);
-        }
-        let work = Work::of(runs, &self.grouping)?;
+            self.before = pane.as_it_is()?.map(|pane| Before {
+                closed,
+                pane: Some((number, pane)),
+            });
+            pane.into_work(&self.grouping)?
+        } else {
+            let mut runs = Vec::new();
+            for (_, pane) in self.panes.range_mut(self.cut.panes(end)) {
+                let merged = counted(&mut self.bytes, pane, |pane| pane.merged_by(end));
+                runs.extend(merged?);
+            }
+            self.before = Some(Before { closed, pane: None });
+            Work::of(runs, &self.grouping)?
+        };
         Ok(work.map(|work| Closing::new(bounds, self.piece, work)))
+    }
+
+    /// Whether windows have ended that have not been put out.
+    fn is_due(&self) -> bool {
+        self.closing.is_some() || self.closed < self.reached
     }
 
     /// Does what is done after so many rows, or groups of rows.
@@ -163,7 +184,7 @@ impl Aligned {
     /// Moves some of the runs that go to disk, after a batch of so many rows.
     fn spill_some(&mut self, rows: usize) -> Result<()> {
         let mut most = TIDIED_A_BATCH.max(rows * TIDIED_A_ROW);
-        let is_due = self.closing.is_some() || self.closed < self.reached;
+        let is_due = self.is_due();
         while let Some((file, numbers)) = &mut self.spilling
             && most > 0
         {
@@ -237,7 +258,8 @@ impl Stateful for Aligned {
     }
 
     fn advance(&mut self, watermark: i64) -> Result<()> {
-        self.reached = self.cut.reached(watermark);
+        // behind a restart it may not have come as far again
+        self.reached = self.reached.max(self.cut.reached(watermark));
         Ok(())
     }
 
@@ -250,24 +272,38 @@ impl Stateful for Aligned {
         };
         let (rows, rest) = closing.step(&self.grouping, &self.output)?;
         self.closing = rest;
+        if rows.num_rows() > 0 || self.closing.is_none() {
+            self.before = None;
+        }
         Ok(Some(rows))
     }
 
     fn snapshot(&mut self) -> Result<Vec<Part>> {
-        let mut parts = vec![Part::word(&(self.reached, self.closed))?];
+        let closed = self.before.as_ref().map_or(self.closed, |it| it.closed);
+        let mut parts = vec![Part::word(&(self.reached, closed))?];
+        if let Some((number, pane)) = self.before.as_ref().and_then(|it| it.pane.as_ref()) {
+            for part in pane.parts(*number, closed) {
+                parts.push(part?);
+            }
+        }
+        let is_due = self.is_due();
         for (number, pane) in &mut self.panes {
             let untidy = counted(&mut self.bytes, pane, |pane| {
                 pane.seal()?;
-                for part in pane.parts(*number) {
+                for part in pane.parts(*number, closed) {
                     parts.push(part?);
                 }
-                pane.begin_merging(&self.grouping)
+                Ok(!is_due && pane.begin_merging(&self.grouping)?)
             });
             if untidy? {
                 self.untidy.push_back(*number);
             }
         }
         Ok(parts)
+    }
+
+    fn keeps_what_is_due(&self) -> bool {
+        self.closing.is_none() || self.before.is_some()
     }
 
     fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
@@ -278,6 +314,8 @@ impl Stateful for Aligned {
         let mut last = None;
         for part in parts {
             let (number, about): (i64, About) = part.about()?;
+            // of several workers one may have put out what another has not
+            self.closed = self.closed.min(about.closed.unwrap_or(self.closed));
             let goes_on = last.replace((number, about.run)) == Some((number, about.run));
             let pane = self.panes.entry(number).or_default();
             pane.restore(&about, &part, goes_on)?;
@@ -318,7 +356,9 @@ impl Stateful for Aligned {
     }
 
     fn size(&self) -> usize {
-        self.bytes + self.closing.as_ref().map_or(0, Closing::size)
+        let taken = self.before.as_ref().and_then(|it| it.pane.as_ref());
+        let taken = taken.map_or(0, |(_, pane)| pane.size());
+        self.bytes + taken + self.closing.as_ref().map_or(0, Closing::size)
     }
 }
 

@@ -16,10 +16,10 @@ use super::run::{Cursor, Run};
 use super::spilling::Division;
 
 /// How many groups are merged, or put out, at once: some milliseconds.
-pub(super) const PIECE: usize = 65_536;
+pub(super) const PIECE: usize = if cfg!(test) { 2 } else { 65_536 };
 
 /// The same for functions whose states are single objects.
-pub(super) const SLOW_PIECE: usize = 8_192;
+pub(super) const SLOW_PIECE: usize = if cfg!(test) { 2 } else { 8_192 };
 
 /// A window that has ended.
 pub(super) struct Closing {

@@ -51,10 +51,23 @@ impl Pane {
         Ok(())
     }
 
-    /// All of it, to be kept, if it is sealed.
-    pub(super) fn parts(&self, number: i64) -> impl Iterator<Item = Result<Part>> {
+    /// All of it, to be kept, if it is sealed; windows that end until `closed` have been put out.
+    pub(super) fn parts(&self, number: i64, closed: i128) -> impl Iterator<Item = Result<Part>> {
         let runs = self.runs.iter().enumerate();
-        runs.flat_map(move |(index, run)| run.parts(number, index))
+        runs.flat_map(move |(index, run)| run.parts((number, index), closed))
+    }
+
+    /// The same runs once more, for a checkpoint that comes before what is made of them. `None` if there are none yet, which need
+    /// not be merged, or if some are on disk, where those in memory would not make room.
+    pub(super) fn as_it_is(&mut self) -> Result<Option<Self>> {
+        if self.runs.is_empty() || self.runs.iter().any(|run| run.is_on_disk()) {
+            return Ok(None);
+        }
+        self.seal()?;
+        Ok(Some(Self {
+            runs: self.runs.clone(),
+            ..Self::default()
+        }))
     }
 
     /// Takes up a part of what a pane was, which may be of the same run as the part before.
@@ -62,11 +75,11 @@ impl Pane {
         let last = self
             .runs
             .last_mut()
-            .filter(|run| goes_on && run.after == about.after);
+            .filter(|run| goes_on && run.after == about.after());
         match last.and_then(Arc::get_mut) {
             Some(run) => run.restore(about, part),
             None => {
-                let mut run = Run::empty(about.layout.clone(), about.after);
+                let mut run = Run::empty(about.layout.clone(), about.after());
                 run.restore(about, part)?;
                 self.runs.push(Arc::new(run));
                 Ok(())

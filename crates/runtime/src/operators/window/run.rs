@@ -46,7 +46,10 @@ enum Groups {
 pub(super) struct About {
     /// Which of its pane's runs it is of.
     pub(super) run: usize,
-    pub(super) after: i128,
+    after: i128,
+    /// The end of the last window that its worker had put out; unknown of state of before that could differ between workers.
+    #[serde(default)]
+    pub(super) closed: Option<i128>,
     partition: Option<usize>,
     /// How many there are; if they were divided among other workers since, how many there were.
     groups: usize,
@@ -54,6 +57,11 @@ pub(super) struct About {
 }
 
 impl About {
+    /// The end of the last window that does not have them any more, or does not have them at all.
+    pub(super) fn after(&self) -> i128 {
+        self.after.max(self.closed.unwrap_or(i128::MIN))
+    }
+
     /// The keys of the groups.
     pub(super) fn keys(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
         self.layout.keys(rows)
@@ -113,12 +121,17 @@ impl Run {
         &self.layout
     }
 
-    /// What is kept of it, as the run of this number of its pane.
-    pub(super) fn parts(&self, pane: i64, run: usize) -> impl Iterator<Item = Result<Part>> {
+    /// What is kept of it, as the run of this number of its pane, when windows that end until `closed` have been put out.
+    pub(super) fn parts(
+        &self,
+        (pane, run): (i64, usize),
+        closed: i128,
+    ) -> impl Iterator<Item = Result<Part>> {
         self.pieces.iter().map(move |piece| {
             let about = |groups| About {
                 run,
                 after: self.after,
+                closed: Some(closed),
                 partition: piece.partition,
                 groups,
                 layout: self.layout.clone(),

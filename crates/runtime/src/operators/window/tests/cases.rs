@@ -5,7 +5,9 @@ use headwater_planner::plan::{NodeId, Plan};
 use super::*;
 use crate::durable::divide::divided;
 use crate::durable::part::Part;
+use crate::durable::part::disk::divided as divided_between;
 use crate::operators::stateful::END;
+use crate::operators::window::closing::SLOW_PIECE;
 
 const TUMBLE: Window = Window::Hop {
     slide_ns: 10,
@@ -213,23 +215,28 @@ fn many(keys: i64, time: i64) -> RecordBatch {
 
 #[test]
 fn large_windows_go_out_in_pieces() {
-    for (window, windows) in [(TUMBLE, 1), (HOP, 2), (SESSION, 1)] {
+    let of_sessions = 8_192;
+    let cases = [
+        (TUMBLE, 1, SLOW_PIECE),
+        (HOP, 2, SLOW_PIECE),
+        (SESSION, 1, of_sessions),
+    ];
+    for (window, windows, most) in cases {
+        let keys = 2 * most as i64 + 3;
         let mut tested = tested(window, true);
         let mut expected = Vec::new();
         for time in [7, 8] {
-            tested
-                .machine
-                .rows(0, many(20_000, time))
-                .expect("no error");
+            let rows = many(keys, time);
+            tested.machine.rows(0, rows).expect("no error");
         }
-        for key in 0..20_000 {
+        for key in 0..keys {
             let text = aggregated(&[value_of(key); 2]);
             expected.extend(vec![(Some(key.to_string()), text); windows]);
         }
         tested.advance(18);
         let pieces: Vec<_> = std::iter::from_fn(|| tested.piece()).collect();
         assert!(pieces.len() > 2, "{window}: {} pieces", pieces.len());
-        assert!(pieces.iter().all(|piece| piece.len() <= 8_192));
+        assert!(pieces.iter().all(|piece| piece.len() <= most));
         let made = pieces.into_iter().flatten();
         let mut made: Vec<_> = made.map(|made| (made.2, made.3)).collect();
         tested.advance(END);
@@ -237,6 +244,72 @@ fn large_windows_go_out_in_pieces() {
         made.sort();
         expected.sort();
         assert!(made == expected, "{window}");
+    }
+}
+
+/// A machine with a window of two runs that is due, of these keys.
+fn due_in_runs(window: Window, keys: [&'static str; 3]) -> Tested {
+    let mut tested = tested(window, true);
+    for time in [6, 7] {
+        tested.rows(&keys.map(|key| (Some(key), Some(time), time)));
+        tested.checkpoint();
+    }
+    tested.advance(10);
+    tested
+}
+
+#[test]
+fn a_checkpoint_waits_for_a_window_only_while_that_goes_out() {
+    for window in [TUMBLE, HOP, CUMULATE] {
+        let mut tested = due_in_runs(window, ["a", "b", "c"]);
+        assert!(tested.machine.keeps_what_is_due(), "nothing is done yet");
+        let (mut merging, mut going_out) = (0, 0);
+        while let Some(made) = tested.piece() {
+            match tested.machine.keeps_what_is_due() {
+                true => merging += usize::from(made.is_empty()),
+                false => going_out += 1,
+            }
+        }
+        assert!(merging > 1, "{window}: {merging}");
+        assert!(going_out > 0, "{window}: {going_out}");
+        assert!(tested.machine.keeps_what_is_due(), "nothing is due");
+    }
+}
+
+/// Of two workers one may have put out a window when a checkpoint comes that another has only begun to merge.
+#[test]
+fn what_some_workers_have_put_out_and_others_not_is_put_out_once() {
+    for window in [TUMBLE, HOP, CUMULATE] {
+        for machines in [1, 3] {
+            let mut ahead = due_in_runs(window, ["a", "b", "c"]);
+            let mut behind = due_in_runs(window, ["d", "e", "f"]);
+            let mut made = ahead.due();
+            assert_eq!(behind.piece(), Some(vec![]), "it begins to merge");
+            let left = [&mut ahead, &mut behind].map(Tested::snapshot);
+            let parts =
+                divided_between(&*ahead.machine, left.to_vec(), machines, |_, _| Ok(vec![]));
+            for parts in parts {
+                let mut worker = tested(window, true);
+                worker.machine.restore(parts).expect("the state");
+                worker.rows(&[(Some("g"), Some(1), 3)]);
+                worker.advance(END);
+                made.extend(worker.due());
+                // what has ended stays so
+                let late = [TUMBLE, HOP].contains(&window);
+                assert_eq!(worker.late(), u64::from(late), "{window}");
+            }
+            made.retain(|made| made.2.as_deref() != Some("g"));
+            made.sort();
+            let mut whole = tested(window, true);
+            for time in [6, 7] {
+                let keys = ["a", "b", "c", "d", "e", "f"];
+                whole.rows(&keys.map(|key| (Some(key), Some(time), time)));
+            }
+            whole.advance(END);
+            let mut expected = whole.due();
+            expected.sort();
+            assert_eq!(made, expected, "{window}, {machines} workers");
+        }
     }
 }
 

@@ -228,6 +228,17 @@ impl Tested {
         std::iter::from_fn(|| self.piece()).flatten().collect()
     }
 
+    /// What is due, if a checkpoint has to wait for it.
+    fn settled(&mut self) -> Vec<Made> {
+        let mut made = Vec::new();
+        while !self.machine.keeps_what_is_due()
+            && let Some(piece) = self.piece()
+        {
+            made.extend(piece);
+        }
+        made
+    }
+
     fn made(&self, piece: &RecordBatch, row: usize) -> Made {
         let mut columns = piece.columns().to_vec();
         let time = columns.pop().expect("a time");

@@ -13,11 +13,11 @@ enum Step {
     Rows(Vec<Row>),
     /// The watermark rises by so much, and so many pieces are taken.
     Rise(i64, usize),
-    /// All that is due is taken, and then a checkpoint.
+    /// A checkpoint, before which all that is due is taken, unless the machine keeps it.
     Checkpoint,
     /// State goes to disk, if it can.
     Spill,
-    /// All that is due is taken, and another machine takes up the state; what is on disk may stay there.
+    /// Likewise, and another machine takes up the state; what is on disk may stay there.
     Restart(bool),
     /// The same, but other machines have had the state in between, each some of the keys.
     Divide,
@@ -188,17 +188,19 @@ fn run(mut tested: Tested, window: Window, steps: &[Step], batch_rows: usize) ->
                 made.extend((0..*pieces).map_while(|_| tested.piece()).flatten());
             }
             Step::Checkpoint => {
-                made.extend(tested.due());
+                made.extend(tested.settled());
                 tested.checkpoint();
             }
             Step::Spill => tested.machine.spill(1).expect("room on disk"),
             Step::Restart(stays) => {
-                made.extend(tested.due());
+                made.extend(tested.settled());
                 tested.restart(window, *stays);
+                tested.advance(watermark);
             }
             Step::Divide => {
-                made.extend(tested.due());
+                made.extend(tested.settled());
                 tested.divide(window);
+                tested.advance(watermark);
             }
         }
     }
