@@ -146,7 +146,8 @@ pub(crate) fn stage_rows<'scope>(
     stage.backlog.join(waker);
     let metrics = Arc::clone(&stage.metrics);
     let mut running = Running::new(stage);
-    builder.build(move |_capabilities| {
+    builder.build(move |capabilities| {
+        running.begin(capabilities);
         move |frontiers| {
             let _cpu = metrics.stopwatch();
             let mut output = output.activate();
@@ -206,6 +207,17 @@ impl Running {
             state_bytes: 0,
             due: None,
             failed: None,
+        }
+    }
+
+    /// Puts out what was due already when the machine took up its state.
+    fn begin(&mut self, capabilities: Vec<Capability<u64>>) {
+        if self.stage.machine.is_due() {
+            self.due = capabilities.first().map(|first| Due {
+                held: first.clone(),
+                speaks: false,
+                tick: None,
+            });
         }
     }
 

@@ -42,7 +42,8 @@ pub(crate) trait Stateful: Send {
         internal_err!("groups have come to an operator that takes rows")
     }
 
-    /// Whether rows that were taken have made something due: [`emit`](Stateful::emit) is then called as after an advance.
+    /// Whether rows that were taken have made something due, or something was when state was taken up: [`emit`](Stateful::emit) is
+    /// then called as after an advance.
     fn is_due(&self) -> bool {
         false
     }

@@ -170,11 +170,6 @@ impl Aligned {
         Ok(work.map(|work| Closing::new(bounds, self.piece, work)))
     }
 
-    /// Whether windows have ended that have not been put out.
-    fn is_due(&self) -> bool {
-        self.closing.is_some() || self.closed < self.reached
-    }
-
     /// Does what is done after so many rows, or groups of rows.
     fn tidy(&mut self, rows: usize) -> Result<()> {
         self.spill_some(rows)?;
@@ -255,6 +250,10 @@ impl Stateful for Aligned {
         }
         self.tidy(chunk.groups)?;
         Ok(rows)
+    }
+
+    fn is_due(&self) -> bool {
+        self.closing.is_some() || self.closed < self.reached
     }
 
     fn advance(&mut self, watermark: i64) -> Result<()> {

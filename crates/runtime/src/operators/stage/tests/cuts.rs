@@ -114,10 +114,26 @@ fn what_is_due_and_kept_is_not_waited_for_by_rows() {
             panic!("the state is handed over");
         };
         assert_eq!(values(&parts[1].rows), [3, 5, 8], "without what waited");
+        assert_eq!(parts[0].about::<i64>().unwrap(), i64::MIN, "not told yet");
         assert!(bench.is_done(1), "what is due is behind the cut");
         bench.backlog.remove(full);
         bench.next_epoch();
         bench.check(&["[3]", "[5]", "7 At(6)"]);
         assert!(bench.is_done(2));
+    });
+}
+
+#[test]
+fn what_was_due_and_kept_goes_out_at_once_when_another_stage_goes_on() {
+    timely::execute_directly(move |worker| {
+        let told = Part::word(&i64::MIN).unwrap();
+        let kept = Part::new(&6_i64, numbers([3, 5, 8])).unwrap();
+        let mut bench = Bench::new(worker, 1, vec![told, kept], None);
+        bench.next_epoch();
+        bench.check(&["[3]", "[5]"]);
+        bench.mark(0, Mark::At(9));
+        bench.mark(1, Mark::At(9));
+        bench.next_epoch();
+        bench.check(&["[8]", "7 At(9)"]);
     });
 }

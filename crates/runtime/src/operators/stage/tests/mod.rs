@@ -64,6 +64,10 @@ impl Stateful for Keeper {
         Ok(vec![numbers(hasty)])
     }
 
+    fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
     fn advance(&mut self, watermark: i64) -> Result<()> {
         assert!(watermark > self.told);
         self.told = watermark;
@@ -99,7 +103,11 @@ impl Stateful for Keeper {
     fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
         for part in parts {
             self.told = part.about()?;
-            self.kept = values(&part.rows).iter().map(|value| (*value, 1)).collect();
+            let (due, kept) = values(&part.rows)
+                .iter()
+                .partition(|value| **value < self.told);
+            self.due = due;
+            self.kept = Vec::into_iter(kept).map(|value| (value, 1)).collect();
         }
         Ok(())
     }
