@@ -28,8 +28,8 @@ pub(crate) fn window(function: &WindowFunction, call: &ScalarFunction) -> Result
     let lengths = call.args.iter().map(|argument| length_ns(name, argument));
     let lengths = lengths.collect::<Result<Vec<_>>>()?;
     match (name, lengths.as_slice()) {
-        ("tumble", [width]) => hop(name, *width, *width, 0),
-        ("tumble", [width, offset]) => hop(name, *width, *width, *offset),
+        ("tumble", [width]) => tumble(*width, 0),
+        ("tumble", [width, offset]) => tumble(*width, *offset),
         ("hop", [slide, width]) => hop(name, *slide, *width, 0),
         ("hop", [slide, width, offset]) => hop(name, *slide, *width, *offset),
         ("session", [gap]) => Ok(Window::Session {
@@ -45,6 +45,11 @@ pub(crate) fn window(function: &WindowFunction, call: &ScalarFunction) -> Result
             ),
         ),
     }
+}
+
+fn tumble(width_ns: i64, offset_ns: i64) -> Result<Window> {
+    let width_ns = positive("tumble", "width", width_ns)?;
+    hop("tumble", width_ns, width_ns, offset_ns)
 }
 
 fn hop(name: &str, slide_ns: i64, width_ns: i64, offset_ns: i64) -> Result<Window> {
