@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result, internal_err};
+use datafusion::error::DataFusionError;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -13,7 +14,7 @@ use datafusion::logical_expr::{
     Expr, LogicalPlan, UserDefinedLogicalNode, WindowFunctionDefinition,
 };
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::windows::create_udwf_window_expr;
@@ -384,6 +385,7 @@ impl Compiler<'_> {
             let hint = "array_agg, string_agg, first_value and last_value can";
             return Err(error.hint(hint).into());
         }
+        can_be_computed(&lowered.aggregate)?;
         Ok(Aggregate {
             function: lowered.aggregate,
             filter: lowered.filter,
@@ -399,6 +401,17 @@ impl Compiler<'_> {
     fn column(&self, expr: &Expr, input: &DFSchema) -> Result<usize> {
         index_of(&self.expression(expr, input)?)
     }
+}
+
+/// Whether there is a function for these arguments, which DataFusion knows of some only when they are computed.
+fn can_be_computed(function: &AggregateFunctionExpr) -> Result<()> {
+    let name = function.fun().name();
+    let refused = |error: DataFusionError| {
+        let reason = error.strip_backtrace();
+        PlanError::new(format!("'{name}' cannot be computed: {reason}")).about(name)
+    };
+    function.create_accumulator().map_err(refused)?;
+    Ok(())
 }
 
 fn index_of(expr: &Arc<dyn PhysicalExpr>) -> Result<usize> {
