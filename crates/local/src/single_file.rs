@@ -2,7 +2,7 @@
 //!
 //! The source reads the file once and ends; its positions are line numbers, and a job that is started again reads
 //! from the beginning. The sink empties the file when the job starts. Only a job that kept its state goes on where it was,
-//! in both. `flush` answers when everything written before
+//! in both, the sink without a line that its end has cut off. `flush` answers when everything written before
 //! is on the disk (`fdatasync`). So a file that a job writes cannot be another table of that job. Lines end with a line
 //! feed, which the last one may lack. Blank lines are no messages of format `json`; with `raw_string`, a carriage
 //! return before the line feed is not part of the message.
@@ -13,7 +13,7 @@
 mod lookup;
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -389,10 +389,30 @@ fn same_file(path: &Path) -> Option<PathBuf> {
 /// lines in their middle.
 fn create(path: &Path, resumes: bool) -> std::io::Result<File> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;
-    if !resumes && file.metadata()?.is_file() {
-        file.set_len(0)?;
+    if file.metadata()?.is_file() {
+        let kept = if resumes { whole_lines(path)? } else { 0 };
+        file.set_len(kept)?;
     }
     Ok(file)
+}
+
+/// How long the whole lines of a file are. A process that was killed may have left a part of another, behind which the next line
+/// could not be told from it; its row was never flushed, and comes again.
+fn whole_lines(path: &Path) -> std::io::Result<u64> {
+    let mut file = File::open(path)?;
+    let mut end = file.metadata()?.len();
+    let mut block = vec![0; READ_BYTES];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let read = &mut block[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(read)?;
+        if let Some(last) = read.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + last as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// Pipes and devices have no disk to wait for.

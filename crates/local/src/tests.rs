@@ -263,6 +263,34 @@ async fn a_written_file_is_emptied_first_and_whole_after_flush() {
 }
 
 #[tokio::test]
+async fn a_line_that_was_cut_off_is_removed_when_the_file_is_continued() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out.jsonl");
+    let long = format!("{{\"n\":{}", "1".repeat(600_000));
+    for (left, kept) in [
+        ("{\"n\":1}\n{\"n\":2}\n", "{\"n\":1}\n{\"n\":2}\n"),
+        ("{\"n\":1}\n{\"n\":", "{\"n\":1}\n"),
+        ("{\"n\"", ""),
+        ("", ""),
+        (&long, ""),
+        (&format!("{{\"n\":1}}\n{long}"), "{\"n\":1}\n"),
+    ] {
+        std::fs::write(&path, left).unwrap();
+        let mut sink = Task::only().sink(&file(&path, "sink", "json", "fail", numbers()));
+        sink.resume();
+        sink.open().await.unwrap();
+        sink.write(number_rows(&[3])).await.unwrap();
+        sink.close().await.unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            written == format!("{kept}{{\"n\":3}}\n"),
+            "{} bytes",
+            written.len()
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_written_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = Task::only().sink(&file(dir.path(), "sink", "json", "fail", numbers()));
