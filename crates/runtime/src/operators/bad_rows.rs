@@ -8,13 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
 use headwater_connector::dead_letter::{DeadLetters, Documents};
 use headwater_connector::{Metrics, Rejection};
-use headwater_planner::plan::CHANGE;
+use headwater_planner::plan::{CHANGE, TIME};
 
 use crate::error::row_fault;
 
@@ -137,13 +137,26 @@ pub(crate) fn add_letters<'a>(
     Ok(())
 }
 
+/// What the event time of a row is called in its dead letter, as in Arroyo.
+const TIMESTAMP: &str = "_timestamp";
+
 /// Rows without the column that says what they do: rows that take others back are not among them.
 fn shown(batch: &RecordBatch) -> Result<RecordBatch> {
     let mut columns: Vec<_> = (0..batch.num_columns()).collect();
     if let Ok(change) = batch.schema_ref().index_of(CHANGE) {
         columns.remove(change);
     }
-    Ok(batch.project(&columns)?)
+    let shown = batch.project(&columns)?;
+    let is_taken = shown.schema_ref().index_of(TIMESTAMP).is_ok();
+    match shown.schema_ref().index_of(TIME) {
+        Ok(time) if !is_taken => {
+            let mut fields: Vec<_> = shown.schema_ref().fields().to_vec();
+            fields[time] = Arc::new(fields[time].as_ref().clone().with_name(TIMESTAMP));
+            let schema = Arc::new(Schema::new(fields));
+            Ok(RecordBatch::try_new(schema, shown.columns().to_vec())?)
+        }
+        _ => Ok(shown),
+    }
 }
 
 #[cfg(test)]
