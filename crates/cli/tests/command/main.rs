@@ -6,6 +6,7 @@ mod cli;
 mod crash;
 #[cfg(feature = "demo")]
 mod demo;
+mod ended;
 mod infer;
 mod over;
 mod processes;

@@ -97,6 +97,8 @@ pub(crate) struct Coordinator {
     pub(crate) interval: Duration,
     /// Of the last checkpoint.
     pub(crate) number: u64,
+    /// What operators have left that have ended before the job.
+    pub(crate) ended: BTreeMap<Seat, Vec<Part>>,
     /// Of the operators with state: unless these have counted, there is nothing new to keep.
     pub(crate) metrics: Vec<Arc<Metrics>>,
     pub(crate) history: History,
@@ -144,10 +146,14 @@ impl Coordinator {
     async fn checkpoint(&mut self) -> Option<()> {
         let (began, begun_us) = (Instant::now(), now_us());
         let cut = self.clock.cut();
-        let mut states: BTreeMap<Seat, Vec<Part>> = BTreeMap::new();
+        let mut states = self.ended.clone();
         let mut positions: BTreeMap<Share, Option<u64>> = BTreeMap::new();
         while states.len() < self.seats || positions.len() < self.shares {
             match self.reports.recv().await? {
+                (_, Report::Ended { seat, parts }) => {
+                    states.entry(seat.clone()).or_insert_with(|| parts.clone());
+                    self.ended.insert(seat, parts);
+                }
                 (at, _) if at != cut => {}
                 (_, Report::State { seat, parts }) => drop(states.insert(seat, parts)),
                 (_, Report::Accepted { share, position }) => {

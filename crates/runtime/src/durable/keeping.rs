@@ -1,7 +1,7 @@
 //! What the assembly of a job needs of its state on disk: it gives sources their journals and operators what they have
 //! left.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -263,6 +263,7 @@ impl Keeping {
                 seats: self.seats,
                 interval,
                 number: self.number,
+                ended: BTreeMap::new(),
                 metrics: self.metrics,
                 history,
                 suspension: Suspension::new(self.shares),

@@ -18,7 +18,7 @@
 //!
 //! Checkpoints: what comes behind a cut waits until everything before it has been absorbed and put out; then the state is
 //! handed over ([`Cuts`]). A machine that keeps what is due hands it over when something waits; what of it has not gone out
-//! is then behind the cut.
+//! is then behind the cut. One whose inputs have ended before those of the job hands over once what it keeps.
 //!
 //! Errors: those of the machine. After one it does nothing more, and keeps its epoch open, so that nothing of it can be
 //! acknowledged.
@@ -111,10 +111,21 @@ pub(crate) fn restore(
 ) -> Result<()> {
     let mut parts = parts.into_iter();
     if let Some(first) = parts.next() {
-        minimum.begin(first.about()?);
+        let told = first.about()?;
+        // the end is said anew, or nobody below would hear of it
+        if told < END {
+            minimum.begin(told);
+        }
         machine.restore(parts.collect())?;
     }
     Ok(())
+}
+
+/// What a stage hands over that has been told about time so far.
+fn state(stage: &mut Stage, settled: i64) -> Result<Vec<Part>> {
+    let mut parts = vec![Part::word(&settled)?];
+    parts.extend(stage.machine.snapshot()?);
+    Ok(parts)
 }
 
 /// Builds the operator. An error of the machine goes to `fail`.
@@ -160,6 +171,7 @@ pub(crate) fn stage_rows<'scope>(
             }
             let emitted = running.emit(&mut output);
             let goes_on = emitted.and_then(|more| Ok(running.cut(frontiers, &mut output)? || more));
+            let goes_on = goes_on.and_then(|more| running.end(frontiers).map(|()| more));
             match goes_on {
                 Ok(true) => activator.activate(),
                 Ok(false) => {}
@@ -291,27 +303,38 @@ impl Running {
             return Ok(true);
         }
         let keeps = self.stage.machine.keeps_what_is_due();
-        let cuts = self.stage.cuts.as_mut().filter(|cuts| {
+        let cuts = self.stage.cuts.as_ref().filter(|cuts| {
             let may_be_due = keeps && cuts.has_waiting();
             (self.due.is_none() || may_be_due) && self.failed.is_none()
         });
-        let Some(cuts) = cuts else {
-            return Ok(false);
-        };
         let is_past = |cut: &u64| frontiers.iter().all(|frontier| !frontier.less_equal(cut));
-        let Some(cut) = cuts.wanted().filter(is_past) else {
+        let Some(cut) = cuts.and_then(Cuts::wanted).filter(is_past) else {
             return Ok(false);
         };
         let began = Instant::now();
-        let mut parts = vec![Part::word(&self.settled)?];
-        parts.extend(self.stage.machine.snapshot()?);
+        let parts = state(&mut self.stage, self.settled)?;
         let took = began.elapsed();
         if let Some(due) = &mut self.due {
             // it may be there already since an earlier cut, and is never behind what waits
             due.held.try_downgrade(&(cut + 1)).ok();
         }
-        cuts.hand_over(cut, parts, took);
-        Ok(cuts.is_resuming())
+        let cuts = self.stage.cuts.as_mut();
+        Ok(cuts.is_some_and(|cuts| cuts.hand_over(cut, parts, took)))
+    }
+
+    /// Hands over the state for all cuts that are to come, if nothing else is: then the operator is not run any more.
+    fn end(&mut self, frontiers: &[MutableAntichain<u64>]) -> Result<()> {
+        let is_idle = self.due.is_none() && self.failed.is_none();
+        if !is_idle || !frontiers.iter().all(MutableAntichain::is_empty) {
+            return Ok(());
+        }
+        let has_more = |cuts: &Cuts| cuts.has_waiting() || cuts.is_resuming();
+        if let Some(cuts) = self.stage.cuts.take_if(|cuts| !has_more(cuts))
+            && !cuts.is_over()
+        {
+            cuts.end(state(&mut self.stage, self.settled)?);
+        }
+        Ok(())
     }
 
     fn take(

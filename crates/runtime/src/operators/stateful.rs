@@ -49,7 +49,7 @@ pub(crate) trait Stateful: Send {
     }
 
     /// Notes that no row will come whose event time is before `watermark`, nanoseconds since 1970; [`END`] after the last
-    /// row. It only rises. What has become due is taken by [`emit`](Stateful::emit).
+    /// row. It only rises, but may begin behind what an earlier machine was told. What has become due is taken by [`emit`](Stateful::emit).
     fn advance(&mut self, watermark: i64) -> Result<()>;
 
     /// Notes that no row will come any more from an input whose event time is not that of the rows that go out. Has what

@@ -2,6 +2,8 @@
 //! Then it *resumes*, a little at a time, so that what is done with is acknowledged early and sources read on; whatever comes
 //! meanwhile queues behind it.
 //!
+//! A stage to which nothing will come any more is not run at later cuts. So it hands over once what it has at all of them.
+//!
 //! Memory: the messages that wait, which the sources' credit bounds. Order: kept, within what waits and within what does
 //! not; a lane's messages are in the order of their epochs.
 
@@ -81,8 +83,9 @@ impl Cuts {
         self.resumed.pop_front()
     }
 
-    /// Hands over the state at a cut, which it took so long to make; what has waited resumes.
-    pub(super) fn hand_over(&mut self, cut: u64, parts: Vec<Part>, took: Duration) {
+    /// Hands over the state at a cut, which it took so long to make; what has waited resumes, if
+    /// anything has.
+    pub(super) fn hand_over(&mut self, cut: u64, parts: Vec<Part>, took: Duration) -> bool {
         self.done = cut;
         let seat = self.seat.clone();
         let Seat { operator, worker } = &seat;
@@ -90,5 +93,19 @@ impl Cuts {
         // without a coordinator the job is ending
         self.reports.send((cut, Report::State { seat, parts })).ok();
         self.resumed.append(&mut self.waiting);
+        self.is_resuming()
+    }
+
+    /// Hands over the state at all cuts that are to come, when nothing waits and nothing will come.
+    pub(super) fn end(self, parts: Vec<Part>) {
+        let Self { done, seat, .. } = self;
+        self.reports
+            .send((done, Report::Ended { seat, parts }))
+            .ok();
+    }
+
+    /// Whether nobody asks for its state any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.reports.is_closed()
     }
 }

@@ -137,7 +137,7 @@ impl Aligned {
                 return Ok(Some(closing));
             }
         }
-        self.closed = self.reached;
+        (self.closed, self.before) = (self.reached, None);
         if self.panes.is_empty() {
             // no rows need come for the file to be closed
             self.untidy.clear();

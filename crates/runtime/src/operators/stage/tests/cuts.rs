@@ -137,3 +137,40 @@ fn what_was_due_and_kept_goes_out_at_once_when_another_stage_goes_on() {
         bench.check(&["[8]", "7 At(9)"]);
     });
 }
+
+#[test]
+fn what_has_ended_hands_over_once_for_all_cuts_and_says_its_end_again() {
+    let left = timely::execute_directly(move |worker| {
+        let clock = EpochClock::default();
+        let (cuts, mut received) = cuts(&clock);
+        let mut bench = Bench::new(worker, 1, vec![], Some(cuts));
+        bench.next_epoch();
+        bench.rows(0, [3]);
+        bench.mark(0, Mark::At(END));
+        bench.mark(1, Mark::At(END));
+        bench.steps();
+        bench.inputs.remove(0);
+        bench.steps();
+        assert!(
+            received.try_recv().is_err(),
+            "the other input may have more"
+        );
+        bench.inputs.clear();
+        bench.steps();
+        bench.check(&["[3]", &format!("7 At({END})")]);
+        let Ok((_, Report::Ended { seat: from, parts })) = received.try_recv() else {
+            panic!("the state is handed over");
+        };
+        assert_eq!(from, seat());
+        assert!(received.try_recv().is_err());
+        parts
+    });
+    assert_eq!(left[0].about::<i64>().unwrap(), END);
+    timely::execute_directly(move |worker| {
+        let mut bench = Bench::new(worker, 1, vec![left[0].clone()], None);
+        bench.mark(0, Mark::At(END));
+        bench.mark(1, Mark::At(END));
+        bench.next_epoch();
+        bench.check(&[&format!("7 At({END})")]);
+    });
+}

@@ -212,7 +212,9 @@ impl OfRows {
             return Ok(());
         }
         self.sweep_at = watermark.saturating_add_unsigned(self.ttl_ns / 8);
-        self.earliest = watermark.saturating_sub_unsigned(self.ttl_ns);
+        // behind a restart event time may not have come as far again
+        let earliest = watermark.saturating_sub_unsigned(self.ttl_ns);
+        self.earliest = self.earliest.max(earliest);
         self.forget()
     }
 
