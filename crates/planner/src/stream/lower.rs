@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::logical_plan::Union;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Projection};
@@ -71,15 +71,7 @@ fn calls_window(expr: &Expr) -> bool {
 
 /// The query without the nodes that give rows their time.
 fn without_time(query: LogicalPlan) -> Result<LogicalPlan> {
-    let stripped = query.transform_up(|node| match StreamNode::of(&node) {
-        Some(StreamNode {
-            kind: Kind::EventTime(_),
-            inputs,
-            ..
-        }) => Ok(Transformed::yes(inputs[0].clone())),
-        _ => Ok(Transformed::no(node)),
-    });
-    stripped.map(|stripped| stripped.data)
+    StreamNode::removed(query, |kind| matches!(kind, Kind::EventTime(_)))
 }
 
 /// A stream: a plan whose last column is the time.

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 
@@ -62,15 +61,7 @@ pub(crate) fn marked(rows: LogicalPlan, table: &str, key: &[usize]) -> Result<Lo
 
 /// The same query, in which what is left of memory tables is the stream of their rows.
 pub(super) fn unmarked(query: LogicalPlan) -> Result<LogicalPlan> {
-    let unmarked = query.transform_up(|node| match StreamNode::of(&node) {
-        Some(StreamNode {
-            kind: Kind::Memory(_),
-            inputs,
-            ..
-        }) => Ok(Transformed::yes(inputs[0].clone())),
-        _ => Ok(Transformed::no(node)),
-    });
-    unmarked.map(|unmarked| unmarked.data)
+    StreamNode::removed(query, |kind| matches!(kind, Kind::Memory(_)))
 }
 
 /// The memory table that a side of a join is, perhaps under another name.

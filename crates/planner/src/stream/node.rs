@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Field, FieldRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, TableReference, plan_err};
 use datafusion::logical_expr::utils::exprlist_to_fields;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
@@ -158,6 +159,15 @@ impl StreamNode {
             LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
             _ => None,
         }
+    }
+
+    /// A query without its nodes of some kinds, in whose place their first inputs come.
+    pub(super) fn removed(query: LogicalPlan, of: impl Fn(&Kind) -> bool) -> Result<LogicalPlan> {
+        let without = query.transform_up(|plan| match Self::of(&plan) {
+            Some(node) if of(&node.kind) => Ok(Transformed::yes(node.inputs[0].clone())),
+            _ => Ok(Transformed::no(plan)),
+        });
+        without.map(|without| without.data)
     }
 }
 
